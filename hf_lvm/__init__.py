@@ -1,0 +1,1 @@
+"""Latent-variable language models for transformers."""

@@ -1,0 +1,1 @@
+"""Encoders and decoders of our own that stand wherever a transformer does."""

@@ -1,0 +1,1 @@
+"""The hf-lvm command line: train, evaluate, sample, interpolate, demo."""

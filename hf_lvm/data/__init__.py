@@ -1,0 +1,1 @@
+"""Corpora, tokenizers, collators and the processor."""

@@ -1,0 +1,1 @@
+"""Distributions over latents as torch.distributions objects."""

@@ -1,0 +1,1 @@
+"""Gradient estimators: how the gradient gets through a sample."""

@@ -1,0 +1,1 @@
+"""Decoding conditioned on a latent variable."""

@@ -1,0 +1,1 @@
+"""Latent heads, poolings and injections: the pieces between two language models."""

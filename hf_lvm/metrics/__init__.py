@@ -1,0 +1,1 @@
+"""Plain functions over arrays and strings, each with a thin `evaluate` module."""

@@ -1,0 +1,1 @@
+"""One folder per model; two models never import each other."""

@@ -1,0 +1,1 @@
+"""Bounds on log p(x), what weighs them and what diagnoses them."""

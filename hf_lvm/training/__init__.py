@@ -1,0 +1,1 @@
+"""Arguments, the trainer, callbacks and the `main` of each recipe."""
