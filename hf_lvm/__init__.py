@@ -1,1 +1,38 @@
-"""Latent-variable language models for transformers."""
+"""Latent-variable language models for transformers: any encoder, any decoder, a latent variable between them.
+
+Importing the package costs next to nothing: the public names are loaded when they are first used, and the models are known to
+transformers' Auto classes without being imported.
+"""
+
+import importlib
+
+from hf_lvm import auto_classes
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "LatentTextProcessor": "hf_lvm.data",
+    "LatentTrainer": "hf_lvm.training",
+    "LatentTrainingArguments": "hf_lvm.training",
+    "T5DecoderConfig": "hf_lvm.backbones.t5_decoder",
+    "T5DecoderForCausalLM": "hf_lvm.backbones.t5_decoder",
+    "TextVAEConfig": "hf_lvm.models.text_vae",
+    "TextVAEModel": "hf_lvm.models.text_vae",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'hf_lvm' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+auto_classes.install()

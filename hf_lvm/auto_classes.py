@@ -1,0 +1,87 @@
+"""The models of this package, known to transformers' Auto classes but imported only when one is asked for.
+
+transformers keeps the classes that others register in a dictionary beside its own. This one looks the same and brings in the
+modeling file, which registers itself at its bottom, the first time its model type is looked up. The dictionaries are put in
+place right after transformers' own modules are first imported, so that neither import waits for the other.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+# model_type -> module that registers it
+MODEL_MODULES = {
+    "hf_lvm_t5_decoder": "hf_lvm.backbones.t5_decoder",
+    "hf_lvm_text_vae": "hf_lvm.models.text_vae",
+}
+
+
+class _OnDemand(dict):
+    """Registered classes by model type; one of ours is imported when it is looked up."""
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or key in MODEL_MODULES
+
+    def __getitem__(self, key):
+        return super().__getitem__(key) if super().__contains__(key) else self.__missing__(key)
+
+    def __missing__(self, key):
+        if key not in MODEL_MODULES:
+            raise KeyError(key)
+        importlib.import_module(MODEL_MODULES[key])
+        return super().__getitem__(key)
+
+
+class _Processors(dict):
+    """Registered processors; ours are imported when somebody looks through them all for a class name."""
+
+    def values(self):
+        for module in MODEL_MODULES.values():
+            importlib.import_module(module)
+        return super().values()
+
+
+def _watch_configurations(module: ModuleType) -> None:
+    module.CONFIG_MAPPING._extra_content = _OnDemand(module.CONFIG_MAPPING._extra_content)
+
+
+def _watch_processors(module: ModuleType) -> None:
+    module.PROCESSOR_MAPPING._extra_content = _Processors(module.PROCESSOR_MAPPING._extra_content)
+
+
+_HOOKS: dict[str, Callable[[ModuleType], None]] = {
+    "transformers.models.auto.configuration_auto": _watch_configurations,
+    "transformers.models.auto.processing_auto": _watch_processors,
+}
+
+
+class _PostImport(importlib.abc.MetaPathFinder):
+    """Runs a hook right after a module is imported for the first time."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in _HOOKS:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def execute_and_hook(module: ModuleType) -> None:
+            execute(module)
+            _HOOKS[name](module)
+
+        spec.loader.exec_module = execute_and_hook
+        return spec
+
+
+def install() -> None:
+    """Watch transformers' auto modules, those already imported and those still to come."""
+    if any(isinstance(finder, _PostImport) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _PostImport())
+    for name, hook in _HOOKS.items():
+        if name in sys.modules:
+            hook(sys.modules[name])

@@ -1,0 +1,56 @@
+"""LoRA adapters of `peft` inside a part: taken over with the part, saved with the model, built again when it is loaded."""
+
+import enum
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.utils import is_peft_available
+
+_NAME = "default"
+
+
+def adapter_config(part: PreTrainedModel | nn.Module) -> tuple[PreTrainedModel, dict[str, Any] | None]:
+    """A part and the configuration of its LoRA adapter: the model inside a `PeftModel`, or the model itself and None.
+
+    Raises:
+        ValueError: an adapter that is no LoRA, several adapters, or one that also copies whole modules.
+    """
+    configs = getattr(part, "peft_config", None)
+    if not is_peft_available() or not configs:
+        return part, None
+    if list(configs) != [_NAME]:
+        raise ValueError(f"A part may carry one adapter named {_NAME!r}; this one has {', '.join(map(repr, configs))}.")
+    config = configs[_NAME]
+    if config.peft_type != "LORA" or config.modules_to_save:
+        raise ValueError(
+            "A part may carry a LoRA adapter without modules_to_save; merge any other adapter first "
+            "(model.merge_and_unload())."
+        )
+    base = part.get_base_model() if hasattr(part, "get_base_model") else part
+    return base, _plain(config.to_dict())
+
+
+def add_adapter(part: PreTrainedModel, config: dict[str, Any] | None) -> None:
+    """Put a LoRA adapter into a part and freeze the rest of it; nothing where it has one already, or `config` is None.
+
+    Raises:
+        ImportError: `peft` is not installed.
+    """
+    if config is None or any("lora_" in name for name, _ in part.named_parameters()):
+        return
+    if not is_peft_available():
+        raise ImportError("This model has a LoRA adapter inside: pip install 'hf-lvm[peft]'.")
+    from peft import LoraConfig, inject_adapter_in_model
+
+    options = {key: value for key, value in config.items() if key not in ("peft_type", "auto_mapping", "peft_version")}
+    inject_adapter_in_model(LoraConfig(**options), part, adapter_name=_NAME)
+
+
+def _plain(value: Any) -> Any:
+    """The value with nothing in it that JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (set, tuple, list)):
+        return [_plain(item) for item in (sorted(value) if isinstance(value, set) else value)]
+    return value.value if isinstance(value, enum.Enum) else value

@@ -1,0 +1,141 @@
+"""A decoder conditioned on a latent: the one path that training, scoring and generation share.
+
+`condition` turns z into what each injection gives the decoder, once; `decode` runs the decoder on tokens under these
+conditions, with or without a cache. A cached step and a full pass compute the same thing because they are the same code.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from hf_lvm.layers.decoder_interface import DecoderInterface, check_causal, is_on_meta, own_memory
+from hf_lvm.layers.injections import build_injections, injection_names
+
+Conditions = Mapping[str, torch.Tensor]
+
+
+class LatentConditioning(nn.Module):
+    """All injections of a model between its latent and its decoder.
+
+    Args:
+        decoder: the decoder; it is looked at here and handed over again at each call, and stays the model's own.
+        injection: a name, or several.
+        latent_size: D.
+        length: positions that `prefix`, `memory` and `cross_attention` fill.
+        memory_shape: (key/value heads, head size) of each layer; found by running the decoder when it is None.
+
+    Raises:
+        ValueError: an unknown injection, or one that this decoder cannot take.
+    """
+
+    def __init__(
+        self,
+        decoder: PreTrainedModel,
+        injection: str | list[str],
+        latent_size: int,
+        length: int,
+        memory_shape: list[list[int]] | None = None,
+    ):
+        super().__init__()
+        self.interface = DecoderInterface.of(decoder)
+        if "memory" in injection_names(injection) and memory_shape is None:
+            memory_shape = [[keys.shape[1], keys.shape[3]] for keys, _ in own_memory(decoder, self.interface)]
+        self.memory_shape = memory_shape
+        self.injections = build_injections(injection, latent_size, length, self.interface, memory_shape)
+        self.prefix_length = length if "prefix" in self.injections else 0
+        self.memory_length = length if "memory" in self.injections else 0
+
+    @property
+    def positions_used(self) -> int:
+        """Positions of the decoder that the latent takes before the first token."""
+        return self.prefix_length + self.memory_length
+
+    def condition(self, latents: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What each injection gives the decoder for latents (B, D)."""
+        return {name: injection(latents) for name, injection in self.injections.items()}
+
+    def decode(
+        self,
+        decoder: PreTrainedModel,
+        input_ids: torch.Tensor,
+        conditions: Conditions,
+        past_key_values: Cache | None = None,
+        use_cache: bool = False,
+        logits_to_keep: int = 0,
+    ) -> CausalLMOutputWithPast:
+        """Run the decoder on tokens (B, T) without padding before them: logits (B, T, V), or the last `logits_to_keep`.
+
+        With an empty cache, or none, the latent is put before the tokens; with a filled one the tokens go on from there.
+        """
+        is_start = past_key_values is None or past_key_values.get_seq_length() == 0
+        inputs = self._embedded(decoder, input_ids, conditions, is_start)
+        past_key_values = self._cache(decoder, conditions, past_key_values, use_cache, is_start)
+        if "cross_attention" in conditions:
+            inputs["encoder_hidden_states"] = conditions["cross_attention"]
+        kept = logits_to_keep or input_ids.shape[1]
+        if "logits_to_keep" in self.interface.arguments:
+            inputs["logits_to_keep"] = kept
+        outputs = decoder(**inputs, past_key_values=past_key_values, use_cache=use_cache, return_dict=True)
+        logits = outputs.logits[:, -kept:]
+        if "logits" in conditions:
+            logits = logits + conditions["logits"].to(logits.dtype)
+        return CausalLMOutputWithPast(logits=logits, past_key_values=outputs.past_key_values if use_cache else None)
+
+    def _embedded(
+        self, decoder: PreTrainedModel, input_ids: torch.Tensor, conditions: Conditions, is_start: bool
+    ) -> dict[str, torch.Tensor]:
+        """Token ids where nothing joins the embeddings, embeddings where something does."""
+        with_prefix = is_start and "prefix" in conditions
+        if not with_prefix and "embedding" not in conditions:
+            return {"input_ids": input_ids}
+        embeddings = decoder.get_input_embeddings()(input_ids)
+        if "embedding" in conditions:
+            embeddings = embeddings + conditions["embedding"].to(embeddings.dtype)
+        if with_prefix:
+            embeddings = torch.cat([conditions["prefix"].to(embeddings.dtype), embeddings], dim=1)
+        return {"inputs_embeds": embeddings}
+
+    def _cache(
+        self,
+        decoder: PreTrainedModel,
+        conditions: Conditions,
+        cache: Cache | None,
+        use_cache: bool,
+        is_start: bool,
+    ) -> Cache | None:
+        """The cache to run with: in the place the decoder expects, and holding the memory if z is to be remembered."""
+        writes_memory = is_start and "memory" in conditions
+        if cache is None and (use_cache or writes_memory):
+            cache = DynamicCache(config=decoder.config)
+        if cache is not None and "cross_attention" in conditions and not isinstance(cache, EncoderDecoderCache):
+            # BART and T5 would write the keys of the states they attend to into the slots of the tokens.
+            cache = EncoderDecoderCache(cache, DynamicCache(config=decoder.config))
+        if writes_memory:
+            if decoder.training and getattr(decoder, "is_gradient_checkpointing", False):
+                raise ValueError(
+                    "injection 'memory' lives in the decoder's cache, and gradient checkpointing runs without one: "
+                    "switch gradient checkpointing off, or choose the injection 'prefix'."
+                )
+            own_cache = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
+            self.injections["memory"].write(conditions["memory"], own_cache)
+        return cache
+
+    @torch.no_grad()
+    def calibrate(self, decoder: PreTrainedModel, latents: torch.Tensor) -> None:
+        """Check that the decoder is causal and bring every injection to the scale of what it joins.
+
+        Call it once, on a new model whose weights are there; it does nothing while they are still to be loaded.
+
+        Args:
+            latents: (N, D), typical latents, such as draws from the prior.
+        """
+        if is_on_meta(decoder):
+            return
+        check_causal(decoder, self.interface)
+        latents = latents.to(decoder.device)
+        for injection in self.injections.values():
+            injection.calibrate(latents, decoder, self.interface)

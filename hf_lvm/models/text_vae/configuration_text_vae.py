@@ -1,0 +1,102 @@
+"""Configuration of the text VAE."""
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from hf_lvm.backbones.decoders import as_decoder_config, start_token
+from hf_lvm.backbones.encoders import as_encoder_config
+from hf_lvm.layers.injections import injection_names
+from hf_lvm.layers.pooling import check_pooling
+from hf_lvm.layers.posteriors import check_posterior_type
+from hf_lvm.layers.priors import check_prior_type
+from hf_lvm.objectives import check_combination
+
+
+@strict
+class TextVAEConfig(PreTrainedConfig):
+    """What a `TextVAEModel` is made of.
+
+    Args:
+        encoder: config of the encoder, or a dict with its `model_type`.
+        decoder: config of the decoder, or a dict with its `model_type`.
+        latent_size: dimensions of z.
+        injection: how z enters the decoder: `prefix`, `embedding`, `memory`, `cross_attention`, `logits`, or a list of them.
+        injection_length: positions that `prefix`, `memory` and `cross_attention` fill.
+        memory_shape: (key/value heads, head size) of each decoder layer; found when a model with `memory` is first built.
+        pooling: from the encoder's states to one vector: `first`, `mean`, `max`, `last`, `attention`.
+        posterior_type: family of q(z|x): `gaussian` (diagonal).
+        posterior_initial_stddev: standard deviation of q(z|x) in a new model.
+        prior_type: family of p(z): `standard_normal`.
+        objective: bound that is trained: `elbo`.
+        estimator: of its gradient: `reparameterization`.
+        num_samples: samples of z for each sentence in the bound.
+        tie_encoder_decoder_embeddings: one table of token embeddings for both parts, which then share a tokenizer.
+        encoder_adapter: configuration of a `peft` LoRA adapter inside the encoder, whose own weights are then frozen.
+        decoder_adapter: the same inside the decoder.
+        pad_token_id, bos_token_id, eos_token_id, decoder_start_token_id: of the decoder's tokenizer; taken from the
+            decoder's config where they are not given.
+
+    Raises:
+        ValueError: an unknown name, or a combination that makes no sense.
+    """
+
+    model_type = "hf_lvm_text_vae"
+    sub_configs_defaults = {
+        "encoder": SubConfigSpec(config_class=AutoConfig, model_type="bert"),
+        "decoder": SubConfigSpec(config_class=AutoConfig, model_type="gpt2"),
+    }
+    # What Trainer must not gather over an evaluation: one entry a token, or no tensor at all.
+    keys_to_ignore_at_inference = ["logits", "latents", "posterior", "past_key_values", "conditions"]
+
+    encoder: PreTrainedConfig | dict | None = None
+    decoder: PreTrainedConfig | dict | None = None
+    latent_size: int = 32
+    injection: str | list[str] = "prefix"
+    injection_length: int = 4
+    memory_shape: list[list[int]] | None = None
+    pooling: str = "mean"
+    posterior_type: str = "gaussian"
+    posterior_initial_stddev: float | int = 1.0
+    prior_type: str = "standard_normal"
+    objective: str = "elbo"
+    estimator: str = "reparameterization"
+    num_samples: int = 1
+    tie_encoder_decoder_embeddings: bool = False
+    encoder_adapter: dict[str, Any] | None = None
+    decoder_adapter: dict[str, Any] | None = None
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    decoder_start_token_id: int | None = None
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        self.encoder = as_encoder_config(self.encoder)
+        self.decoder = as_decoder_config(self.decoder, cross_attention="cross_attention" in self.injection)
+        decoder = self.decoder.get_text_config(decoder=True)
+        for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            if getattr(self, key) is None:
+                setattr(self, key, getattr(decoder, key, None))
+        if self.decoder_start_token_id is None:
+            self.decoder_start_token_id = start_token(decoder)
+
+    def validate_parts(self):
+        """The parts exist and go together."""
+        injection_names(self.injection)
+        check_pooling(self.pooling)
+        check_posterior_type(self.posterior_type)
+        check_prior_type(self.prior_type)
+        check_combination(self.objective, self.estimator, self.num_samples)
+        for key in ("latent_size", "injection_length"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} must be at least 1, but is {getattr(self, key)}.")
+        if self.posterior_initial_stddev <= 0:
+            raise ValueError(f"posterior_initial_stddev must be positive, but is {self.posterior_initial_stddev}.")
+        if self.tie_encoder_decoder_embeddings and self.encoder.vocab_size != self.decoder.vocab_size:
+            raise ValueError(
+                "tie_encoder_decoder_embeddings needs one vocabulary, but the encoder has "
+                f"{self.encoder.vocab_size} tokens and the decoder {self.decoder.vocab_size}."
+            )

@@ -1,0 +1,36 @@
+"""The evidence lower bound: log p(x) >= E_q[log p(x|z)] - KL(q(z|x) || p(z)) (Kingma and Welling 2014, equation 3)."""
+
+import torch
+
+from hf_lvm.objectives.free_bits import free_bits_kl
+
+
+def negative_elbo(
+    reconstruction: torch.Tensor,
+    kl: torch.Tensor,
+    kl_per_dimension: torch.Tensor | None = None,
+    *,
+    kl_weight: float = 1.0,
+    free_bits: float = 0.0,
+    free_bits_mode: str = "none",
+) -> torch.Tensor:
+    """The training loss: the weighted negative bound, nats per sentence, averaged over the batch.
+
+    With weight 1 and no free bits its value is the negative bound itself; the stabilizers change only what is trained.
+
+    Args:
+        reconstruction: (B,), -log p(x|z) averaged over the samples of z.
+        kl: (B,), KL(q(z|x) || p(z)).
+        kl_per_dimension: (B, D), needed by free bits.
+        kl_weight: weight of the KL term.
+        free_bits: nats per dimension that cost nothing; see `hf_lvm.objectives.free_bits`.
+        free_bits_mode: a name in `FREE_BITS_MODES`.
+
+    Raises:
+        ValueError: unknown mode, or free bits without a KL per dimension.
+    """
+    if free_bits_mode != "none":
+        if kl_per_dimension is None:
+            raise ValueError(f"free_bits_mode {free_bits_mode!r} needs a KL per dimension; this posterior has none.")
+        kl = free_bits_kl(kl_per_dimension, free_bits, free_bits_mode)
+    return (reconstruction + kl_weight * kl).mean()

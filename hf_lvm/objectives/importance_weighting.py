@@ -1,0 +1,60 @@
+"""Importance-weighted estimates of log p(x) (Burda et al. 2016, equation 8).
+
+log p(x) >= E[log 1/K sum_k w_k], w_k = p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x). One sample gives the ELBO; the bound
+rises with K and converges to log p(x).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class LikelihoodEstimate:
+    """An estimate of log p(x) for each of B sentences, in nats.
+
+    Attributes:
+        log_likelihood: (B,). In the mean a lower bound of log p(x); exact where `exact` is true.
+        standard_error: (B,), of `log_likelihood`, by the delta method; 0 where `exact` is true.
+        effective_sample_size: (B,), (sum w)^2 / sum w^2, between 1 and the number of samples.
+        exact: whether log p(x) was summed exactly.
+    """
+
+    log_likelihood: torch.Tensor
+    standard_error: torch.Tensor
+    effective_sample_size: torch.Tensor
+    exact: bool = False
+
+    @property
+    def low_sample_size(self) -> torch.Tensor:
+        """(B,) bool: fewer than 10 samples carry the estimate, so it may lie well below log p(x)."""
+        if self.exact:
+            return torch.zeros_like(self.effective_sample_size, dtype=torch.bool)
+        return self.effective_sample_size < 10
+
+
+def importance_weighted_bound(log_weights: torch.Tensor) -> torch.Tensor:
+    """log 1/K sum_k w_k from log w of shape (K, B): (B,)."""
+    return torch.logsumexp(log_weights, dim=0) - math.log(log_weights.shape[0])
+
+
+def estimate_from_log_weights(log_weights: torch.Tensor) -> LikelihoodEstimate:
+    """The bound, its standard error and the effective sample size from log w of shape (K, B).
+
+    The standard error of log(mean w) is that of mean w divided by mean w; it is infinite for K = 1.
+    """
+    log_weights = log_weights.double()
+    num_samples = log_weights.shape[0]
+    # Weights relative to the largest one: the ratios below do not depend on the scale.
+    weights = (log_weights - log_weights.amax(0)).exp()
+    mean = weights.mean(0)
+    if num_samples > 1:
+        standard_error = weights.var(0, unbiased=True).div(num_samples).sqrt() / mean
+    else:
+        standard_error = torch.full_like(mean, math.inf)
+    return LikelihoodEstimate(
+        log_likelihood=importance_weighted_bound(log_weights),
+        standard_error=standard_error,
+        effective_sample_size=weights.sum(0).square() / weights.square().sum(0),
+    )
