@@ -1,5 +1,6 @@
 """Configuration of the text VAE."""
 
+import copy
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -73,6 +74,11 @@ class TextVAEConfig(PreTrainedConfig):
     decoder_start_token_id: int | None = None
 
     def __post_init__(self, **kwargs):
+        # Copies: transformers resets the attention implementation of a config that becomes part of another, and a model
+        # that already uses it would then attend without its mask.
+        for part in ("encoder", "decoder"):
+            if isinstance(getattr(self, part), PreTrainedConfig):
+                setattr(self, part, copy.deepcopy(getattr(self, part)))
         super().__post_init__(**kwargs)
         self.encoder = as_encoder_config(self.encoder)
         self.decoder = as_decoder_config(self.decoder, cross_attention="cross_attention" in self.injection)

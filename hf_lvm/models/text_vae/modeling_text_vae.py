@@ -108,6 +108,8 @@ class TextVAEModel(LatentGenerationMixin, TextOperations, PreTrainedModel):
         super().__init__(config)
         self.encoder = build_encoder(config.encoder) if encoder is None else encoder
         self.decoder = build_decoder(config.decoder) if decoder is None else decoder
+        # One config object a part, so that a change of the one is a change of the other.
+        self.config.encoder, self.config.decoder = self.encoder.config, self.decoder.config
         for part in ("encoder", "decoder"):
             add_adapter(getattr(self, part), getattr(config, f"{part}_adapter"))
         hidden_size = config.encoder.hidden_size

@@ -1,0 +1,177 @@
+"""Load texts to train on from anywhere: the built-in corpus, local files and folders, or the hub, by one option."""
+
+import difflib
+import logging
+import os
+from pathlib import Path
+
+from datasets import Dataset, DatasetDict, load_dataset
+from datasets.exceptions import DatasetNotFoundError
+
+from hf_lvm.data import documentation
+from hf_lvm.data.hub import check_hub_repository, is_hub_id
+from hf_lvm.data.splits import SPLITS, check_fractions, split_dataset
+from hf_lvm.data.text_files import FILE_TYPES, read_file, split_files, split_named
+
+logger = logging.getLogger(__name__)
+
+BUILT_IN = "documentation"
+
+
+def load_texts(
+    dataset: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike | None = None,
+    text_column: str = "text",
+    validation_fraction: float = 0.05,
+    test_fraction: float = 0.05,
+    min_words: int | None = None,
+    max_words: int | None = None,
+    config_name: str | None = None,
+    cache_dir: str | os.PathLike | None = None,
+) -> DatasetDict:
+    """Load texts with the splits `train`, `validation` and `test`.
+
+    A source that has its splits keeps them. What is missing is cut from the training texts by a hash of each text:
+    deterministic, independent of the order, and equal texts always land in the same split. Duplicates are kept. Rows
+    whose text is empty are left out; a log line counts them. Every other column is kept, under its name.
+
+    Args:
+        dataset (`str`, *optional*):
+            `None` or `"documentation"`: the built-in documentation corpus. A file (txt with one text a line, jsonl,
+            json, csv, tsv, parquet) or a folder of such files. Anything else with one "/" is a dataset id on the hub;
+            naming one is the only way to make this function use the network.
+        data_dir (`str`, *optional*):
+            A folder with files named train, valid(ation) or dev, and test. Instead of `dataset`.
+        text_column (`str`, *optional*, defaults to `"text"`):
+            The column that holds the texts; it is named `text` in the result.
+        validation_fraction, test_fraction (`float`, *optional*, defaults to 0.05):
+            The share of the training texts that becomes a missing validation or test split.
+        min_words, max_words (`int`, *optional*):
+            Leave out texts with fewer / more words (split at white space); a log line counts them.
+        config_name (`str`, *optional*):
+            Which configuration of a hub dataset, for those that have several.
+        cache_dir (`str`, *optional*):
+            Where downloads from the hub are kept; the folder of `datasets` by default.
+
+    Raises:
+        FileNotFoundError: no such file, folder or hub dataset.
+        ConnectionError: the hub does not answer.
+        ValueError: unknown file type, missing column, texts that are no strings, a split without any text.
+    """
+    check_fractions(validation_fraction, test_fraction)
+    if dataset is not None and data_dir is not None:
+        raise ValueError(f"Both dataset={str(dataset)!r} and data_dir={str(data_dir)!r} are given; name one of them.")
+    name = str(dataset if data_dir is None else data_dir) if dataset or data_dir else BUILT_IN
+    path = Path(name).expanduser()
+    if data_dir is not None and not path.is_dir():
+        raise FileNotFoundError(f"data_dir={name!r} is not a folder.{_similar_names(path)}")
+    if path.is_dir():
+        sources = {split: read_file(file, text_column) for split, file in split_files(path).items()}
+    elif path.is_file():
+        sources = {"train": read_file(path, text_column)}
+    elif name == BUILT_IN:
+        sources = dict(documentation.load())
+    elif is_hub_id(name) and path.suffix.lower() not in FILE_TYPES:
+        sources = _load_from_hub(name, config_name, cache_dir)
+    else:
+        raise FileNotFoundError(_not_found(name, path))
+
+    sources = {
+        split: _keep_texts(_name_text_column(rows, text_column, f"{name} ({split})"), min_words, max_words, split)
+        for split, rows in sources.items()
+    }
+    return _complete_splits(sources, validation_fraction, test_fraction, name)
+
+
+def _load_from_hub(name: str, config_name: str | None, cache_dir: str | os.PathLike | None) -> dict[str, Dataset]:
+    check_hub_repository(name, kind="dataset")
+    try:
+        loaded = load_dataset(name, config_name, cache_dir=None if cache_dir is None else str(cache_dir))
+    except DatasetNotFoundError as error:
+        raise FileNotFoundError(f"The dataset {name!r} could not be loaded from the hub: {error}") from error
+    if len(loaded) == 1:
+        return {"train": next(iter(loaded.values()))}
+    splits: dict[str, Dataset] = {}
+    for split in loaded:
+        standard = split_named(split)
+        if standard is None or standard in splits:
+            logger.warning("The split %r of %s is not used.", split, name)
+        else:
+            splits[standard] = loaded[split]
+    if "train" not in splits:
+        raise ValueError(f"The dataset {name!r} has no split to train on; its splits are {', '.join(loaded)}.")
+    return splits
+
+
+def _not_found(name: str, path: Path) -> str:
+    if len(path.parts) > 1 or path.suffix.lower() in FILE_TYPES:
+        return f"There is no file or folder {name!r} (looked from {Path.cwd()}).{_similar_names(path)}"
+    return (
+        f"The dataset {name!r} is neither a file or folder here nor a built-in corpus. Use {BUILT_IN!r}, a path to a "
+        f"file ({', '.join(FILE_TYPES)}) or folder, or a hub id written as owner/name.{_similar_names(path)}"
+    )
+
+
+def _similar_names(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f" The folder {str(folder)!r} does not exist either."
+    names = sorted(entry.name for entry in folder.iterdir())
+    near = difflib.get_close_matches(path.name, [*names, *([BUILT_IN] if str(folder) == "." else [])], cutoff=0.5)
+    return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def _name_text_column(rows: Dataset, text_column: str, source: str) -> Dataset:
+    if text_column not in rows.column_names:
+        raise ValueError(
+            f"{source} has no column {text_column!r}; its columns are {', '.join(rows.column_names) or '(none)'}. "
+            "Name one of them with text_column."
+        )
+    kind = rows.features[text_column]
+    if getattr(kind, "dtype", None) not in ("string", "large_string", "null"):
+        raise ValueError(f"The column {text_column!r} of {source} holds {kind}, not strings.")
+    if text_column == "text":
+        return rows
+    if "text" in rows.column_names:
+        rows = rows.rename_column("text", "text_unused")
+        logger.warning(
+            "%s: its column 'text' is renamed 'text_unused', because %r is read as text.", source, text_column
+        )
+    return rows.rename_column(text_column, "text")
+
+
+def _keep_texts(rows: Dataset, min_words: int | None, max_words: int | None, split: str) -> Dataset:
+    counts = [len((text or "").split()) for text in rows["text"][:]]
+    most = float("inf") if max_words is None else max_words
+    kept = [row for row, words in enumerate(counts) if words and (min_words or 0) <= words <= most]
+    empty = counts.count(0)
+    if empty:
+        logger.info("%s: %d empty texts are left out.", split, empty)
+    if len(counts) - empty > len(kept):
+        logger.info(
+            "%s: %d of %d texts have fewer than min_words=%s or more than max_words=%s words and are left out.",
+            split, len(counts) - empty - len(kept), len(counts) - empty, min_words, max_words,
+        )  # fmt: skip
+    return rows if len(kept) == len(counts) else rows.select(kept)
+
+
+def _complete_splits(
+    sources: dict[str, Dataset], validation_fraction: float, test_fraction: float, name: str
+) -> DatasetDict:
+    """Cut the splits that are missing from the training texts, and refuse a split that ends up empty."""
+    cut_validation = 0.0 if "validation" in sources else validation_fraction
+    cut_test = 0.0 if "test" in sources else test_fraction
+    before = len(sources["train"])
+    if cut_validation or cut_test:
+        parts = split_dataset(sources["train"], sources["train"]["text"][:], cut_validation, cut_test)
+        parts.update({split: rows for split, rows in sources.items() if split != "train"})
+        sources = dict(parts)
+        logger.info("%s: split by hash into %s.", name, {split: len(rows) for split, rows in sources.items()})
+    for split, rows in sources.items():
+        if not len(rows):
+            raise ValueError(
+                f"{name}: the split {split!r} holds no text, once empty ones and those outside min_words and "
+                f"max_words are left out (there are {before} texts to train on and to cut splits from). "
+                "Give more texts, another range of words, or a larger validation_fraction or test_fraction."
+            )
+    return DatasetDict({split: sources[split] for split in SPLITS})

@@ -1,0 +1,185 @@
+"""The processor of a latent-variable text model: texts in, tensors out, and generated ids back to text."""
+
+import json
+from collections.abc import Sequence
+
+from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+
+from hf_lvm.data.tokenization import check_special_tokens, end_token_id, start_token_id
+
+IGNORED_LABEL = -100
+
+
+class LatentTextProcessor(ProcessorMixin):
+    """Two tokenizers as one object: the first reads for the encoder, the second writes for the decoder.
+
+    `save_pretrained` puts the first at the root of the folder, so `AutoTokenizer` loads it from there, and the second
+    into `decoder_tokenizer/`. `AutoProcessor` loads both. Where one tokenizer serves both sides it is stored twice and
+    comes back as two equal objects.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): makes `input_ids` and `attention_mask`, with its own special tokens.
+        decoder_tokenizer (`PreTrainedTokenizerBase`, *optional*): makes `labels` and reads what the model generates;
+            `None` means the first one.
+
+    Raises:
+        ValueError: when a tokenizer lacks a special token that its side needs; the message says how to mend it.
+    """
+
+    def __init__(self, tokenizer=None, decoder_tokenizer=None):
+        if tokenizer is None:
+            raise ValueError("LatentTextProcessor needs a tokenizer; load_tokenizer or train_bpe_tokenizer makes one.")
+        decoder_tokenizer = tokenizer if decoder_tokenizer is None else decoder_tokenizer
+        super().__init__(tokenizer, decoder_tokenizer)
+        check_special_tokens(tokenizer, "encoder")
+        check_special_tokens(decoder_tokenizer, "decoder")
+
+    @property
+    def start_token_id(self) -> int:
+        """The id that the decoder starts from; the model puts it in front of the labels."""
+        return start_token_id(self.decoder_tokenizer)
+
+    @property
+    def end_token_id(self) -> int:
+        """The id that ends every row of labels."""
+        return end_token_id(self.decoder_tokenizer)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["input_ids", "attention_mask", "labels"]
+
+    def shares_tokenizer(self) -> bool:
+        """Whether both sides cut and number texts in the same way, so that embeddings can be tied."""
+        if self.tokenizer is self.decoder_tokenizer:
+            return True
+        return _behaviour(self.tokenizer) == _behaviour(self.decoder_tokenizer)
+
+    def tokenize(
+        self, texts: Sequence[str], decoder_texts: Sequence[str] | None = None
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Ids of both sides without padding: the encoder's with its special tokens, the labels with the end token.
+
+        Raises:
+            ValueError: when something else than strings comes, or the two lists differ in length.
+        """
+        _check_texts(texts, "texts")
+        if decoder_texts is not None:
+            _check_texts(decoder_texts, "decoder_texts")
+            if len(decoder_texts) != len(texts):
+                raise ValueError(f"{len(texts)} texts but {len(decoder_texts)} decoder_texts; give one for each text.")
+        outputs = texts if decoder_texts is None else decoder_texts
+        input_ids = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        label_ids = self.decoder_tokenizer(list(outputs), add_special_tokens=False, verbose=False)["input_ids"]
+        end = self.end_token_id
+        return input_ids, [[*ids, end] for ids in label_ids]
+
+    def __call__(
+        self,
+        texts: str | Sequence[str],
+        decoder_texts: str | Sequence[str] | None = None,
+        padding: bool = True,
+        truncation: bool = False,
+        max_length: int | None = None,
+        return_tensors: str | None = "pt",
+    ) -> BatchFeature:
+        """Turn texts into a batch for the model.
+
+        Args:
+            texts: One text (a batch of one) or B texts for the encoder.
+            decoder_texts: What the decoder shall write; the same texts when left out.
+            padding: Pad to the longest row; needed for tensors of more than one row.
+            truncation: Cut both sides at `max_length` tokens, special tokens included; the end token stays.
+            max_length: The longest row allowed; without `truncation`, a longer text is an error.
+            return_tensors: `"pt"` for torch tensors, `None` for lists.
+
+        Returns:
+            `BatchFeature` with `input_ids` (B, S), `attention_mask` (B, S) and `labels` (B, T): decoder tokens and the
+            end token, no start token, -100 where padded. `input_ids` are padded on the tokenizer's `padding_side`.
+
+        Raises:
+            ValueError: for input that is no text, or texts longer than `max_length` without `truncation`.
+        """
+        texts = [texts] if isinstance(texts, str) else texts
+        decoder_texts = [decoder_texts] if isinstance(decoder_texts, str) else decoder_texts
+        if truncation and max_length is None:
+            raise ValueError("truncation=True needs max_length, the number of tokens to keep.")
+        if return_tensors not in ("pt", None):
+            raise ValueError(f"return_tensors={return_tensors!r} is not known; choose 'pt' or None.")
+        input_ids, labels = self.tokenize(texts, decoder_texts)
+        if max_length is not None:
+            input_ids, labels = self._limit(texts, input_ids, labels, max_length, truncation)
+        attention_mask = [[1] * len(ids) for ids in input_ids]
+        if padding:
+            side = self.tokenizer.padding_side
+            input_ids = pad_rows(input_ids, self.tokenizer.pad_token_id, side)
+            attention_mask = pad_rows(attention_mask, 0, side)
+            labels = pad_rows(labels, IGNORED_LABEL)
+        data = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def _limit(self, texts, input_ids, labels, max_length, truncation):
+        if not truncation:
+            for index, (row, label_row) in enumerate(zip(input_ids, labels, strict=True)):
+                if max(len(row), len(label_row)) > max_length:
+                    raise ValueError(
+                        f"Text {index} has {max(len(row), len(label_row))} tokens, more than max_length={max_length}; "
+                        "shorten it, raise max_length, or pass truncation=True to cut it."
+                    )
+            return input_ids, labels
+        # The tokenizer knows which of its special tokens have to survive the cut.
+        cut = self.tokenizer(list(texts), truncation=True, max_length=max_length, verbose=False)["input_ids"]
+        return cut, [row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in labels]
+
+    def decode(self, token_ids, skip_special_tokens: bool = True, **kwargs) -> str | list[str]:
+        """One row of ids (a tensor, array or list) as text; rows of ids go to `batch_decode`.
+
+        The start token, everything from the first end token on, and labels of -100 are left out. Of the special tokens
+        only the unknown word stays visible: hiding it would make a sentence look better than it is.
+        """
+        ids = token_ids.tolist() if hasattr(token_ids, "tolist") else list(token_ids)
+        if ids and not isinstance(ids[0], int):
+            return self.batch_decode(ids, skip_special_tokens=skip_special_tokens, **kwargs)
+        tokenizer = self.decoder_tokenizer
+        ids = [index for index in ids if index >= 0]
+        if skip_special_tokens:
+            start, end, pad = self.start_token_id, self.end_token_id, tokenizer.pad_token_id
+            first = next((n for n, index in enumerate(ids) if index not in (start, pad)), len(ids))
+            ids = ids[first:]
+            ids = ids[: ids.index(end)] if end in ids else ids
+            hidden = {*tokenizer.all_special_ids, start, pad} - {tokenizer.unk_token_id}
+            ids = [index for index in ids if index not in hidden]
+        return tokenizer.decode(ids, **kwargs)
+
+    def batch_decode(self, sequences, skip_special_tokens: bool = True, **kwargs) -> list[str]:
+        """B rows of ids as B texts; see `decode`."""
+        return [self.decode(row, skip_special_tokens=skip_special_tokens, **kwargs) for row in sequences]
+
+
+def pad_rows(rows: Sequence[Sequence[int]], value: int, side: str = "right") -> list[list[int]]:
+    """Fill rows of ids with `value` up to the longest of them, on the `"right"` or the `"left"`."""
+    longest = max(map(len, rows), default=0)
+    if side == "left":
+        return [[value] * (longest - len(row)) + list(row) for row in rows]
+    return [list(row) + [value] * (longest - len(row)) for row in rows]
+
+
+def _check_texts(texts: Sequence[str], name: str) -> None:
+    if isinstance(texts, str):
+        raise ValueError(f"{name} is one string where a list of strings is needed.")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"{name}[{index}] is {type(text).__name__}, not a string.")
+
+
+def _behaviour(tokenizer: PreTrainedTokenizerBase) -> tuple:
+    """What decides how a tokenizer cuts and numbers texts; the padding of its last call does not."""
+    backend = None
+    if tokenizer.is_fast:
+        backend = json.loads(tokenizer.backend_tokenizer.to_str())
+        backend = {key: value for key, value in backend.items() if key not in ("padding", "truncation")}
+    return tokenizer.get_vocab(), tokenizer.special_tokens_map, backend
+
+
+# AutoProcessor finds a class by the name in the saved files among those registered. Its key is a config class where a
+# model brings one; the processor serves many models, so it is its own key.
+AutoProcessor.register(LatentTextProcessor, LatentTextProcessor, exist_ok=True)

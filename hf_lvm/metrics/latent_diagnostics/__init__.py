@@ -1,0 +1,1 @@
+"""Active units, mutual information and KL from posterior means and standard deviations."""

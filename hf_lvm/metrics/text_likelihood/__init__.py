@@ -1,0 +1,1 @@
+"""Perplexities and bits per byte from nats per sentence."""

@@ -1,0 +1,143 @@
+"""From the arguments of a run to its processor, its data and its model."""
+
+from datasets import DatasetDict
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hf_lvm.backbones.decoders import as_decoder_config, build_decoder, load_decoder
+from hf_lvm.backbones.encoders import build_encoder, encoder_positions, load_encoder
+from hf_lvm.backbones.sources import check_exists, config_from_scratch, is_from_scratch
+from hf_lvm.data import (
+    LatentTextProcessor,
+    encode_dataset,
+    load_texts,
+    load_tokenizer,
+    train_bpe_tokenizer,
+    train_word_tokenizer,
+)
+from hf_lvm.models.text_vae import TextVAEConfig, TextVAEModel
+from hf_lvm.training.run_arguments import DataArguments, TextVAEArguments
+
+# The shape of a part built from scratch where the run does not say otherwise: small enough for a laptop.
+SCRATCH_SIZES = {
+    "hidden_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+}
+
+
+def load_run_texts(data: DataArguments) -> DatasetDict:
+    """The texts of a run, with the splits train, validation and test."""
+    texts = load_texts(
+        data.dataset,
+        data_dir=data.data_dir,
+        text_column=data.text_column,
+        config_name=data.dataset_config,
+        min_words=data.min_words,
+        max_words=data.max_words,
+    )
+    for split, limit in (("train", data.max_train_samples), ("test", data.max_test_samples)):
+        if limit is not None:
+            texts[split] = texts[split].select(range(min(limit, len(texts[split]))))
+    return texts
+
+
+def build_processor(data: DataArguments, encoder: str, decoder: str, texts: DatasetDict) -> LatentTextProcessor:
+    """The tokenizers of both parts: named, those of pretrained parts, or trained on the texts.
+
+    Raises:
+        ValueError: two parts from scratch with different words, or a tokenizer without a token its part needs.
+    """
+    special = {key: getattr(data, key) for key in ("pad_token", "bos_token") if getattr(data, key) is not None}
+    name = data.tokenizer or ("bpe" if is_from_scratch(encoder) else encoder)
+    tokenizer = _tokenizer(name, data, texts, {key: value for key, value in special.items() if key == "pad_token"})
+    other = data.decoder_tokenizer or (name if is_from_scratch(decoder) else decoder)
+    if other == name:
+        return LatentTextProcessor(tokenizer, tokenizer)
+    return LatentTextProcessor(tokenizer, _tokenizer(other, data, texts, special))
+
+
+def encode_texts(
+    texts: DatasetDict, processor: LatentTextProcessor, model: TextVAEModel, data: DataArguments
+) -> DatasetDict:
+    """Tokens of every split, the text itself beside them; a text that does not fit the model is an error."""
+    return encode_dataset(
+        texts,
+        processor,
+        max_length=data.max_length,
+        max_positions=(encoder_positions(model.encoder), model.positions_left),
+        keep_columns=("text",),
+    )
+
+
+def build_text_vae(arguments: TextVAEArguments, processor: LatentTextProcessor) -> TextVAEModel:
+    """The model of a run: each part loaded or built from scratch, the latent between them new."""
+    parts = {
+        part: _part(part, getattr(arguments, part), arguments.part_options.get(part, {}), arguments.injection, processor)
+        for part in ("encoder", "decoder")
+    }
+    for part in arguments.lora:
+        _add_lora(parts, part, arguments.lora_rank)
+    tokenizer = processor.decoder_tokenizer
+    options = {
+        "latent_size": arguments.latent_size,
+        "injection": arguments.injection[0] if len(arguments.injection) == 1 else arguments.injection,
+        "injection_length": arguments.injection_length,
+        "pooling": arguments.pooling,
+        "posterior_type": arguments.posterior_type,
+        "posterior_initial_stddev": arguments.posterior_initial_stddev,
+        "prior_type": arguments.prior_type,
+        "objective": arguments.objective,
+        "estimator": arguments.estimator,
+        "num_samples": arguments.num_samples,
+        "tie_encoder_decoder_embeddings": arguments.tie_encoder_decoder_embeddings,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": processor.end_token_id,
+        "bos_token_id": processor.start_token_id,
+        "decoder_start_token_id": processor.start_token_id,
+    }
+    if arguments.tie_encoder_decoder_embeddings and not processor.shares_tokenizer():
+        raise ValueError("tie_encoder_decoder_embeddings needs one tokenizer for both parts, and this run has two.")
+    model = TextVAEModel.from_encoder_decoder_pretrained(parts["encoder"], parts["decoder"], **options)
+    for part in arguments.freeze:
+        frozen = getattr(model, part)
+        adapted = {name for name, _ in frozen.named_parameters() if "lora_" in name}
+        for name, parameter in frozen.named_parameters():
+            parameter.requires_grad_(name in adapted)
+    return model
+
+
+def _tokenizer(name: str, data: DataArguments, texts: DatasetDict, special: dict) -> PreTrainedTokenizerBase:
+    if name == "bpe":
+        return train_bpe_tokenizer(texts["train"]["text"], vocab_size=data.vocab_size or 4000)
+    if name == "words":
+        return train_word_tokenizer(texts["train"]["text"], vocab_size=data.vocab_size)
+    return load_tokenizer(name, **special)
+
+
+def _part(
+    part: str, source: str, options: dict, injection: list[str], processor: LatentTextProcessor
+) -> PreTrainedModel:
+    check_exists(source)
+    cross_attention = "cross_attention" in injection
+    if not is_from_scratch(source):
+        load = load_encoder if part == "encoder" else load_decoder
+        more = {"cross_attention": cross_attention} if part == "decoder" else {}
+        return load(source, **more, **options)
+    tokenizer = processor.tokenizer if part == "encoder" else processor.decoder_tokenizer
+    defaults = SCRATCH_SIZES | {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    config = config_from_scratch(source, defaults, **options)
+    if part == "encoder":
+        return build_encoder(config)
+    return build_decoder(as_decoder_config(config, cross_attention))
+
+
+def _add_lora(parts: dict[str, PreTrainedModel], part: str, rank: int) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    parts[part] = get_peft_model(parts[part], LoraConfig(r=rank, lora_alpha=2 * rank))

@@ -1,0 +1,44 @@
+"""`results.json`: the numbers of a run and everything needed to get them again."""
+
+import json
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("hf-lvm", "torch", "transformers", "accelerate", "datasets", "tokenizers")
+
+
+def run_description(command: list[str], settings: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Command, settings, machine, time and versions of a run.
+
+    Args:
+        command: the command line, program first.
+        settings: the keys that the user set.
+        seconds: wall-clock seconds of training.
+    """
+    return {
+        "command": " ".join([Path(command[0]).name, *command[1:]]),
+        "settings": settings,
+        "training_seconds": round(seconds, 1),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": _hardware(),
+        "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
+    }
+
+
+def write_results(path: Path, results: dict[str, Any]) -> None:
+    """Write JSON that either is there whole or not at all."""
+    staged = path.with_name(f".incomplete-{path.name}")
+    staged.write_text(json.dumps(results, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    staged.replace(path)
+
+
+def _hardware() -> str:
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}, {sys.platform}"

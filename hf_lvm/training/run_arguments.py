@@ -1,0 +1,137 @@
+"""What a recipe is told besides how to train: which texts, which model."""
+
+from dataclasses import dataclass, field
+
+from hf_lvm.layers.injections import INJECTIONS
+from hf_lvm.layers.pooling import POOLINGS
+
+
+@dataclass
+class DataArguments:
+    """Which texts a run reads, and how they become tokens."""
+
+    _argument_group_name = "The texts"
+
+    dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Texts to train on: a txt, jsonl, csv or parquet file, a folder of them, or a datasets id on the hub "
+            "(owner/name). By default the documentation that comes with Python, which needs no download."
+        },
+    )
+    data_dir: str | None = field(
+        default=None, metadata={"help": "A folder with a train, a validation (or dev) and a test file."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a data set on the hub."})
+    text_column: str = field(default="text", metadata={"help": "The column that holds the texts."})
+    min_words: int | None = field(default=None, metadata={"help": "Leave out texts with fewer words."})
+    max_words: int | None = field(default=None, metadata={"help": "Leave out texts with more words."})
+    max_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Leave out texts with more tokens than this; how many is said in the log. Without it a text that is "
+            "longer than the model's positions is an error. No text is ever cut."
+        },
+    )
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Train on the first so many texts only, for a quick look."}
+    )
+    max_test_samples: int | None = field(
+        default=None, metadata={"help": "Test on the first so many texts only; the number stands in the results."}
+    )
+    tokenizer: str | None = field(
+        default=None,
+        metadata={
+            "help": "Tokenizer of the encoder: a folder or a hub id; `bpe` (byte-level) or `words` to train one on the texts. "
+            "By default that of a pretrained encoder, and bpe otherwise."
+        },
+    )
+    decoder_tokenizer: str | None = field(
+        default=None,
+        metadata={"help": "Tokenizer of the decoder. By default that of a pretrained decoder, and the encoder's otherwise."},
+    )
+    vocab_size: int | None = field(
+        default=None,
+        metadata={"help": "Tokens of a tokenizer trained here (default: 4000 for bpe, all words of the texts for words)."},
+    )
+    pad_token: str | None = field(
+        default=None,
+        metadata={"help": "Token to pad with, for tokenizers that name none, such as '<|endoftext|>' for GPT-2."},
+    )
+    bos_token: str | None = field(
+        default=None, metadata={"help": "Token the decoder starts from, for tokenizers that name none."}
+    )
+
+
+@dataclass
+class TextVAEArguments:
+    """The model: its parts and the latent between them."""
+
+    _argument_group_name = "The model"
+
+    model_type: str = field(default="hf_lvm_text_vae", metadata={"help": "Which model of this package."})
+    encoder: str = field(
+        default="bert",
+        metadata={
+            "help": "The encoder: a folder or a hub id (owner/name) for a pretrained one, or a model type of transformers "
+            "(bert, roberta, modernbert, t5, ...) to build from scratch."
+        },
+    )
+    decoder: str = field(
+        default="gpt2",
+        metadata={"help": "The decoder: a folder, a hub id, or a model type (gpt2, llama, qwen3, opt, bart, t5, ...)."},
+    )
+    latent_size: int = field(default=32, metadata={"help": "Dimensions of the latent vector."})
+    injection: list[str] = field(
+        default_factory=lambda: ["prefix"],
+        metadata={"help": f"How the latent enters the decoder, one or several of: {', '.join(INJECTIONS)}."},
+    )
+    injection_length: int = field(
+        default=4, metadata={"help": "Positions that prefix, memory and cross_attention fill."}
+    )
+    pooling: str = field(
+        default="mean", metadata={"help": f"From the encoder's states to one vector: {', '.join(POOLINGS)}."}
+    )
+    posterior_type: str = field(default="gaussian", metadata={"help": "Family of q(z|x): gaussian (diagonal)."})
+    posterior_initial_stddev: float = field(
+        default=1.0, metadata={"help": "Standard deviation of q(z|x) in a new model."}
+    )
+    prior_type: str = field(default="standard_normal", metadata={"help": "Family of p(z): standard_normal."})
+    objective: str = field(default="elbo", metadata={"help": "The bound that is trained: elbo."})
+    estimator: str = field(
+        default="reparameterization", metadata={"help": "Estimator of its gradient: reparameterization."}
+    )
+    num_samples: int = field(default=1, metadata={"help": "Samples of the latent for each text in the bound."})
+    tie_encoder_decoder_embeddings: bool = field(
+        default=False, metadata={"help": "One table of token embeddings for both parts."}
+    )
+    freeze: list[str] = field(
+        default_factory=list, metadata={"help": "Parts whose own weights stay as they are: encoder, decoder."}
+    )
+    lora: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Parts that get a LoRA adapter instead of training whole: encoder, decoder (needs peft)."},
+    )
+    lora_rank: int = field(default=8, metadata={"help": "Rank of the LoRA adapters."})
+    part_options: dict = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("freeze", "lora"):
+            unknown = set(getattr(self, key)) - {"encoder", "decoder"}
+            if unknown:
+                raise ValueError(f"{key} names {', '.join(sorted(unknown))}: the parts are encoder and decoder")
+
+
+@dataclass
+class ReportArguments:
+    """What is measured on the test split once a model is trained."""
+
+    _argument_group_name = "The report after training"
+
+    num_importance_samples: int = field(
+        default=100,
+        metadata={"help": "Samples of the latent for each test text in the importance-weighted likelihood; 0 leaves it out."},
+    )
+    num_generated: int = field(
+        default=100, metadata={"help": "Test texts to reconstruct, and texts to sample, for the report."}
+    )

@@ -1,0 +1,172 @@
+"""Train a text VAE and report on it: the `main` behind `hf-lvm train` and `recipes/train_text_vae.py`."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+from transformers.utils import logging as transformers_logging
+
+from hf_lvm.analysis.figures import draw_kl_per_dimension, draw_latent_map, draw_training_curves
+from hf_lvm.analysis.text_vae_report import TextVAEReport, report_on
+from hf_lvm.data import LatentTextCollator, documentation
+from hf_lvm.training.arguments import LatentTrainingArguments
+from hf_lvm.training.building import build_processor, build_text_vae, encode_texts, load_run_texts
+from hf_lvm.training.config_file import parse
+from hf_lvm.training.results import run_description, write_results
+from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
+from hf_lvm.training.trainer import LatentTrainer
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """Train a variational autoencoder of text: any encoder, any decoder, a Gaussian latent between them.
+
+Without options it trains on the documentation that comes with Python. Afterwards the output folder holds the model (load it
+with AutoModel.from_pretrained after `import hf_lvm`), its processor, results.json, examples.txt and figures/."""
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
+    """Train by the command line and return the results that are also written to `results.json`."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    arguments = parse(
+        (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments), argv, DESCRIPTION, prog
+    )
+    trainer, texts = prepare(*arguments)
+    return train_and_report(trainer, texts, *arguments, command=[prog or sys.argv[0], *argv])
+
+
+def prepare(
+    model_arguments: TextVAEArguments,
+    data: DataArguments,
+    report: ReportArguments,
+    args: LatentTrainingArguments,
+) -> tuple[LatentTrainer, dict[str, Any]]:
+    """A trainer with its model, processor and data, ready to train."""
+    if args.process_index == 0:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+    else:
+        transformers_logging.set_verbosity_error()
+    set_seed(args.seed)
+    texts = load_run_texts(data)
+    logger.info("Texts: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
+    processor = build_processor(data, model_arguments.encoder, model_arguments.decoder, texts)
+    model = build_text_vae(model_arguments, processor)
+    encoded = encode_texts(texts, processor, model, data)
+    trainer = LatentTrainer(
+        model=model,
+        args=args,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded["validation"],
+        data_collator=LatentTextCollator(processor),
+        processing_class=processor,
+    )
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
+    return trainer, {"encoded": encoded, "corpus": _describe(data, texts)}
+
+
+def train_and_report(
+    trainer: LatentTrainer,
+    texts: dict[str, Any],
+    model_arguments: TextVAEArguments,
+    data: DataArguments,
+    report: ReportArguments,
+    args: LatentTrainingArguments,
+    *,
+    command: list[str],
+) -> dict[str, Any]:
+    """Train, save, measure on the test split, and write everything into the output folder."""
+    begin = time.perf_counter()
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    seconds = time.perf_counter() - begin
+    trainer.save_model()
+    trainer.save_state()
+    if not trainer.is_world_process_zero():
+        return {}
+    measured = report_on(
+        trainer.accelerator.unwrap_model(trainer.model),
+        texts["encoded"]["test"],
+        trainer.processing_class,
+        num_importance_samples=report.num_importance_samples,
+        num_generated=report.num_generated,
+        seed=args.seed,
+    )
+    settings = asdict(model_arguments) | asdict(data) | asdict(report) | _changed(args)
+    results = {
+        **run_description(command, settings, seconds),
+        "corpus": texts["corpus"],
+        "steps": trainer.state.global_step,
+        "test": measured.metrics,
+    }
+    output = Path(args.output_dir)
+    write_results(output / "results.json", results)
+    (output / "examples.txt").write_text(examples(measured), encoding="utf-8")
+    draw_figures(measured, trainer.state.log_history, output / "figures")
+    logger.info("%s\nEverything is in %s.", summary(measured.metrics), output)
+    return results
+
+
+def draw_figures(measured: TextVAEReport, log_history: list[dict], folder: Path) -> None:
+    """The latent map, the training curves and the KL of each dimension, as PNG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_latent_map(measured.corpus.means, folder / "latent_map.png", texts=measured.texts)
+    draw_kl_per_dimension(measured.corpus.kl_per_dimension, folder / "kl_per_dimension.png")
+    if log_history:
+        draw_training_curves(log_history, folder / "training_curves.png")
+
+
+def examples(measured: TextVAEReport) -> str:
+    """Reconstructions, samples and interpolations as text."""
+    lines = ["Reconstructions (text, then its greedy reconstruction)", ""]
+    for text, reconstruction in measured.reconstructions[:20]:
+        lines += [f"  {text}", f"  -> {reconstruction}", ""]
+    lines += ["Samples from the prior", "", *(f"  {sample}" for sample in measured.samples), ""]
+    for path in measured.interpolations:
+        lines += ["Interpolation", "", *(f"  {step}" for step in path), ""]
+    return "\n".join(lines)
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """The test results in a few lines, each unit named."""
+    bound, latent = metrics["bound"], metrics["latent"]
+    lines = [
+        f"Test set, {bound['sentences']:,} sentences, end of sentence counted as a word and a token:",
+        _likelihood_line("-ELBO", bound),
+    ]
+    if "importance_weighted" in metrics:
+        weighted = metrics["importance_weighted"]
+        lines.append(_likelihood_line(f"-log p(x), {weighted['num_samples']} importance samples", weighted))
+    lines.append(
+        f"  KL {metrics['kl_nats_per_sentence']:.2f} nats/sentence, {latent['active_units']} of {latent['latent_size']} "
+        f"dimensions active, mutual information {latent['mutual_information']:.2f} nats (ceiling "
+        f"{latent['mutual_information_ceiling']:.2f}), permuted latents cost "
+        f"{metrics['permuted_latents_cost_nats_per_sentence']:.1f} nats/sentence"
+    )
+    return "\n".join(lines)
+
+
+def _likelihood_line(name: str, likelihood: dict[str, Any]) -> str:
+    return (
+        f"  {name}: {likelihood['nats_per_sentence']:.2f} nats/sentence, perplexity {likelihood['word_perplexity']:.2f} "
+        f"per word and {likelihood['token_perplexity']:.2f} per token, {likelihood['bits_per_byte']:.3f} bits/byte"
+    )
+
+
+def _describe(data: DataArguments, texts) -> str:
+    if data.data_dir is None and data.dataset in (None, "documentation"):
+        return documentation.describe(texts)
+    sizes = ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items())
+    return f"{Path(data.data_dir or data.dataset).name}: {sizes}"
+
+
+def _changed(args: LatentTrainingArguments) -> dict[str, Any]:
+    """The training arguments that differ from their defaults, besides where the output goes."""
+    default = json.loads(LatentTrainingArguments(output_dir=args.output_dir).to_json_string())
+    own = json.loads(args.to_json_string())
+    return {key: value for key, value in own.items() if default.get(key) != value and key != "output_dir"}

@@ -1,0 +1,258 @@
+"""`LatentTrainer`: a `transformers.Trainer` for models with a latent variable."""
+
+import math
+
+import torch
+from accelerate.utils import find_batch_size
+from torch import nn
+from torch.utils.data import Sampler, SequentialSampler
+from transformers import TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput
+from transformers.utils import ModelOutput, logging
+
+from hf_lvm.data.batching import LengthBucketedSampler
+from hf_lvm.training.arguments import LatentTrainingArguments
+from hf_lvm.training.checkpoints import AtomicSavingTrainer, last_checkpoint
+from hf_lvm.training.latent_statistics import LatentStatistics, posterior_means
+from hf_lvm.training.noise import NoiseStream, row_generators
+from hf_lvm.training.word_dropout import drop_words, replacement_token_id
+
+logger = logging.get_logger(__name__)
+
+ACTIVE_UNITS_WINDOW = 1024
+
+
+class LatentTrainer(AtomicSavingTrainer):
+    """Trains any model of this package: KL schedule, free bits, word dropout, and noise that belongs to sentences.
+
+    What it adds to `transformers.Trainer`:
+
+    - The weights of the objective come from the global step (`objective_options`), so that resuming is exact.
+    - The noise of a sentence depends on the seed, the step and its row in the batch of the whole optimizer step.
+      Without dropout, 4 accumulation steps of 2 sentences equal one step of 8, and two processes equal one. (At the
+      end of an epoch that does not divide evenly, accelerate gives two processes a few sentences twice.)
+    - An evaluation draws the noise of a sentence by its position in the data set: the same numbers each time, for any
+      batch size. The loss of an evaluation is the bound itself: KL weight 1, no free bits, no word dropout.
+    - Logged, averaged over sentences since the last line of the log: `bound`, `reconstruction`, `kl` (nats per
+      sentence, unweighted), `kl_weight`, and `active_units` over the last 1,024 or so sentences. Evaluations give
+      `eval_bound`, `eval_reconstruction`, `eval_kl` and `eval_active_units`.
+    - A loss or gradient that is not finite stops the run before it reaches the weights.
+    - Batches are bucketed by length where the training set has the column `args.length_column_name`.
+
+    Args:
+        model: a model of this package; its `forward` takes `generator`, `kl_weight`, `free_bits`, `free_bits_mode`.
+        args: `LatentTrainingArguments`.
+        word_dropout_token_id: token put in the place of dropped words. *optional*, defaults to the unknown token of
+            the decoder's tokenizer, or its mask token.
+        **kwargs: those of `transformers.Trainer`; `processing_class` is the `LatentTextProcessor`.
+
+    Raises:
+        ValueError: word dropout is on and no replacement token can be found.
+    """
+
+    # `compute_loss` weighs each micro-batch by its share of the sentences of the optimizer step.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self, model: nn.Module, args: LatentTrainingArguments, *, word_dropout_token_id: int | None = None, **kwargs
+    ) -> None:
+        super().__init__(model=model, args=args, **kwargs)
+        if args.n_gpu > 1:
+            logger.warning(
+                f"One process sees {args.n_gpu} GPUs and uses one of them: noise per sentence cannot pass through "
+                "DataParallel. Use `accelerate launch` to train on all of them"
+            )
+            args._n_gpu = 1
+        self.word_dropout_token_id = word_dropout_token_id
+        if args.word_dropout > 0.0 and word_dropout_token_id is None:
+            tokenizer = getattr(self.processing_class, "decoder_tokenizer", self.processing_class)
+            self.word_dropout_token_id = replacement_token_id(tokenizer)
+        self.add_callback(_SamplerEpoch())
+        self._training_statistics = LatentStatistics(ACTIVE_UNITS_WINDOW)
+        self._evaluation_statistics: LatentStatistics | None = None
+        self._evaluation_step = 0
+        self._last_kl_weight = 1.0
+        self._step_sentences: int | None = None
+        self._micro_step = 0
+        self._micro_losses: list[torch.Tensor] = []
+
+    # ---- The objective ----
+
+    def objective_options(self, step: int) -> dict[str, float | str]:
+        """What `forward` is told about the objective at a global step: the one place where the weights are decided."""
+        free_bits = self.args.free_bits
+        return {
+            "kl_weight": self.args.kl_weight_at(step, self.state.max_steps),
+            "free_bits": free_bits,
+            "free_bits_mode": self.args.free_bits_mode if free_bits > 0.0 else "none",
+        }
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, ModelOutput]:
+        """The loss of a micro-batch in training, scaled to its share of the step; the bound in evaluation."""
+        compute = self._training_loss if model.training else self._evaluation_loss
+        loss, outputs = compute(model, dict(inputs))
+        return (loss, outputs) if return_outputs else loss
+
+    def _training_loss(self, model: nn.Module, inputs: dict) -> tuple[torch.Tensor, ModelOutput]:
+        step, sentences = self.state.global_step, find_batch_size(inputs)
+        options = self.objective_options(step)
+        rows = self._rows(self._micro_step, self._train_batch_size, sentences)
+        if self.args.word_dropout > 0.0:
+            generators = row_generators(self.args.seed, NoiseStream.WORD_DROPOUT, step, rows)
+            inputs["decoder_input_ids"] = self._dropped_words(inputs["labels"], generators)
+        generators = row_generators(self.args.seed, NoiseStream.LATENTS, step, rows)
+        outputs = model(**inputs, generator=generators, **options)
+        self._training_statistics.add(outputs.reconstruction, outputs.kl, posterior_means(outputs.get("posterior")))
+        self._last_kl_weight = options["kl_weight"]
+        self._micro_step += 1
+        self._micro_losses.append(outputs.loss.detach())
+        return outputs.loss * (sentences / (self._step_sentences or sentences)), outputs
+
+    def _evaluation_loss(self, model: nn.Module, inputs: dict) -> tuple[torch.Tensor, ModelOutput]:
+        rows = self._rows(self._evaluation_step, self.args.eval_batch_size, find_batch_size(inputs))
+        generators = row_generators(self.args.seed, NoiseStream.EVALUATION_LATENTS, 0, rows)
+        outputs = model(**inputs, generator=generators, kl_weight=1.0, free_bits=0.0, free_bits_mode="none")
+        self._evaluation_step += 1
+        if self._evaluation_statistics is not None:
+            means = posterior_means(outputs.get("posterior"))
+            # Drops the sentences that accelerate repeats to fill the last batch of every process.
+            gathered = self.accelerator.gather_for_metrics(
+                (outputs.reconstruction, outputs.kl) if means is None else (outputs.reconstruction, outputs.kl, means)
+            )
+            self._evaluation_statistics.add(gathered[0], gathered[1], gathered[2] if means is not None else None)
+        return outputs.loss, outputs
+
+    def _rows(self, batch: int, batch_size: int, sentences: int) -> range:
+        """Numbers of the sentences of this process's batch, when processes take turns as accelerate lets them."""
+        first = (batch * self.args.world_size + self.args.process_index) * batch_size
+        return range(first, first + sentences)
+
+    def _dropped_words(self, labels: torch.Tensor, generators: list[torch.Generator]) -> torch.Tensor:
+        decoder_input_ids = self.accelerator.unwrap_model(self.model).shift_right(labels)
+        padding = torch.zeros_like(labels, dtype=torch.bool)
+        padding[:, 1:] = labels[:, :-1] == -100
+        return drop_words(decoder_input_ids, self.args.word_dropout, self.word_dropout_token_id, generators, padding)
+
+    # ---- Batches ----
+
+    def _get_train_sampler(self, train_dataset=None) -> Sampler | None:
+        dataset = self.train_dataset
+        column = self.args.length_column_name
+        if self.args.train_sampling_strategy != "random" or column not in getattr(dataset, "column_names", ()):
+            return super()._get_train_sampler(train_dataset)
+        # A bucket is the batch of a whole optimizer step: however it is cut into micro-batches and over processes,
+        # the step sees the same sentences.
+        step_batch = self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return LengthBucketedSampler(dataset[column], step_batch, seed)
+
+    def _get_eval_sampler(self, eval_dataset) -> Sampler | None:
+        # In order, whatever the training order is: the noise of a sentence is found by its position.
+        return SequentialSampler(eval_dataset) if hasattr(eval_dataset, "__len__") else None
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """The micro-batches of one optimizer step; see `transformers.Trainer.get_batch_samples`."""
+        batches, num_items_in_batch = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._step_sentences = sum(find_batch_size(batch) for batch in batches)
+        self._micro_step = 0
+        self._micro_losses = []
+        return batches, num_items_in_batch
+
+    # ---- Watching ----
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, with the averages of the model's terms beside the training loss."""
+        if "loss" in logs:
+            statistics = self._training_statistics
+            logs |= statistics.compute(
+                total=lambda totals: self.accelerator.reduce(totals, "sum"), gather=self.accelerator.gather
+            )
+            logs["kl_weight"] = self._last_kl_weight
+            statistics.reset_totals()
+        super().log(logs, start_time)
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ) -> EvalLoopOutput:
+        """Evaluate; see `transformers.Trainer.evaluation_loop`. Adds the bound, its terms and the active units."""
+        self._evaluation_statistics, self._evaluation_step = LatentStatistics(), 0
+        try:
+            output = super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
+            metrics = self._evaluation_statistics.compute()
+        finally:
+            self._evaluation_statistics = None
+        if metrics:
+            # Trainer averages batches and leaves out those that are not finite; the bound is over all sentences.
+            output.metrics[f"{metric_key_prefix}_loss"] = -metrics["bound"]
+        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in metrics.items()})
+        return output
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm=None):
+        # The last moment before the optimizer step, after gradients were averaged over processes.
+        grad_norm = super()._get_grad_norm(model, grad_norm)
+        self._stop_unless_finite(grad_norm)
+        return grad_norm
+
+    def _stop_unless_finite(self, grad_norm: torch.Tensor | float) -> None:
+        losses = torch.stack(self._micro_losses).float()
+        norm = torch.as_tensor(grad_norm, dtype=torch.float32, device=losses.device)
+        if self.accelerator.scaler is not None:
+            # float16 gradients overflow now and then; the scaler skips those steps by itself.
+            norm = torch.zeros_like(norm)
+        # One process with a bad loss must stop all of them, or the others would wait for it.
+        values = self.accelerator.gather(torch.cat([losses, norm.reshape(1)])).view(-1, len(losses) + 1)
+        if torch.isfinite(values).all():
+            return
+        bad_loss = next((value for value in values[:, :-1].flatten().tolist() if not math.isfinite(value)), None)
+        what = f"loss is {bad_loss}" if bad_loss is not None else f"norm of the gradient is {values[0, -1].item()}"
+        checkpoint = last_checkpoint(self.args.output_dir)
+        kept = f"The last good checkpoint is {checkpoint}" if checkpoint else "No checkpoint was saved before it"
+        raise FloatingPointError(
+            f"Training stopped at step {self.state.global_step + 1}: the {what}. The weights were not updated with "
+            f"it. {kept}. A smaller learning_rate, a smaller max_grad_norm or a longer warm-up may help"
+        )
+
+    # ---- Special tokens ----
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
+        """Train; see `AtomicSavingTrainer.train`.
+
+        Raises:
+            FloatingPointError: the loss or the gradient is not finite; names the step and the last good checkpoint.
+        """
+        self._special_token_ids = self._read_special_token_ids()
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _inner_training_loop(self, *args, **kwargs):
+        self._training_statistics = LatentStatistics(ACTIVE_UNITS_WINDOW)
+        # `Trainer.train` has by now given the decoder the special tokens of `processing_class.tokenizer`, which is the
+        # encoder's. The decoder keeps its own.
+        if hasattr(self.processing_class, "decoder_tokenizer"):
+            for holder, name, value in self._special_token_ids:
+                setattr(holder, name, value)
+        return super()._inner_training_loop(*args, **kwargs)
+
+    def _read_special_token_ids(self) -> list[tuple[object, str, int | list[int] | None]]:
+        holders = [self.model.config.get_text_config(), getattr(self.model, "generation_config", None)]
+        names = ("bos_token_id", "eos_token_id", "pad_token_id")
+        return [(holder, name, getattr(holder, name, None)) for holder in holders if holder for name in names]
+
+
+class _SamplerEpoch(TrainerCallback):
+    """Tells the sampler its epoch, which a dataloader that skips batches after a resume does not always pass on."""
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs) -> None:
+        sampler = train_dataloader.batch_sampler
+        while hasattr(sampler, "batch_sampler"):
+            sampler = sampler.batch_sampler
+        sampler = getattr(sampler, "sampler", None)
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(int(state.epoch or 0))

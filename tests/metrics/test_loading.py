@@ -1,0 +1,117 @@
+"""Metrics by name and by path, as modules of `evaluate`, without network and without stray files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hf_lvm.metrics
+from hf_lvm.metrics.text_likelihood.text_likelihood import compute_text_likelihood
+
+FOLDER = Path(hf_lvm.metrics.__file__).parent
+LIKELIHOODS = {
+    "negative_log_likelihoods": [20.0, 30.0, 31.0],
+    "num_tokens": [6, 9, 8],
+    "num_words": [4, 6, 7],
+    "num_bytes": [20, 31, 40],
+}
+INPUTS = {
+    "text_likelihood": {**LIKELIHOODS, "count_eos": False},
+    "latent_diagnostics": {
+        "means": [[2.0, 0.0], [-2.0, 0.0]],
+        "standard_deviations": [[0.1, 1.0], [0.2, 1.0]],
+        "latents": [[2.1, 0.3], [-1.9, 0.2]],
+        "batch_size": 1,
+    },
+    "reconstruction": {"predictions": ["a cat sat on the mat"], "references": ["the cat sat on the mat"]},
+}
+
+
+def load(name: str, tmp_path: Path):
+    return hf_lvm.metrics.load(name, cache_dir=str(tmp_path))
+
+
+def test_the_list_holds_the_metrics_there_are():
+    assert set(INPUTS) <= set(hf_lvm.metrics.list_metrics())
+    assert hf_lvm.metrics.list_metrics() == sorted(hf_lvm.metrics.list_metrics())
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(
+        ValueError, match="no metric named 'bleurt'; choose one of .*latent_diagnostics, .*text_likelih"
+    ):
+        hf_lvm.metrics.load("bleurt")
+
+
+@pytest.mark.parametrize("name", hf_lvm.metrics.list_metrics())
+def test_every_metric_describes_itself(name, tmp_path):
+    metric = load(name, tmp_path)
+    assert metric.name == name
+    assert len(metric.description) > 100
+    assert "@" in metric.citation
+    assert all(feature in metric.inputs_description for feature in metric.features)
+    assert "Returns:" in metric.inputs_description
+    assert f'load("{name}")' in metric.inputs_description
+
+
+def test_batches_add_up_in_full_precision(tmp_path):
+    metric = load("text_likelihood", tmp_path)
+    nats = np.array([20.123456789012345, 30.0, 31.0])
+    for row in range(3):
+        columns = {key: column[row : row + 1] for key, column in LIKELIHOODS.items()}
+        metric.add_batch(**{**columns, "negative_log_likelihoods": nats[row : row + 1]})
+    assert metric.compute() == compute_text_likelihood(**{**LIKELIHOODS, "negative_log_likelihoods": nats})
+
+
+def test_an_error_leaves_nothing_behind_for_the_next_corpus(tmp_path):
+    metric = load("text_likelihood", tmp_path)
+    with pytest.raises(ValueError, match="not finite"):
+        metric.compute(**{**LIKELIHOODS, "negative_log_likelihoods": [20.0, float("nan"), 3.0]})
+    assert metric.compute(**LIKELIHOODS) == compute_text_likelihood(**LIKELIHOODS)
+
+
+def test_loading_by_path_works_offline_and_writes_only_into_the_cache(tmp_path):
+    script = """
+import json, socket, sys
+def refuse(*arguments, **options):
+    raise AssertionError(f"a metric reached for the network: {arguments}")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+import evaluate
+folder, inputs = sys.argv[1], json.loads(sys.argv[2])
+results = {}
+for name, arguments in inputs.items():
+    by_file = evaluate.load(f"{folder}/{name}/{name}.py").compute(**arguments)
+    by_folder = evaluate.load(f"{folder}/{name}").compute(**arguments)
+    assert by_file == by_folder
+    results[name] = by_file
+print(json.dumps(results))
+"""
+    cache, work, home = (tmp_path / part for part in ("cache", "work", "home"))
+    for part in (cache, work, home):
+        part.mkdir()
+    package = str(FOLDER.parents[1])
+    before = {path for path in FOLDER.rglob("*") if path.suffix != ".pyc" and path.name != "__pycache__"}
+    process = subprocess.run(
+        [sys.executable, "-c", script, str(FOLDER), json.dumps(INPUTS)],
+        cwd=work,
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("HF_")},
+            "HF_HOME": str(cache),
+            "HOME": str(home),
+            "PYTHONPATH": package,
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == 0, process.stderr
+    results = json.loads(process.stdout.splitlines()[-1])
+    for name, arguments in INPUTS.items():
+        assert load(name, tmp_path).compute(**arguments) == results[name]
+    assert not list(work.rglob("*"))
+    assert not [path for path in home.rglob("*") if path.is_file()]
+    assert {path for path in FOLDER.rglob("*") if path.suffix != ".pyc" and path.name != "__pycache__"} == before

@@ -1,0 +1,74 @@
+import json
+
+import pytest
+
+from hf_lvm.training.arguments import LatentTrainingArguments, steps_of
+
+
+def arguments(tmp_path, **options):
+    return LatentTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **options)
+
+
+def test_arguments_survive_json(tmp_path):
+    original = arguments(
+        tmp_path, kl_schedule="linear", kl_warmup_steps=0.25, free_bits=0.5, free_bits_mode="kingma", word_dropout=0.2
+    )
+    reloaded = LatentTrainingArguments(**json.loads(original.to_json_string()))
+    assert reloaded.to_dict() == original.to_dict()
+    assert (reloaded.kl_warmup_steps, reloaded.free_bits_mode, reloaded.word_dropout) == (0.25, "kingma", 0.2)
+
+
+def test_defaults_fit_losses_per_sentence_and_keep_the_best_model(tmp_path):
+    args = arguments(tmp_path)
+    assert args.max_grad_norm == 5.0 and args.report_to == []
+    assert args.eval_strategy == args.save_strategy == "epoch"
+    assert args.load_best_model_at_end and args.metric_for_best_model == "loss" and not args.greater_is_better
+    assert args.save_total_limit == 2
+
+
+@pytest.mark.parametrize("strategies", [{"eval_strategy": "no"}, {"save_strategy": "no"}, {"save_strategy": "steps"}])
+def test_a_run_that_cannot_know_its_best_model_ends_with_the_last(tmp_path, strategies):
+    assert arguments(tmp_path, **strategies).load_best_model_at_end is False
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"kl_schedule": "sigmod"}, ["'sigmod'", "'constant'", "'linear'"]),
+        ({"free_bits_mode": "batch"}, ["'batch'", "'per_dimension'", "'kingma'"]),
+        ({"free_bits": 0.5, "free_bits_mode": "none"}, ["free_bits is 0.5", "per_dimension, kingma"]),
+        ({"free_bits": -1.0}, ["free_bits is -1.0", "0 or more"]),
+        ({"word_dropout": 1.0}, ["word_dropout is 1.0", "[0, 1)"]),
+        ({"kl_start": 1.5}, ["kl_start is 1.5", "between 0 and 1"]),
+        ({"kl_warmup_steps": 2.5}, ["kl_warmup_steps is 2.5", "whole number"]),
+        ({"autoencoder_warmup_steps": -1}, ["autoencoder_warmup_steps is -1"]),
+        ({"kl_warmup_steps": float("nan")}, ["kl_warmup_steps is nan"]),
+    ],
+)
+def test_a_bad_value_is_named_with_what_is_allowed(tmp_path, options, expected):
+    with pytest.raises(ValueError) as error:
+        arguments(tmp_path, **options)
+    for part in expected:
+        assert part in str(error.value)
+
+
+def test_steps_and_shares():
+    assert [steps_of(value, 200) for value in (0, 0.25, 0.999, 1, 30, 30.0)] == [0, 50, 200, 1, 30, 30]
+
+
+def test_kl_schedule_begins_after_the_autoencoder_warm_up(tmp_path):
+    args = arguments(
+        tmp_path, kl_schedule="linear", kl_start=0.2, kl_warmup_steps=0.4, autoencoder_warmup_steps=3, max_steps=10
+    )
+    weights = [args.kl_weight_at(step, 10) for step in range(9)]
+    assert weights == pytest.approx([0, 0, 0, 0.2, 0.4, 0.6, 0.8, 1, 1])
+
+
+def test_constant_schedule_is_the_bound_from_the_first_step(tmp_path):
+    args = arguments(tmp_path, kl_warmup_steps=100, kl_start=0.1)
+    assert [args.kl_weight_at(step, 200) for step in (0, 50, 199)] == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(("given", "meant"), [("true", True), ("True", True), ("false", False), ("runs/a", "runs/a")])
+def test_resume_reads_true_as_the_newest_checkpoint(tmp_path, given, meant):
+    assert arguments(tmp_path, resume_from_checkpoint=given).resume_from_checkpoint == meant
