@@ -10,7 +10,7 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from hf_lvm.backbones.sources import check_exists
+from hf_lvm.backbones.sources import check_pretrained
 from hf_lvm.backbones.t5_decoder import T5DecoderConfig, T5DecoderForCausalLM
 
 
@@ -26,7 +26,7 @@ def load_decoder(source: str, cross_attention: bool = False, **options) -> PreTr
         cross_attention: give the decoder layers that attend to states, new ones where its checkpoint has none.
         options: keys of its config to change, or options of `from_pretrained`.
     """
-    check_exists(source)
+    check_pretrained(source)
     config, unused = AutoConfig.from_pretrained(source, return_unused_kwargs=True, **options)
     if _is_t5(config):
         whole = T5ForConditionalGeneration.from_pretrained(source, config=config, **unused)

@@ -2,13 +2,9 @@
 
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 
-from hf_lvm.backbones.sources import check_exists
-
-# Families whose positions begin after the padding id, so that they hold that many tokens fewer.
-_OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "longformer", "data2vec-text", "xlm-roberta-xl", "roberta-prelayernorm"}
-
+from hf_lvm.backbones.sources import check_exists, check_pretrained
 
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     """A new encoder from a config; of an encoder-decoder family, its encoder stack."""
@@ -22,10 +18,28 @@ def load_encoder(source: str, **options) -> PreTrainedModel:
     Args:
         options: keys of its config to change, or options of `from_pretrained`.
     """
-    check_exists(source)
+    check_pretrained(source)
     config, unused = AutoConfig.from_pretrained(source, return_unused_kwargs=True, **options)
     config = as_encoder_config(config)
     return _bare(_auto_class(config).from_pretrained(source, config=config, **unused))
+
+
+def encoder_part(model: PreTrainedModel) -> PreTrainedModel:
+    """The encoder of a model handed over whole: without a task's head, a pooler or a decoder.
+
+    Raises:
+        ValueError: an encoder-decoder model whose encoder is a model class of its own, such as T5.
+    """
+    if type(model.config) not in MODEL_MAPPING:
+        return model
+    wanted = _auto_class(model.config)._model_mapping[type(model.config)]
+    bare = model if isinstance(model, wanted) else model.base_model
+    if model.config.is_encoder_decoder and wanted.__name__.endswith("EncoderModel") and not isinstance(bare, wanted):
+        raise ValueError(
+            f"{type(model).__name__} is an encoder and a decoder: pass its encoder, "
+            f"{wanted.__name__}.from_pretrained(...) of the same checkpoint."
+        )
+    return _bare(bare)
 
 
 def as_encoder_config(config: PreTrainedConfig) -> PreTrainedConfig:
@@ -39,10 +53,15 @@ def as_encoder_config(config: PreTrainedConfig) -> PreTrainedConfig:
 
 def encoder_positions(encoder: PreTrainedModel) -> int | None:
     """The longest input in tokens, or None where there is no limit."""
-    config = encoder.config
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and config.model_type in _OFFSET_POSITIONS:
-        positions -= config.pad_token_id + 1
+    positions = getattr(encoder.config, "max_position_embeddings", None)
+    if positions is not None:
+        # RoBERTa and its kin count positions from the one after the padding token's, and so hold that many fewer.
+        offsets = [
+            module.padding_idx + 1
+            for name, module in encoder.named_modules()
+            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
+        ]
+        positions -= max(offsets, default=0)
     return positions if positions and positions > 0 else None
 
 

@@ -32,6 +32,16 @@ def check_exists(source: str) -> None:
         raise ValueError(f"There is no folder {source!r}.")
 
 
+def check_pretrained(source: str) -> None:
+    """Raise a `ValueError` unless a source is one that has weights: a folder that is there, or a hub id with its owner."""
+    check_exists(source)
+    if is_from_scratch(source):
+        raise ValueError(
+            f"{source!r} names a family of models, not a pretrained one. Give a hub id with its owner (such as "
+            "'openai-community/gpt2') or a folder; for new weights, pass a model built from a config."
+        )
+
+
 def config_from_scratch(model_type: str, defaults: dict | None = None, **sizes) -> PreTrainedConfig:
     """A config of a family with the sizes given by their generic names.
 

@@ -37,7 +37,7 @@ class LatentTextCollator:
 class LengthBucketedSampler(Sampler[int]):
     """Indices in an order where each run of `batch_size` of them has nearly the same length.
 
-    Every epoch shuffles all rows, cuts them in stretches of `mega_batches * batch_size`, sorts each stretch by length,
+    Every epoch shuffles all rows, cuts them in stretches of about `mega_batches` batches, sorts each stretch by length,
     cuts it in batches and shuffles the order of the batches; a batch that is not full comes last. The order depends on
     `seed` and epoch alone.
 
@@ -73,7 +73,10 @@ class LengthBucketedSampler(Sampler[int]):
         generator = np.random.default_rng((self.seed, self.epoch))
         shuffled = generator.permutation(len(self.lengths))
         batches = []
-        stretch = self.mega_batches * self.batch_size
+        # Stretches of one size: a short last one would be sorted worse than the others.
+        num_batches = -(-len(shuffled) // self.batch_size)
+        num_stretches = max(1, round(num_batches / self.mega_batches))
+        stretch = -(-num_batches // num_stretches) * self.batch_size
         for start in range(0, len(shuffled), stretch):
             rows = shuffled[start : start + stretch]
             # Stable, so that rows of one length stay shuffled.

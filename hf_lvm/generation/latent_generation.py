@@ -69,7 +69,7 @@ class LatentGenerationMixin(GenerationMixin):
             outputs.extend(output)
             order.extend(index * copies + copy for index in group for copy in range(copies))
         in_order = [row for _, row in sorted(zip(order, outputs, strict=True), key=lambda pair: pair[0])]
-        return stack_padded(in_order, self.config.pad_token_id)
+        return stack_padded(in_order, self._padding_token_id)
 
     def prepare_inputs_for_generation(
         self,
@@ -100,6 +100,13 @@ class LatentGenerationMixin(GenerationMixin):
         # z does not change from step to step, so neither does what it gives the decoder.
         model_kwargs["conditions"] = outputs.conditions
         return super()._update_model_kwargs_for_generation(outputs, model_kwargs, is_encoder_decoder, **kwargs)
+
+    @property
+    def _padding_token_id(self) -> int:
+        """The padding token, or what transformers pads with where there is none: the first end token."""
+        end = self.config.eos_token_id
+        candidates = (self.config.pad_token_id, end[0] if isinstance(end, list) else end, self.start_token_id)
+        return next(token for token in candidates if token is not None)
 
     def neutralise_forced_tokens(self) -> None:
         """Drop generation defaults that force or suppress tokens, so that what is sampled is what is scored."""

@@ -72,7 +72,7 @@ class LatentConditioning(nn.Module):
         With an empty cache, or none, the latent is put before the tokens; with a filled one the tokens go on from there.
         """
         is_start = past_key_values is None or past_key_values.get_seq_length() == 0
-        inputs = self._embedded(decoder, input_ids, conditions, is_start)
+        inputs = {"inputs_embeds": self._embeddings(decoder, input_ids, conditions, is_start)}
         past_key_values = self._cache(decoder, conditions, past_key_values, use_cache, is_start)
         if "cross_attention" in conditions:
             inputs["encoder_hidden_states"] = conditions["cross_attention"]
@@ -85,19 +85,16 @@ class LatentConditioning(nn.Module):
             logits = logits + conditions["logits"].to(logits.dtype)
         return CausalLMOutputWithPast(logits=logits, past_key_values=outputs.past_key_values if use_cache else None)
 
-    def _embedded(
+    def _embeddings(
         self, decoder: PreTrainedModel, input_ids: torch.Tensor, conditions: Conditions, is_start: bool
-    ) -> dict[str, torch.Tensor]:
-        """Token ids where nothing joins the embeddings, embeddings where something does."""
-        with_prefix = is_start and "prefix" in conditions
-        if not with_prefix and "embedding" not in conditions:
-            return {"input_ids": input_ids}
+    ) -> torch.Tensor:
+        """What the decoder reads: the tokens' embeddings, joined by those of the latent."""
         embeddings = decoder.get_input_embeddings()(input_ids)
         if "embedding" in conditions:
             embeddings = embeddings + conditions["embedding"].to(embeddings.dtype)
-        if with_prefix:
+        if is_start and "prefix" in conditions:
             embeddings = torch.cat([conditions["prefix"].to(embeddings.dtype), embeddings], dim=1)
-        return {"inputs_embeds": embeddings}
+        return embeddings
 
     def _cache(
         self,

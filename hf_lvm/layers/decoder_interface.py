@@ -70,6 +70,11 @@ def probe_tokens(decoder: PreTrainedModel, vocab_size: int) -> torch.Tensor:
     return ids.view(PROBE_LENGTH, 2).T.contiguous().to(decoder.get_input_embeddings().weight.device)
 
 
+def probe_inputs(decoder: PreTrainedModel, vocab_size: int) -> torch.Tensor:
+    """The embeddings of `probe_tokens`: (2, PROBE_LENGTH, embedding size)."""
+    return decoder.get_input_embeddings()(probe_tokens(decoder, vocab_size))
+
+
 class in_evaluation_mode:
     """Evaluation mode and no gradients inside a `with`; the modules' own modes again after it."""
 
@@ -96,7 +101,7 @@ def own_memory(decoder: PreTrainedModel, interface: DecoderInterface) -> list[tu
     """
     cache = DynamicCache(config=decoder.config)
     with in_evaluation_mode(decoder):
-        decoder(input_ids=probe_tokens(decoder, interface.vocab_size), past_key_values=cache, use_cache=True)
+        decoder(inputs_embeds=probe_inputs(decoder, interface.vocab_size), past_key_values=cache, use_cache=True)
     memory = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
     if any(keys is None or values is None or keys.dim() != 4 for keys, values in memory):
         raise ValueError(
@@ -111,8 +116,11 @@ def check_causal(decoder: PreTrainedModel, interface: DecoderInterface) -> None:
     ids = probe_tokens(decoder, interface.vocab_size)
     changed = ids.clone()
     changed[:, -1] = (changed[:, -1] + 1) % interface.vocab_size
+    embed = decoder.get_input_embeddings()
     with in_evaluation_mode(decoder):
-        before, after = (decoder(input_ids=tokens, use_cache=False).logits[:, :-1].float() for tokens in (ids, changed))
+        before, after = (
+            decoder(inputs_embeds=embed(tokens), use_cache=False).logits[:, :-1].float() for tokens in (ids, changed)
+        )
     # The scale is that of the logits, so that half precision and large models are judged alike.
     if (before - after).abs().max() > 1e-3 * before.abs().max():
         raise ValueError(

@@ -27,7 +27,7 @@ class T5DecoderForCausalLM(T5PreTrainedModel, GenerationMixin):
 
     @classmethod
     def from_t5(cls, model: T5ForConditionalGeneration) -> "T5DecoderForCausalLM":
-        """The decoder of a whole T5, weights shared with it."""
+        """The decoder of a whole T5, with a copy of its weights."""
         decoder = cls(T5DecoderConfig.from_t5(model.config))
         decoder.load_state_dict(
             {

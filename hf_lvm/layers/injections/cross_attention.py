@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_lvm.layers.decoder_interface import DecoderInterface, in_evaluation_mode, probe_tokens
+from hf_lvm.layers.decoder_interface import DecoderInterface, in_evaluation_mode, probe_inputs
 from hf_lvm.layers.injections.base import TARGET_RATIO, Injection, root_mean_square
 
 
@@ -38,11 +38,11 @@ class CrossAttentionInjection(Injection):
 
     def ratio(self, latents: torch.Tensor, decoder: PreTrainedModel, interface: DecoderInterface) -> torch.Tensor:
         """How far the states move the first layer's output, relative to that output without them."""
-        ids = probe_tokens(decoder, interface.vocab_size).repeat(8, 1)
-        states = self(latents[: ids.shape[0]])
+        embeddings = probe_inputs(decoder, interface.vocab_size).repeat(8, 1, 1)
+        states = self(latents[: len(embeddings)])
         with in_evaluation_mode(decoder):
             with_states, without = (
-                decoder(input_ids=ids, encoder_hidden_states=given, use_cache=False, output_hidden_states=True)
+                decoder(inputs_embeds=embeddings, encoder_hidden_states=given, use_cache=False, output_hidden_states=True)
                 .hidden_states[1]
                 .float()
                 for given in (states, torch.zeros_like(states))

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_lvm.layers.decoder_interface import DecoderInterface, in_evaluation_mode, probe_tokens
+from hf_lvm.layers.decoder_interface import DecoderInterface, in_evaluation_mode, probe_inputs
 from hf_lvm.layers.injections.base import Injection
 
 
@@ -22,6 +22,6 @@ class LogitsInjection(Injection):
 
     def joined(self, decoder: PreTrainedModel, interface: DecoderInterface) -> torch.Tensor:
         with in_evaluation_mode(decoder):
-            logits = decoder(input_ids=probe_tokens(decoder, interface.vocab_size), use_cache=False).logits.float()
+            logits = decoder(inputs_embeds=probe_inputs(decoder, interface.vocab_size), use_cache=False).logits.float()
         # A constant over the vocabulary changes no probability, so it is no part of the scale.
         return logits - logits.mean(-1, keepdim=True)

@@ -88,6 +88,8 @@ class TextVAEConfig(PreTrainedConfig):
                 setattr(self, key, getattr(decoder, key, None))
         if self.decoder_start_token_id is None:
             self.decoder_start_token_id = start_token(decoder)
+        # Here besides in the validation of transformers, which would wrap the message in an error of its own class.
+        self.validate_parts()
 
     def validate_parts(self):
         """The parts exist and go together."""

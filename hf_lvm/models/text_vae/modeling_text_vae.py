@@ -17,7 +17,7 @@ from transformers.utils import ModelOutput
 
 from hf_lvm.backbones.adapters import adapter_config, add_adapter
 from hf_lvm.backbones.decoders import build_decoder, decoder_part, decoder_positions, load_decoder
-from hf_lvm.backbones.encoders import build_encoder, encode_tokens, encoder_positions, load_encoder
+from hf_lvm.backbones.encoders import build_encoder, encode_tokens, encoder_part, encoder_positions, load_encoder
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import Generators
 from hf_lvm.estimators import ESTIMATORS
@@ -153,6 +153,12 @@ class TextVAEModel(LatentGenerationMixin, TextOperations, PreTrainedModel):
                 f"Unknown option {', '.join(map(repr, kwargs))}: an option of a part begins with encoder_ or decoder_, and "
                 f"the keys of TextVAEConfig are {', '.join(sorted(_CONFIG_KEYS))}."
             )
+        for part, given in (("encoder", encoder), ("decoder", decoder)):
+            if options[part] and not isinstance(given, str):
+                raise ValueError(
+                    f"{', '.join(f'{part}_{key}' for key in options[part])} cannot reach a {part} that is already built: "
+                    "set it on the model, or pass a folder or a hub id."
+                )
         if isinstance(encoder, str):
             encoder = load_encoder(encoder, **options["encoder"])
         if isinstance(decoder, str):
@@ -160,9 +166,25 @@ class TextVAEModel(LatentGenerationMixin, TextOperations, PreTrainedModel):
             decoder = load_decoder(decoder, cross_attention=with_cross_attention, **options["decoder"])
         encoder, own["encoder_adapter"] = adapter_config(encoder)
         decoder, own["decoder_adapter"] = adapter_config(decoder)
-        decoder = decoder_part(decoder)
+        encoder, decoder = encoder_part(encoder), decoder_part(decoder)
         config = TextVAEConfig(encoder=encoder.config, decoder=decoder.config, **own)
         return cls(config, encoder=encoder, decoder=decoder)
+
+    @classmethod
+    def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
+        """A saved text VAE; see `PreTrainedModel.from_pretrained`.
+
+        Raises:
+            ValueError: weights are missing from the checkpoint. They would be left as they happen to be initialised.
+        """
+        model, loading_info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        missing = sorted(loading_info["missing_keys"])
+        if missing:
+            raise ValueError(
+                f"The checkpoint lacks {len(missing)} of this model's tensors, the first is {missing[0]!r}: it is not whole, "
+                "or was saved from a model with other settings. Load it with the config it was saved with."
+            )
+        return (model, loading_info) if output_loading_info else model
 
     # ---- the model -------------------------------------------------------------------------------------------------
 
@@ -318,8 +340,8 @@ class TextVAEModel(LatentGenerationMixin, TextOperations, PreTrainedModel):
             posterior = self.encode(input_ids, attention_mask)
             prior = self._prior_beside(posterior.mean)
             log_weights = []
-            for begin in range(0, num_samples, chunk_size):
-                samples = posterior.sample((min(chunk_size, num_samples - begin),), generator)
+            # Drawn at once, so that the result does not depend on the size of the chunks.
+            for samples in posterior.sample((num_samples,), generator).split(chunk_size):
                 nll = self._nll_of_samples(samples, decoder_input_ids, labels)
                 log_weights.append(prior.log_prob(samples) - posterior.log_prob(samples) - nll)
         return estimate_from_log_weights(torch.cat(log_weights))
@@ -362,12 +384,20 @@ class TextVAEModel(LatentGenerationMixin, TextOperations, PreTrainedModel):
         return self.prior(latents.shape[0], device=latents.device, dtype=latents.dtype)
 
     def _logits(self, latents: torch.Tensor, decoder_input_ids: torch.Tensor) -> torch.Tensor:
+        if latents.shape[0] != decoder_input_ids.shape[0]:
+            raise ValueError(
+                f"Got {latents.shape[0]} latents for {decoder_input_ids.shape[0]} sentences: give one latent a sentence."
+            )
         _check_length(decoder_input_ids.shape[1], self.positions_left, "decoder", self.config.decoder.model_type)
         return self.conditioning.decode(self.decoder, decoder_input_ids, self.condition(latents)).logits
 
     def _step(self, decoder_input_ids, latents, conditions, past_key_values, use_cache, logits_to_keep):
         if conditions is None:
             conditions = self.condition(latents)
+        length = decoder_input_ids.shape[1]
+        if past_key_values is not None and past_key_values.get_seq_length() > 0:
+            length += past_key_values.get_seq_length() - self.conditioning.positions_used
+        _check_length(length, self.positions_left, "decoder", self.config.decoder.model_type)
         decoded = self.conditioning.decode(
             self.decoder, decoder_input_ids, conditions, past_key_values, use_cache, logits_to_keep
         )
@@ -399,6 +429,12 @@ class TextVAEModel(LatentGenerationMixin, TextOperations, PreTrainedModel):
             )
             for part in ("encoder", "decoder")
         }
+        shapes = [getattr(self, part).get_input_embeddings().weight.shape for part in ("encoder", "decoder")]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                "tie_encoder_decoder_embeddings needs embeddings of one shape (tokens, size), but the encoder has "
+                f"{tuple(shapes[0])} and the decoder {tuple(shapes[1])}."
+            )
         self._tied_weights_keys = {names["decoder"]: names["encoder"]}
 
     def get_input_embeddings(self) -> nn.Module:
@@ -437,7 +473,7 @@ def _check_length(length: int, positions: int | None, part: str, family: str) ->
     if positions is not None and length > positions:
         raise ValueError(
             f"A sequence of {length} tokens is longer than the {part}, a {family!r} model with room for {positions}: shorten "
-            "the texts (max_length), or choose a part with more positions."
+            "the texts (max_length), generate fewer tokens (max_new_tokens), or choose a part with more positions."
         )
 
 
