@@ -96,6 +96,7 @@ def report_on(
     reconstructed = _decode(model, means, processor, batch_size)
     shuffled = _decode(model, means.roll(1, 0), processor, batch_size)
     own, others = compute_reconstruction(reconstructed, originals), compute_reconstruction(shuffled, originals)
+    metrics["num_reconstructions"] = len(originals)
     metrics["greedy_reconstruction"] = own
     metrics["greedy_reconstruction_from_shuffled_latents"] = others
     metrics["content_word_recovery_ratio"] = _ratio(own["content_word_recall"], others["content_word_recall"])

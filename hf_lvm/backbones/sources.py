@@ -5,6 +5,8 @@ from pathlib import Path
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from hf_lvm.data.hub import check_hub_repository, is_hub_id
+
 # Generic size names, and what families that spell them differently call them.
 _SYNONYMS = {
     "hidden_size": ("d_model", "n_embd", "dim"),
@@ -22,7 +24,8 @@ def is_from_scratch(source: str) -> bool:
 
 
 def check_exists(source: str) -> None:
-    """Raise a `ValueError` for a bare word that is no family, or a path that is not there."""
+    """Raise unless a part can be had: a `ValueError` for a bare word that is no family or a path that is not there, and what
+    `check_hub_repository` raises for a hub id that cannot be reached."""
     if is_from_scratch(source) and source not in CONFIG_MAPPING:
         raise ValueError(
             f"{source!r} is neither a folder nor a model type of transformers. Name a type to build from scratch (such as "
@@ -30,6 +33,9 @@ def check_exists(source: str) -> None:
         )
     if source.startswith(("/", "./", "../", "~")) and not Path(source).expanduser().exists():
         raise ValueError(f"There is no folder {source!r}.")
+    if is_hub_id(source) and not Path(source).exists():
+        # Asked once before anything is loaded: transformers would try again for most of a minute.
+        check_hub_repository(source)
 
 
 def check_pretrained(source: str) -> None:

@@ -89,6 +89,11 @@ def _load_from_hub(name: str, config_name: str | None, cache_dir: str | os.PathL
         loaded = load_dataset(name, config_name, cache_dir=None if cache_dir is None else str(cache_dir))
     except DatasetNotFoundError as error:
         raise FileNotFoundError(f"The dataset {name!r} could not be loaded from the hub: {error}") from error
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"The dataset {name!r} could not be had: {error}. In offline mode (HF_HUB_OFFLINE=1) only datasets that "
+            "were loaded before are there; a local path needs no hub."
+        ) from error
     if len(loaded) == 1:
         return {"train": next(iter(loaded.values()))}
     splits: dict[str, Dataset] = {}

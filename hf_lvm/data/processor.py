@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from numbers import Integral
 
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
@@ -26,7 +27,11 @@ class LatentTextProcessor(ProcessorMixin):
         ValueError: when a tokenizer lacks a special token that its side needs; the message says how to mend it.
     """
 
-    def __init__(self, tokenizer=None, decoder_tokenizer=None):
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        decoder_tokenizer: PreTrainedTokenizerBase | None = None,
+    ):
         if tokenizer is None:
             raise ValueError("LatentTextProcessor needs a tokenizer; load_tokenizer or train_bpe_tokenizer makes one.")
         decoder_tokenizer = tokenizer if decoder_tokenizer is None else decoder_tokenizer
@@ -117,7 +122,14 @@ class LatentTextProcessor(ProcessorMixin):
         data = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
         return BatchFeature(data, tensor_type=return_tensors)
 
-    def _limit(self, texts, input_ids, labels, max_length, truncation):
+    def _limit(
+        self,
+        texts: Sequence[str],
+        input_ids: list[list[int]],
+        labels: list[list[int]],
+        max_length: int,
+        truncation: bool,
+    ) -> tuple[list[list[int]], list[list[int]]]:
         if not truncation:
             for index, (row, label_row) in enumerate(zip(input_ids, labels, strict=True)):
                 if max(len(row), len(label_row)) > max_length:
@@ -137,7 +149,7 @@ class LatentTextProcessor(ProcessorMixin):
         only the unknown word stays visible: hiding it would make a sentence look better than it is.
         """
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else list(token_ids)
-        if ids and not isinstance(ids[0], int):
+        if ids and not isinstance(ids[0], Integral):
             return self.batch_decode(ids, skip_special_tokens=skip_special_tokens, **kwargs)
         tokenizer = self.decoder_tokenizer
         ids = [index for index in ids if index >= 0]

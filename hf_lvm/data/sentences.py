@@ -46,14 +46,15 @@ TYPOGRAPHY = str.maketrans(
 
 SENTENCE_END = re.compile(r"(?<=[.!?])([\"')\]]*)\s+")
 ABBREVIATION = re.compile(
-    r"(?:^|[\s(\[\"'])(?:e\. ?g|i\. ?e|a\.k\.a|w\.r\.t|etc|vs|cf|viz|resp|approx|incl|ca|no|vol|sec|fig|ed|al|st|dr|mr"
-    r"|mrs|ms|jr|inc|ltd|[a-z])\.$",
+    r"(?:^|[\s(\[\"'])(?:e\. ?g|i\. ?e|a\.k\.a|w\.r\.t|eg|ie|etc|vs|cf|viz|resp|approx|incl|ca|no|vol|sec|fig|ed|al|st"
+    r"|dr|mr|mrs|ms|jr|inc|ltd|[a-z])\.$",
     re.IGNORECASE,
 )
 FIRST_CHARACTERS = re.compile(r"[\"'(]?[A-Z]|[\"']\w")
 LAST_CHARACTERS = re.compile(r"[.!?][\"')]*$")
 FOREIGN_TO_PROSE = re.compile(
-    r"[^\x20-\x7e]|[\\{}<>=|~^$@#%`*]|\.\.|--|://|www\.|[.!?,;:]{2}|\s[.,;:!?)](?:\s|$)|\(\s|['\"][.!?]['\"]"
+    r"[^\x20-\x7e]|[\\{}<>=|~^$@#%`*]|\.\.|--|://|www\.|[.!?,;:]{2}|\s[.,;:!?)](?:\s|$)|\(\s"
+    r"|['\"][.!?]['\"]|\b(?:eg|ie|e\.g|i\.e)\.$"
 )
 UNFINISHED_WORK = re.compile(r"\b(TODO|XXX|FIXME|TBD|Copyright|copyright|[Ll]icen[cs]e[ds]?|All rights)\b")
 PLAIN_WORD = re.compile(

@@ -7,7 +7,7 @@ files.
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,14 +77,13 @@ def discard(folder: str | os.PathLike) -> None:
     shutil.rmtree(folder)
 
 
-def rotate(output_dir: str | os.PathLike, limit: int | None, best_checkpoint: str | None) -> None:
-    """Delete the oldest checkpoints until `limit` are left, never the newest one nor the best one."""
-    checkpoints = sort_checkpoints(str(output_dir), use_mtime=True)
-    if limit is None or limit <= 0 or not checkpoints:
+def rotate(output_dir: str | os.PathLike, limit: int | None, protected: Iterable[str | os.PathLike]) -> None:
+    """Delete the checkpoints of the lowest steps until `limit` are left, but none of the protected ones."""
+    checkpoints = [Path(checkpoint) for checkpoint in sort_checkpoints(str(output_dir))]
+    if limit is None or limit <= 0:
         return
-    protected = {checkpoints[-1]} | ({str(Path(best_checkpoint))} if best_checkpoint else set())
-    surplus = len(checkpoints) - max(limit, len(protected))
-    for checkpoint in [path for path in checkpoints if path not in protected][: max(0, surplus)]:
+    deletable = [checkpoint for checkpoint in checkpoints if checkpoint not in set(map(Path, protected))]
+    for checkpoint in deletable[: max(0, len(checkpoints) - limit)]:
         discard(checkpoint)
 
 
@@ -210,7 +209,8 @@ class AtomicSavingTrainer(Trainer):
                 staging.rmdir()
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            rotate(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
+            best = self.state.best_model_checkpoint
+            rotate(run_dir, self.args.save_total_limit, protected=[place] if best is None else [place, best])
         if self.args.push_to_hub:
             super()._push_from_checkpoint(str(place))
 
@@ -231,11 +231,10 @@ class AtomicSavingTrainer(Trainer):
             (folder / "training_args.json").write_text(self.args.to_json_string(), encoding="utf-8")
 
     def _finalize_training(self, trial, *args, **kwargs):
+        # `Trainer` does this here too, but deletes in place.
         best = self.state.best_model_checkpoint
         if self.args.should_save and self.args.save_total_limit == 1 and best is not None:
-            for checkpoint in sort_checkpoints(self._get_output_dir(trial)):
-                if Path(checkpoint) != Path(best):
-                    discard(checkpoint)
+            rotate(self._get_output_dir(trial), 1, protected=[best])
         return super()._finalize_training(trial, *args, **kwargs)
 
     @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transformers import set_seed
+from transformers import ProgressCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from hf_lvm.analysis.figures import draw_kl_per_dimension, draw_latent_map, draw_training_curves
@@ -18,6 +18,7 @@ from hf_lvm.data import LatentTextCollator, documentation
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, build_text_vae, encode_texts, load_run_texts
 from hf_lvm.training.config_file import parse
+from hf_lvm.training.progress import LatentProgressCallback
 from hf_lvm.training.results import run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
 from hf_lvm.training.trainer import LatentTrainer
@@ -66,6 +67,9 @@ def prepare(
         data_collator=LatentTextCollator(processor),
         processing_class=processor,
     )
+    if not args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(LatentProgressCallback)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
     return trainer, {"encoded": encoded, "corpus": _describe(data, texts)}
@@ -132,11 +136,11 @@ def examples(measured: TextVAEReport) -> str:
     return "\n".join(lines)
 
 
-def summary(metrics: dict[str, Any]) -> str:
-    """The test results in a few lines, each unit named."""
+def summary(metrics: dict[str, Any], split: str = "test") -> str:
+    """The results on a split in a few lines, each unit named."""
     bound, latent = metrics["bound"], metrics["latent"]
     lines = [
-        f"Test set, {bound['sentences']:,} sentences, end of sentence counted as a word and a token:",
+        f"On the {split} split, {bound['sentences']:,} sentences, end of sentence counted as a word and a token:",
         _likelihood_line("-ELBO", bound),
     ]
     if "importance_weighted" in metrics:

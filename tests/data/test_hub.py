@@ -1,34 +1,81 @@
 import json
+from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
-from hf_lvm.data import is_hub_id
+from hf_lvm.data import is_hub_id, load_texts
 
-UNREACHABLE = """
-import json, time
+# One process for all of it: importing costs far more than the requests.
+SCRIPT = """
+import json, os, sys, time
+
+sys.path.insert(0, sys.argv[1])
+from local_hub import serve_dataset
+
+rows = [{"review": f"good {n}", "stars": n} for n in range(40)]
+server, address = serve_dataset("someone/reviews", {
+    "train.jsonl": "\\n".join(map(json.dumps, rows)).encode(),
+    "test.jsonl": b'{"review": "bad", "stars": 1}',
+})
+os.environ.update(HF_ENDPOINT=address, HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="0")
+
 from hf_lvm.data import load_texts, load_tokenizer
 
-report = []
-for load in (load_texts, load_tokenizer):
+def failure(load, name):
     start = time.monotonic()
     try:
-        load("someone/something")
-    except ConnectionError as error:
-        report.append([time.monotonic() - start, str(error)])
+        load(name)
+    except Exception as error:
+        return {"class": type(error).__name__, "message": str(error), "seconds": time.monotonic() - start}
+
+dataset = load_texts("someone/reviews", text_column="review", validation_fraction=0.2)
+report = {
+    "rows": {split: rows[:] for split, rows in dataset.items()},
+    "missing": [failure(load_texts, "someone/nothing"), failure(load_tokenizer, "someone/nothing")],
+}
+server.shutdown()
+server.server_close()
+report["unreachable"] = [failure(load_texts, "someone/reviews"), failure(load_tokenizer, "someone/nothing")]
 print(json.dumps(report))
 """
 
 
-def test_unreachable_hub_is_said_at_once_in_one_line(run_python, tmp_path):
+@pytest.fixture(scope="module")
+def report(run_python, tmp_path_factory):
+    output = run_python(SCRIPT, Path(__file__).parent, HF_HOME=str(tmp_path_factory.mktemp("cache")))
+    return json.loads(output.splitlines()[-1])
 
-    # Nothing listens on the discard port of this machine.
-    report = json.loads(run_python(UNREACHABLE, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path)))
-    assert len(report) == 2
-    for seconds, message in report:
-        assert seconds < 5
-        assert message.startswith("Could not reach http://127.0.0.1:9")
-        assert "someone/something" in message
-        assert "\n" not in message
+
+def test_dataset_of_the_hub_is_loaded_with_its_splits(report):
+    rows = report["rows"]
+    assert list(rows) == ["train", "validation", "test"]
+    assert rows["test"] == {"text": ["bad"], "stars": [1]}
+    assert sorted(rows["train"]["text"] + rows["validation"]["text"]) == sorted(f"good {n}" for n in range(40))
+    assert rows["train"]["text"] == [f"good {stars}" for stars in rows["train"]["stars"]]
+
+
+def test_missing_repository_is_said_in_one_line(report):
+    for kind, failure in zip(("dataset", "model"), report["missing"], strict=True):
+        assert failure["class"] == "FileNotFoundError"
+        assert f"no {kind} 'someone/nothing'" in failure["message"]
+        assert "\n" not in failure["message"]
+
+
+def test_unreachable_hub_is_said_at_once_in_one_line(report):
+    for failure in report["unreachable"]:
+        assert failure["class"] == "ConnectionError"
+        assert failure["message"].startswith("Could not reach http://127.0.0.1:")
+        assert "HF_HUB_OFFLINE=1" in failure["message"]
+        assert "\n" not in failure["message"]
+        assert failure["seconds"] < 5
+
+
+def test_offline_mode_asks_no_hub():
+    if not constants.HF_HUB_OFFLINE:
+        pytest.skip("this process was started online")
+    with pytest.raises(ConnectionError, match="'someone/never_loaded'.*offline mode"):
+        load_texts("someone/never_loaded")
 
 
 @pytest.mark.parametrize(

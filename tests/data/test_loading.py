@@ -50,9 +50,6 @@ def test_other_columns_stay_beside_their_text(tmp_path):
 
 def test_documentation_is_the_default(corpus):
     assert documentation.fingerprint(load_texts()) == documentation.fingerprint(corpus)
-    assert load_texts("documentation", min_words=30)["test"]["text"][:] == [
-        text for text in corpus["test"]["text"][:] if len(text.split()) >= 30
-    ]
 
 
 def test_equal_texts_share_a_split_and_duplicates_stay(tmp_path):

@@ -77,7 +77,7 @@ def test_decoding_gives_texts_back(processor, corpus):
     labels = processor(texts)["labels"]
     assert processor.batch_decode(labels) == texts
     assert [processor.decode(row) for row in labels] == texts
-    assert processor.decode(labels) == texts
+    assert processor.decode(labels) == processor.batch_decode(labels.numpy()) == texts
 
 
 def test_decoding_drops_what_surrounds_a_generated_text(two_sided):
@@ -90,7 +90,7 @@ def test_decoding_drops_what_surrounds_a_generated_text(two_sided):
     assert two_sided.decode([]) == "" and two_sided.decode([start, end]) == ""
 
 
-def test_decoding_with_one_token_for_start_end_and_padding(tmp_path):
+def test_decoding_with_one_token_for_start_end_and_padding():
     tokenizer = train_word_tokenizer(TEXTS)  # as GPT-2, whose only special token plays every role
     tokenizer.pad_token = tokenizer.bos_token = tokenizer.unk_token = tokenizer.eos_token
     processor = LatentTextProcessor(tokenizer)

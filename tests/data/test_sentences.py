@@ -23,10 +23,10 @@ def test_markup_goes_and_words_stay(marked_up, plain):
 
 
 def test_sentences_are_not_cut_after_abbreviations():
-    text = "Use a file, e.g. Readme, i.e. text. It is read etc. and closed! Was it? Yes (it was.) Done."
+    text = "Use a file, e.g. Readme, i.e. text. It is read, eg. here, etc. and closed! Was it? Yes (it was.) Done."
     assert list(split_sentences(text)) == [
         "Use a file, e.g. Readme, i.e. text.",
-        "It is read etc. and closed!",
+        "It is read, eg. here, etc. and closed!",
         "Was it?",
         "Yes (it was.)",
         "Done.",
@@ -103,6 +103,7 @@ def test_summary_must_be_the_first_sentence():
         "Two words.",
         "Foo.bar(baz) qux_quux CamelCase.name x1y2 is.",
         "Split the name at '.'",
+        "Find the matching option, ie.",
         "The caf\u00e9 is closed.",
     ],
 )

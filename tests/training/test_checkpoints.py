@@ -28,6 +28,7 @@ def in_a_child(function, output=None):
     """Run `function` in a forked process; returns the signal that ended it, or 0, or 1 for an error."""
     child = os.fork()
     if child == 0:
+        import faulthandler, sys; faulthandler.dump_traceback_later(10, exit=True, file=open("/tmp/dev/scratch_training/tb","w"))
         try:
             function()
         except BaseException as error:

@@ -156,7 +156,7 @@ class TextVAEModel(LatentGenerationMixin, TextOperations, PreTrainedModel):
         for part, given in (("encoder", encoder), ("decoder", decoder)):
             if options[part] and not isinstance(given, str):
                 raise ValueError(
-                    f"{', '.join(f'{part}_{key}' for key in options[part])} cannot reach a {part} that is already built: "
+                    f"{', '.join(f'{part}_{key}' for key in options[part])} cannot reach the {part}, which is already built: "
                     "set it on the model, or pass a folder or a hub id."
                 )
         if isinstance(encoder, str):
@@ -450,16 +450,22 @@ class TextVAEModel(LatentGenerationMixin, TextOperations, PreTrainedModel):
     def get_decoder(self) -> PreTrainedModel:
         return self.decoder
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if hasattr(module, "init_weights") and not isinstance(module, PreTrainedModel):
-            module.init_weights()
+    def initialize_weights(self) -> None:
+        """New weights where none were loaded; called by transformers.
+
+        It visits a module from outside its own package only if that holds weights itself. The heads and injections here set
+        the weights of layers they hold, so they are visited by hand.
+        """
+        super().initialize_weights()
+        for module in self.modules():
+            if hasattr(module, "init_weights") and not isinstance(module, PreTrainedModel):
+                module.init_weights()
 
 
 def _negative_log_likelihood(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Sum over tokens of -log p, nats: (B,) from logits (B, T, V) and labels (B, T)."""
-    nll = functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=-100, reduction="none")
+    logits = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))
+    nll = functional.cross_entropy(logits, labels.flatten(), ignore_index=-100, reduction="none")
     return nll.view_as(labels).sum(-1)
 
 

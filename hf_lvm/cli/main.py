@@ -1,0 +1,66 @@
+"""`hf-lvm`: one command a verb, errors in one line."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+# verb -> (module with a `main(argv, prog)`, what `hf-lvm --help` says of it)
+COMMANDS = {
+    "demo": ("hf_lvm.cli.demo", "train a small model in under three minutes, offline, and see what it learned"),
+    "train": ("hf_lvm.cli.train", "train a model on your texts"),
+    "evaluate": ("hf_lvm.cli.evaluate", "measure a trained model on texts"),
+    "sample": ("hf_lvm.cli.sample", "write new texts from draws of the prior"),
+    "interpolate": ("hf_lvm.cli.interpolate", "write the texts between two texts"),
+}
+# What a user can mend; anything else is a defect and shows its traceback.
+USER_ERRORS = (ValueError, OSError, FloatingPointError, ImportError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb and return its exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if argv[0] == "--version":
+        from hf_lvm import __version__
+
+        print(f"hf-lvm {__version__}")
+        return 0
+    if argv[0] not in COMMANDS:
+        return _fail("hf-lvm", f"there is no command {argv[0]!r}; there are {', '.join(COMMANDS)}")
+    module, _ = COMMANDS[argv[0]]
+    prog = f"hf-lvm {argv[0]}"
+    try:
+        importlib.import_module(module).main(argv[1:], prog)
+    except KeyboardInterrupt:
+        return _fail(prog, "stopped by the keyboard", status=130)
+    except USER_ERRORS as error:
+        if os.environ.get("HF_LVM_TRACEBACK"):
+            raise
+        return _fail(prog, f"{error}")
+    return 0
+
+
+def _fail(prog: str, message: str, status: int = 2) -> int:
+    print(f"{prog}: error: {message}", file=sys.stderr)
+    return status
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [
+        "usage: hf-lvm COMMAND [options]",
+        "",
+        "Latent-variable language models: any encoder, any decoder, a latent variable between them.",
+        "",
+        *(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()),
+        "",
+        "`hf-lvm COMMAND --help` explains a command. New here? Run `hf-lvm demo`.",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""A progress bar that shows the bound while it moves, instead of a line of numbers every few steps."""
+
+from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+class LatentProgressCallback(ProgressCallback):
+    """transformers' progress bars with the terms of the bound beside them; the whole log is in `trainer_state.json`."""
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict | None = None, **kwargs
+    ) -> None:
+        if not state.is_world_process_zero or self.training_bar is None or not logs:
+            return
+        if "bound" in logs:
+            self.training_bar.set_postfix_str(
+                f"-ELBO {-logs['bound']:.1f} = reconstruction {logs['reconstruction']:.1f} + KL {logs['kl']:.1f} nats, "
+                f"KL weight {logs['kl_weight']:.2f}, {logs.get('active_units', 0)} active units"
+            )
+        elif "eval_bound" in logs:
+            self.training_bar.write(
+                f"Validation at step {state.global_step}: -ELBO {-logs['eval_bound']:.2f} = reconstruction "
+                f"{logs['eval_reconstruction']:.2f} + KL {logs['eval_kl']:.2f} nats/sentence, "
+                f"{logs['eval_active_units']} active units"
+            )

@@ -1,0 +1,35 @@
+"""Which `main` trains which model."""
+
+import importlib
+from collections.abc import Callable, Sequence
+
+from hf_lvm.training.flat_yaml import read_flat_yaml
+
+# model_type -> module with the `main` of its recipe
+RECIPES = {"hf_lvm_text_vae": "hf_lvm.training.text_vae"}
+DEFAULT = "hf_lvm_text_vae"
+
+
+def main_of_recipe(argv: Sequence[str]) -> Callable:
+    """The `main` for the `model_type` that a command line, or the file of its `--config`, names.
+
+    Raises:
+        ValueError: there is no recipe for that model type.
+    """
+    model_type = _value(argv, "--model_type")
+    config = _value(argv, "--config")
+    if model_type is None and config is not None:
+        model_type, _ = read_flat_yaml(config).get("model_type", (None, 0))
+    model_type = model_type or DEFAULT
+    if model_type not in RECIPES:
+        raise ValueError(f"There is no recipe for model_type {model_type!r}: choose one of {', '.join(RECIPES)}.")
+    return importlib.import_module(RECIPES[model_type]).main
+
+
+def _value(argv: Sequence[str], flag: str) -> str | None:
+    for index, token in enumerate(argv):
+        if token == flag and index + 1 < len(argv):
+            return argv[index + 1]
+        if token.startswith(f"{flag}="):
+            return token.partition("=")[2]
+    return None

@@ -1,0 +1,141 @@
+"""What a training step of a text VAE costs beside the steps of its two parts.
+
+ours:    zero_grad, forward and backward of TextVAEModel.
+theirs:  zero_grad, forward and backward of the bare encoder, then forward with labels and backward of the bare decoder: the
+         very modules inside the VAE, on the same batch, with the same dropout. The encoder's loss is a fixed random
+         combination of its mean-pooled states (their plain mean would be constant after the last layer norm, and leave
+         next to no gradient). The decoder keeps no cache.
+
+The optimizer is left out on both sides: its cost is the same and would only bring the ratio nearer to 1. No row is padded.
+`cross_attention` is measured twice: against the decoder with its cross-attention layers, given as many states, and against the
+same decoder without such layers.
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+from measured_models import START, build_bare_decoder, build_text_vae
+from paired_timing import HEADER, Comparison, add_threads, argument_parser, interleaved, table, write_comparisons
+from torch import nn
+from transformers import PreTrainedModel
+
+from hf_lvm.models.text_vae import TextVAEModel
+
+ENCODER = "bert"
+BATCH_SIZE = 32
+LENGTH = 64
+LATENT_SIZE = 32
+SIZES = {
+    "num_hidden_layers": 4,
+    "hidden_size": 256,
+    "num_attention_heads": 4,
+    "vocab_size": 8000,
+    "max_position_embeddings": 256,
+}
+# decoder, injection, the most that the ratio may be
+ROWS = [
+    ("gpt2", "embedding", 1.05),
+    ("llama", "embedding", 1.05),
+    ("gpt2", "prefix", None),
+    ("gpt2", "memory", None),
+    ("gpt2", "cross_attention", None),
+    ("gpt2", "logits", None),
+]
+
+
+def random_batch() -> dict[str, torch.Tensor]:
+    """Full rows for both parts; the labels end in no end token, which costs the same."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(5, SIZES["vocab_size"], (2, BATCH_SIZE, LENGTH), generator=generator)
+    return {"input_ids": tokens[0], "attention_mask": torch.ones_like(tokens[0]), "labels": tokens[1]}
+
+
+def vae_step(vae: TextVAEModel, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
+    def step() -> None:
+        vae.zero_grad()
+        vae(**batch).loss.backward()
+
+    return step
+
+
+def parts_step(
+    encoder: PreTrainedModel,
+    decoder: PreTrainedModel,
+    batch: dict[str, torch.Tensor],
+    states: torch.Tensor | None = None,
+) -> Callable[[], None]:
+    """Args:
+    states: (B, length, hidden size) that the decoder attends to, None for a decoder without cross-attention.
+    """
+    direction = torch.randn(BATCH_SIZE, SIZES["hidden_size"], generator=torch.Generator().manual_seed(0))
+    start = batch["labels"].new_full((BATCH_SIZE, 1), START)
+    decoder_inputs = {
+        "input_ids": torch.cat([start, batch["labels"][:, :-1]], dim=1),
+        "labels": batch["labels"],
+        # Already lined up with the logits; without this transformers shifts them itself and scores one token less.
+        "shift_labels": batch["labels"],
+        "use_cache": False,
+    }
+    if states is not None:
+        decoder_inputs["encoder_hidden_states"] = states
+
+    def step() -> None:
+        encoder.zero_grad()
+        decoder.zero_grad()
+        hidden = encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+        (hidden.mean(1) * direction).mean().backward()
+        decoder(**decoder_inputs).loss.backward()
+
+    return step
+
+
+def check_same_parts(vae: TextVAEModel, decoder: nn.Module) -> None:
+    """Both sides train, with one attention implementation."""
+    implementations = {part.config._attn_implementation for part in (vae.encoder, vae.decoder, decoder)}
+    if len(implementations) > 1 or not (vae.training and vae.decoder.training and decoder.training):
+        raise RuntimeError(f"The two sides differ: attention {implementations}, training {decoder.training}.")
+
+
+def measure(decoder: str, injection: str, at_most: float | None, num_pairs: int) -> list[Comparison]:
+    vae = build_text_vae(ENCODER, decoder, injection, LATENT_SIZE, SIZES).train()
+    batch = random_batch()
+    if injection != "cross_attention":
+        denominators = {f"{ENCODER} + {decoder}": parts_step(vae.encoder, vae.decoder, batch)}
+        check_same_parts(vae, vae.decoder)
+    else:
+        bare = build_bare_decoder(decoder, SIZES).train()
+        check_same_parts(vae, bare)
+        with torch.no_grad():
+            states = vae.condition(vae.prior(BATCH_SIZE).sample())["cross_attention"]
+        denominators = {
+            f"{ENCODER} + {decoder} with cross-attention": parts_step(vae.encoder, vae.decoder, batch, states),
+            f"{ENCODER} + {decoder}": parts_step(vae.encoder, bare, batch),
+        }
+    return [
+        Comparison(
+            f"{decoder}, {injection}", name, "s", interleaved(vae_step(vae, batch), step, num_pairs), at_most=at_most
+        )
+        for name, step in denominators.items()
+    ]
+
+
+def main() -> None:
+    parser = argument_parser(__doc__, default_pairs=15)
+    add_threads(parser)
+    parser.add_argument("--injection", help="measure the rows with this injection only")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    rows = [row for row in ROWS if arguments.injection in (None, row[1])]
+    if not rows:
+        parser.error(f"no row has the injection {arguments.injection!r}")
+    started = time.perf_counter()
+    comparisons = [comparison for row in rows for comparison in measure(*row, arguments.pairs)]
+    print(table(HEADER, [comparison.as_row() for comparison in comparisons]))
+    shapes = SIZES | {"encoder": ENCODER, "batch_size": BATCH_SIZE, "length": LENGTH, "latent_size": LATENT_SIZE}
+    write_comparisons(arguments.output, shapes | {"dtype": "float32"}, comparisons, started)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Short training runs with SGD: Adam would amplify a difference of one rounding error to that of a whole step."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import torch
+from transformers import Trainer, TrainingArguments
+
+from tests.tiny_parts import batch_of, random_rows
+
+STEPS = 3
+BATCH = 8
+
+
+@dataclass
+class Run:
+    """What a run logged at each optimizer step, and the weights it ended with."""
+
+    losses: list[float]
+    grad_norms: list[float]
+    weights: dict[str, torch.Tensor]
+
+
+def corpus(count: int = STEPS * BATCH, seed: int = 5) -> datasets.Dataset:
+    """Sentences of several lengths, encoded."""
+    rows = random_rows(count, seed=seed)
+    return datasets.Dataset.from_dict({"input_ids": rows, "labels": rows})
+
+
+def collate(features: list[dict]) -> dict[str, torch.Tensor]:
+    return batch_of([feature["labels"] for feature in features])
+
+
+def latent_run(model, folder: Path, *, per_device: int, accumulation: int, **options) -> Run:
+    """Train with `LatentTrainer`."""
+    from hf_lvm import LatentTrainer, LatentTrainingArguments
+
+    return _run(LatentTrainer, LatentTrainingArguments, model, folder, per_device, accumulation, options)
+
+
+def stock_run(model, folder: Path, *, per_device: int, accumulation: int, **options) -> Run:
+    """Train with transformers' own `Trainer`."""
+    return _run(Trainer, TrainingArguments, model, folder, per_device, accumulation, options)
+
+
+def _run(trainer_class, arguments_class, model, folder, per_device, accumulation, options) -> Run:
+    defaults = {
+        "max_steps": STEPS, "learning_rate": 1e-2, "lr_scheduler_type": "constant", "optim": "sgd", "logging_steps": 1,
+        "max_grad_norm": 1e6, "report_to": "none", "save_strategy": "no", "eval_strategy": "no", "disable_tqdm": True,
+        "use_cpu": True, "seed": 3, "dataloader_pin_memory": False,
+    }  # fmt: skip
+    dataset = options.pop("dataset", None) or corpus()
+    arguments = arguments_class(
+        output_dir=str(folder),
+        per_device_train_batch_size=per_device,
+        gradient_accumulation_steps=accumulation,
+        **defaults | options,
+    )
+    trainer = trainer_class(model=model, args=arguments, train_dataset=dataset, data_collator=collate)
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return Run(
+        losses=[entry["loss"] for entry in logged],
+        grad_norms=[float(entry["grad_norm"]) for entry in logged],
+        weights={name: value.detach().clone() for name, value in model.state_dict().items()},
+    )
+
+
+def assert_same_run(one: Run, other: Run, tolerance: float = 1e-5) -> None:
+    """Losses, gradients and weights agree relative to their size."""
+    assert len(one.losses) == len(other.losses) > 0
+    for name in ("losses", "grad_norms"):
+        torch.testing.assert_close(
+            torch.tensor(getattr(one, name)), torch.tensor(getattr(other, name)), rtol=tolerance, atol=0.0, msg=name
+        )
+    for name, value in one.weights.items():
+        difference = (value - other.weights[name]).abs().max()
+        assert difference <= tolerance * value.abs().max().clamp(min=1e-3), (name, difference)

@@ -1,0 +1,81 @@
+"""Train many models in two processes that are started once, as `torchrun --nproc_per_node 2` starts them.
+
+Tests register a function that builds a model. Run as a script, this file is one of the two processes.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.training_runs import BATCH, Run, latent_run
+
+MODELS: dict[str, Callable[[], torch.nn.Module]] = {}
+REPOSITORY = Path(__file__).parent.parent
+
+
+def register(name: str, build: Callable[[], torch.nn.Module]) -> None:
+    """Have the model trained; `build` must give the same weights whenever it is called."""
+    MODELS[name] = build
+
+
+def start_two(arguments: list[str]) -> None:
+    """Run a script in two processes that find each other; fail with what they wrote when one fails."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    paths = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *arguments],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        written = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert not any(process.returncode for process in processes), "\n".join(text[-3000:] for text in written)
+
+
+def train_in_two_processes(folder: Path) -> dict[str, Run]:
+    """Save every registered model, train each in two processes, and bring back the runs."""
+    places = {}
+    for number, (name, build) in enumerate(MODELS.items()):
+        places[name] = folder / str(number)
+        build().save_pretrained(places[name])
+    start_two([__file__, *map(str, places.values())])
+    return {
+        name: Run(**json.loads((place / "run.json").read_text()), weights=load_file(place / "weights.safetensors"))
+        for name, place in places.items()
+    }
+
+
+def main() -> None:
+    import hf_lvm  # noqa: F401
+    from transformers import AutoModel
+
+    torch.set_num_threads(1)
+    for place in map(Path, sys.argv[1:]):
+        model = AutoModel.from_pretrained(place)
+        run = latent_run(model, place / "run", per_device=BATCH // 2, accumulation=1)
+        if os.environ["RANK"] == "0":
+            (place / "run.json").write_text(json.dumps({"losses": run.losses, "grad_norms": run.grad_norms}))
+            save_file({name: value.clone().contiguous() for name, value in run.weights.items()}, place / "weights.safetensors")
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
