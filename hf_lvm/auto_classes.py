@@ -32,7 +32,10 @@ class _OnDemand(dict):
         if key not in MODEL_MODULES:
             raise KeyError(key)
         importlib.import_module(MODEL_MODULES[key])
-        return super().__getitem__(key)
+        # `get`, because a key that is still missing would lead here again.
+        if self.get(key) is None:
+            raise KeyError(f"{MODEL_MODULES[key]} does not register {key!r}")
+        return self.get(key)
 
 
 class _Processors(dict):

@@ -6,7 +6,10 @@
 Flags override the YAML file; `--help` lists the keys. `hf-lvm train` takes the same ones and runs the same code.
 """
 
+import sys
+
+from hf_lvm.cli.main import exit_status
 from hf_lvm.training.text_vae import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main, prog="train_text_vae.py"))

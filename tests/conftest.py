@@ -15,10 +15,11 @@ import pytest
 import torch
 import transformers
 
-pytest.register_assert_rewrite("tests.contract", "tests.training_runs", "tests.fresh_process", "tests.two_processes")
+pytest.register_assert_rewrite("tests.contract", "tests.training_runs", "tests.fresh_process", "tests.two_processes", "tests.trained_text_vae")
 
 from hf_lvm.data import LatentTextProcessor, train_word_tokenizer
 from tests.fresh_process import load_in_fresh_process
+from tests.trained_text_vae import trained_run  # noqa: F401
 from tests.two_processes import train_in_two_processes
 
 torch.set_num_threads(1)

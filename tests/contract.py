@@ -60,14 +60,16 @@ class ModelContract:
         """log p(x|z), (N,), of N texts under N latents."""
         return -model(labels=batch_of(rows)["labels"], latents=latents).reconstruction
 
-    def latent_grid(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Points and weights that integrate over p(z): (N, D) and (N,)."""
-        import numpy
-
-        points, weights = numpy.polynomial.hermite_e.hermegauss(96 if self.latent_size == 1 else 24)
-        points, weights = torch.tensor(points), torch.tensor(weights / math.sqrt(2 * math.pi))
-        grid = torch.cartesian_prod(*[points] * self.latent_size).view(-1, self.latent_size)
-        return grid, torch.cartesian_prod(*[weights] * self.latent_size).view(-1, self.latent_size).prod(-1)
+    def latent_grid(self, every: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        """Points and weights that integrate over p(z): (N, D) and (N,); a coarser grid takes one point in `every`."""
+        # An even grid: as exact as Gauss-Hermite nodes where p(x|z) is smooth, and not misled where it bends sharply,
+        # as it does behind a normalisation whose input passes near zero.
+        count, size = (1001, self.latent_size) if self.latent_size == 1 else (49, self.latent_size)
+        points = torch.linspace(-8, 8, count, dtype=torch.float64)[::every]
+        weights = torch.exp(-points.square() / 2)
+        grid = torch.cartesian_prod(*[points] * size).view(-1, size)
+        mass = torch.cartesian_prod(*[weights / weights.sum()] * size).view(-1, size).prod(-1)
+        return grid, mass
 
     def typical_latents(self, model, count: int) -> torch.Tensor:
         """Latents drawn from the prior, (count, D)."""
@@ -101,9 +103,9 @@ class ModelContract:
         if name in self.left_out:
             pytest.skip(f"left out: {self.left_out[name]}")
 
-    def exact(self, model, rows: list[list[int]]) -> torch.Tensor:
+    def exact(self, model, rows: list[list[int]], every: int = 1) -> torch.Tensor:
         """log p(x), (N,), with z integrated out."""
-        points, weights = self.latent_grid()
+        points, weights = self.latent_grid(every)
         logs = [self.log_conditional(model, [row] * len(points), points) for row in rows]
         return torch.stack([(log + weights.log()).logsumexp(0) for log in logs])
 
@@ -149,13 +151,15 @@ class ModelContract:
         torch.manual_seed(12)
         estimate = model.estimate_log_likelihood(**batch_of(rows), num_samples=3000)
         exact = self.exact(model, rows)
-        assert (estimate.standard_error < 0.1).all(), estimate.standard_error
+        torch.testing.assert_close(exact, self.exact(model, rows, every=2), rtol=0, atol=1e-2)
+        assert estimate.standard_error.median() < 0.06 and estimate.standard_error.max() < 0.25
         deviation = (estimate.log_likelihood - exact) / estimate.standard_error
         assert (deviation.abs() < 4).all(), deviation
 
     @torch.no_grad()
     def test_the_loss_is_the_negative_bound(self):
         model, batch = self.build_small(), batch_of(random_rows(5))
+        model.config.num_samples = 1
         output = model(**batch, generator=row_generators(5))
         torch.testing.assert_close(output.loss, (output.reconstruction + output.kl).mean())
         torch.testing.assert_close(

@@ -40,7 +40,7 @@ def batches(
 ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Row numbers and tensors of batches of similar length, with a progress bar."""
     collate = LatentTextCollator(processor)
-    order = sorted(range(len(dataset)), key=dataset["length"].__getitem__)
+    order = sorted(range(len(dataset)), key=dataset["length"][:].__getitem__)
     columns = dataset.select_columns(["input_ids", "attention_mask", "labels"])
     for begin in tqdm(range(0, len(order), batch_size), desc=description, leave=False):
         rows = order[begin : begin + batch_size]
@@ -61,10 +61,9 @@ def encode_corpus(
     """
     count = len(dataset)
     columns: dict[str, torch.Tensor] = {}
-    generators = {row: torch.Generator().manual_seed(seed * 1_000_003 + row) for row in range(count)}
     with in_evaluation_mode(model):
         for rows, inputs in batches(dataset, processor, batch_size, model.device, "Encoding"):
-            output = model(**inputs, generator=[generators[row] for row in rows])
+            output = model(**inputs, generator=_row_generators(rows, seed))
             values = {
                 "means": output.posterior.mean,
                 "standard_deviations": output.posterior.stddev,
@@ -90,17 +89,25 @@ def importance_weighted_likelihood(
 ) -> dict[str, torch.Tensor]:
     """log p(x) of every text, estimated with `num_samples` samples of z each.
 
+    Args:
+        seed: of the samples; a text's noise does not depend on the batch size.
+
     Returns:
         `log_likelihood`, `standard_error`, `effective_sample_size`, `low_sample_size`, each (N,).
     """
     names = ("log_likelihood", "standard_error", "effective_sample_size", "low_sample_size")
     columns = {name: torch.zeros(len(dataset), dtype=torch.float64) for name in names}
-    generator = torch.Generator().manual_seed(seed)
     for rows, inputs in batches(dataset, processor, batch_size, model.device, f"Importance weighting, {num_samples}"):
-        estimate = model.estimate_log_likelihood(**inputs, num_samples=num_samples, generator=generator)
+        estimate = model.estimate_log_likelihood(
+            **inputs, num_samples=num_samples, generator=_row_generators(rows, seed)
+        )
         for name in names:
             columns[name][rows] = getattr(estimate, name).double().cpu()
     return columns
+
+
+def _row_generators(rows: list[int], seed: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows]
 
 
 def _derangement(count: int, seed: int) -> torch.Tensor:

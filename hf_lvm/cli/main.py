@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 # verb -> (module with a `main(argv, prog)`, what `hf-lvm --help` says of it)
 COMMANDS = {
@@ -32,14 +32,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("hf-lvm", f"there is no command {argv[0]!r}; there are {', '.join(COMMANDS)}")
     module, _ = COMMANDS[argv[0]]
     prog = f"hf-lvm {argv[0]}"
+    return exit_status(lambda: importlib.import_module(module).main(argv[1:], prog), prog)
+
+
+def exit_status(command: Callable[[], object], prog: str) -> int:
+    """Run a command: 0 when it is done; 2, and one line on the standard error, when the user can mend what went wrong."""
     try:
-        importlib.import_module(module).main(argv[1:], prog)
+        command()
     except KeyboardInterrupt:
         return _fail(prog, "stopped by the keyboard", status=130)
     except USER_ERRORS as error:
         if os.environ.get("HF_LVM_TRACEBACK"):
             raise
-        return _fail(prog, f"{error}")
+        return _fail(prog, " ".join(str(error).split()) or type(error).__name__)
     return 0
 
 
@@ -58,6 +63,7 @@ def _help() -> str:
         *(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()),
         "",
         "`hf-lvm COMMAND --help` explains a command. New here? Run `hf-lvm demo`.",
+        "Errors are one line; with HF_LVM_TRACEBACK=1 in the environment they show where they come from.",
     ]
     return "\n".join(lines)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from transformers import AutoModel, AutoProcessor
 from transformers.utils import logging
 
+from hf_lvm.data.hub import check_hub_repository
+
 from hf_lvm.data import check_hub_repository
 
 
@@ -28,6 +30,8 @@ def load_trained(name: str):
             raise FileNotFoundError(f"{name} holds no config.json, so it is no trained model: give the output_dir of a run")
     elif "/" not in name or name.startswith((".", "/", "~")):
         raise FileNotFoundError(f"there is no folder {name!r}: give the output_dir of a run, or a hub id (owner/name)")
+    else:
+        check_hub_repository(name)
     else:
         check_hub_repository(name)
     logging.disable_progress_bar()

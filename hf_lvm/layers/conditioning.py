@@ -80,7 +80,10 @@ class LatentConditioning(nn.Module):
         if "logits_to_keep" in self.interface.arguments:
             inputs["logits_to_keep"] = kept
         outputs = decoder(**inputs, past_key_values=past_key_values, use_cache=use_cache, return_dict=True)
-        logits = outputs.logits[:, -kept:]
+        logits = outputs.logits
+        if logits.shape[1] > kept:
+            # Only then: the gradient of a slice is one more copy of all logits, however much of them is kept.
+            logits = logits[:, -kept:]
         if "logits" in conditions:
             logits = logits + conditions["logits"].to(logits.dtype)
         return CausalLMOutputWithPast(logits=logits, past_key_values=outputs.past_key_values if use_cache else None)
@@ -112,7 +115,7 @@ class LatentConditioning(nn.Module):
             # BART and T5 would write the keys of the states they attend to into the slots of the tokens.
             cache = EncoderDecoderCache(cache, DynamicCache(config=decoder.config))
         if writes_memory:
-            if decoder.training and getattr(decoder, "is_gradient_checkpointing", False):
+            if decoder.training and any(getattr(module, "gradient_checkpointing", False) for module in decoder.modules()):
                 raise ValueError(
                     "injection 'memory' lives in the decoder's cache, and gradient checkpointing runs without one: "
                     "switch gradient checkpointing off, or choose the injection 'prefix'."

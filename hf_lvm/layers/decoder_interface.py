@@ -121,8 +121,9 @@ def check_causal(decoder: PreTrainedModel, interface: DecoderInterface) -> None:
         before, after = (
             decoder(inputs_embeds=embed(tokens), use_cache=False).logits[:, :-1].float() for tokens in (ids, changed)
         )
-    # The scale is that of the logits, so that half precision and large models are judged alike.
-    if (before - after).abs().max() > 1e-3 * before.abs().max():
+    # A new model leaks little, because its attention is weak; a causal one leaks nothing but rounding.
+    tolerance = 1e-5 if embed.weight.dtype in (torch.float32, torch.float64) else 1e-3
+    if (before - after).abs().max() > tolerance * before.abs().max():
         raise ValueError(
             f"The {interface.family!r} decoder looks at later tokens, so it is no p(x|z). Build it as a causal model "
             "(for BERT-like families: config.is_decoder=True)."

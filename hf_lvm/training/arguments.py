@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 from hf_lvm.objectives.free_bits import FREE_BITS_MODES, check_free_bits_mode
@@ -129,6 +130,8 @@ class LatentTrainingArguments(TrainingArguments):
         if self.load_best_model_at_end is None:
             self.load_best_model_at_end = self.eval_strategy == self.save_strategy != "no"
         super().__post_init__()
+        # Memory is pinned for copies to an accelerator; without one torch warns in every epoch.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
 
     def kl_weight_at(self, step: int, total_steps: int) -> float:
         """Weight of the KL term in the loss of optimizer step `step`, counted from 0, of `total_steps`."""

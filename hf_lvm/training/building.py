@@ -1,7 +1,9 @@
 """From the arguments of a run to its processor, its data and its model."""
 
+import torch
 from datasets import DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import is_peft_available
 
 from hf_lvm.backbones.decoders import as_decoder_config, build_decoder, load_decoder
 from hf_lvm.backbones.encoders import build_encoder, encoder_positions, load_encoder
@@ -48,13 +50,12 @@ def build_processor(data: DataArguments, encoder: str, decoder: str, texts: Data
     Raises:
         ValueError: two parts from scratch with different words, or a tokenizer without a token its part needs.
     """
-    special = {key: getattr(data, key) for key in ("pad_token", "bos_token") if getattr(data, key) is not None}
     name = data.tokenizer or ("bpe" if is_from_scratch(encoder) else encoder)
-    tokenizer = _tokenizer(name, data, texts, {key: value for key, value in special.items() if key == "pad_token"})
+    tokenizer = _tokenizer(name, data, texts)
     other = data.decoder_tokenizer or (name if is_from_scratch(decoder) else decoder)
     if other == name:
         return LatentTextProcessor(tokenizer, tokenizer)
-    return LatentTextProcessor(tokenizer, _tokenizer(other, data, texts, special))
+    return LatentTextProcessor(tokenizer, _tokenizer(other, data, texts))
 
 
 def encode_texts(
@@ -72,14 +73,28 @@ def encode_texts(
 
 def build_text_vae(arguments: TextVAEArguments, processor: LatentTextProcessor) -> TextVAEModel:
     """The model of a run: each part loaded or built from scratch, the latent between them new."""
+    options = {part: dict(arguments.part_options.get(part, {})) for part in ("encoder", "decoder")}
+    if arguments.token_embedding_stddev is not None:
+        if not is_from_scratch(arguments.decoder):
+            raise ValueError(
+                f"token_embedding_stddev is for a decoder built from scratch, and {arguments.decoder!r} is pretrained: "
+                "leave it out."
+            )
+        # Tied, the output layer would begin as wide as the embeddings, and the first losses would be enormous.
+        options["decoder"].setdefault("tie_word_embeddings", False)
     parts = {
-        part: _part(part, getattr(arguments, part), arguments.part_options.get(part, {}), arguments.injection, processor)
+        part: _part(part, getattr(arguments, part), options[part], arguments.injection, processor)
         for part in ("encoder", "decoder")
     }
+    if arguments.token_embedding_stddev is not None:
+        with torch.no_grad():
+            parts["decoder"].get_input_embeddings().weight.normal_(0.0, arguments.token_embedding_stddev)
+    for part, tokenizer in zip(parts, (processor.tokenizer, processor.decoder_tokenizer), strict=True):
+        _check_vocabulary(part, parts[part], tokenizer)
     for part in arguments.lora:
         _add_lora(parts, part, arguments.lora_rank)
     tokenizer = processor.decoder_tokenizer
-    options = {
+    settings = {
         "latent_size": arguments.latent_size,
         "injection": arguments.injection[0] if len(arguments.injection) == 1 else arguments.injection,
         "injection_length": arguments.injection_length,
@@ -98,7 +113,7 @@ def build_text_vae(arguments: TextVAEArguments, processor: LatentTextProcessor) 
     }
     if arguments.tie_encoder_decoder_embeddings and not processor.shares_tokenizer():
         raise ValueError("tie_encoder_decoder_embeddings needs one tokenizer for both parts, and this run has two.")
-    model = TextVAEModel.from_encoder_decoder_pretrained(parts["encoder"], parts["decoder"], **options)
+    model = TextVAEModel.from_encoder_decoder_pretrained(parts["encoder"], parts["decoder"], **settings)
     for part in arguments.freeze:
         frozen = getattr(model, part)
         adapted = {name for name, _ in frozen.named_parameters() if "lora_" in name}
@@ -107,12 +122,18 @@ def build_text_vae(arguments: TextVAEArguments, processor: LatentTextProcessor) 
     return model
 
 
-def _tokenizer(name: str, data: DataArguments, texts: DatasetDict, special: dict) -> PreTrainedTokenizerBase:
+def _tokenizer(name: str, data: DataArguments, texts: DatasetDict) -> PreTrainedTokenizerBase:
     if name == "bpe":
         return train_bpe_tokenizer(texts["train"]["text"], vocab_size=data.vocab_size or 4000)
     if name == "words":
         return train_word_tokenizer(texts["train"]["text"], vocab_size=data.vocab_size)
-    return load_tokenizer(name, **special)
+    tokenizer = load_tokenizer(name)
+    lacking = {
+        role: getattr(data, role)
+        for role in ("pad_token", "bos_token")
+        if getattr(data, role) is not None and getattr(tokenizer, role) is None
+    }
+    return load_tokenizer(name, **lacking) if lacking else tokenizer
 
 
 def _part(
@@ -137,7 +158,19 @@ def _part(
     return build_decoder(as_decoder_config(config, cross_attention))
 
 
+def _check_vocabulary(part: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise a `ValueError` when the tokenizer writes ids that a pretrained part has no embedding for."""
+    known = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > known:
+        raise ValueError(
+            f"The tokenizer of the {part} has {len(tokenizer):,} tokens, but the {part} has embeddings for {known:,}: a "
+            "pretrained part needs the tokenizer it was trained with."
+        )
+
+
 def _add_lora(parts: dict[str, PreTrainedModel], part: str, rank: int) -> None:
+    if not is_peft_available():
+        raise ImportError(f"lora: {part} needs the package peft: pip install 'hf-lvm[peft]'.")
     from peft import LoraConfig, get_peft_model
 
     parts[part] = get_peft_model(parts[part], LoraConfig(r=rank, lora_alpha=2 * rank))

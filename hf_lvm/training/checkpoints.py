@@ -5,6 +5,7 @@ a kill leaves a hidden folder, which the next run deletes. Deleting goes the sam
 files.
 """
 
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -14,9 +15,8 @@ from pathlib import Path
 from transformers import Trainer
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
-from transformers.utils import logging
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 TRAINER_STATE_NAME = "trainer_state.json"
 INCOMPLETE_PREFIX = ".incomplete-"
@@ -166,7 +166,7 @@ class AtomicSavingTrainer(Trainer):
             if resume_from_checkpoint is None:
                 logger.warning(f"There is no checkpoint in {self.args.output_dir} yet: training starts from scratch")
             else:
-                logger.warning(f"Training goes on from {resume_from_checkpoint}")
+                logger.info(f"Training goes on from {resume_from_checkpoint}")
         elif resume_from_checkpoint and not is_whole(resume_from_checkpoint):
             newest = last_checkpoint(self.args.output_dir)
             raise FileNotFoundError(
@@ -229,6 +229,12 @@ class AtomicSavingTrainer(Trainer):
             folder = Path(output_dir or self.args.output_dir)
             (folder / "training_args.bin").unlink(missing_ok=True)
             (folder / "training_args.json").write_text(self.args.to_json_string(), encoding="utf-8")
+
+    def _issue_warnings_after_load(self, load_result) -> None:
+        # A tied weight is saved once, under one of its names; its other names are not missing.
+        tied = getattr(self.model, "all_tied_weights_keys", None) or {}
+        missing = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
 
     def _finalize_training(self, trial, *args, **kwargs):
         # `Trainer` does this here too, but deletes in place.

@@ -1,5 +1,7 @@
 """A progress bar that shows the bound while it moves, instead of a line of numbers every few steps."""
 
+import sys
+
 from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
 
 
@@ -20,5 +22,6 @@ class LatentProgressCallback(ProgressCallback):
             self.training_bar.write(
                 f"Validation at step {state.global_step}: -ELBO {-logs['eval_bound']:.2f} = reconstruction "
                 f"{logs['eval_reconstruction']:.2f} + KL {logs['eval_kl']:.2f} nats/sentence, "
-                f"{logs['eval_active_units']} active units"
+                f"{logs.get('eval_active_units', 0)} active units",
+                file=sys.stderr,
             )

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,7 +23,7 @@ def run_description(command: list[str], settings: dict[str, Any], seconds: float
         seconds: wall-clock seconds of training.
     """
     return {
-        "command": " ".join([Path(command[0]).name, *command[1:]]),
+        "command": " ".join([Path(command[0]).name, *map(shlex.quote, command[1:])]),
         "settings": settings,
         "training_seconds": round(seconds, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

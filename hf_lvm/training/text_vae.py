@@ -49,16 +49,20 @@ def prepare(
 ) -> tuple[LatentTrainer, dict[str, Any]]:
     """A trainer with its model, processor and data, ready to train."""
     if args.process_index == 0:
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        logging.basicConfig(format="%(message)s", stream=sys.stderr)
+        logging.getLogger("hf_lvm").setLevel(logging.INFO)
     else:
         transformers_logging.set_verbosity_error()
+    # One bar for the run is enough; this one would draw another for each file that is saved.
+    transformers_logging.disable_progress_bar()
     set_seed(args.seed)
     texts = load_run_texts(data)
     logger.info("Texts: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
     processor = build_processor(data, model_arguments.encoder, model_arguments.decoder, texts)
     model = build_text_vae(model_arguments, processor)
     encoded = encode_texts(texts, processor, model, data)
+    if len(encoded["test"]) < 2:
+        raise ValueError("The report needs at least 2 texts in the test split, and this one has 1: give more texts.")
     trainer = LatentTrainer(
         model=model,
         args=args,

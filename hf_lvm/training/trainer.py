@@ -1,5 +1,6 @@
 """`LatentTrainer`: a `transformers.Trainer` for models with a latent variable."""
 
+import logging
 import math
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
-from transformers.utils import ModelOutput, logging
+from transformers.utils import ModelOutput
 
 from hf_lvm.data.batching import LengthBucketedSampler
 from hf_lvm.training.arguments import LatentTrainingArguments
@@ -17,7 +18,7 @@ from hf_lvm.training.latent_statistics import LatentStatistics, posterior_means
 from hf_lvm.training.noise import NoiseStream, row_generators
 from hf_lvm.training.word_dropout import drop_words, replacement_token_id
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 ACTIVE_UNITS_WINDOW = 1024
 

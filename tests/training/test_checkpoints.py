@@ -1,11 +1,7 @@
-"""Saving and resuming. What must survive a kill or a full disk runs in a forked child, which is really killed."""
+"""Saving and resuming. What must survive a kill or a full disk runs in a process that is really killed."""
 
 import json
-import logging
-import os
-import resource
 import signal
-import traceback
 from pathlib import Path
 
 import pytest
@@ -13,33 +9,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from hf_lvm.training import checkpoints
-from hf_lvm.training.checkpoints import SavingError, last_checkpoint, publish_folder, publish_model, recover
-from hf_lvm.training.trainer import LatentTrainer
+from hf_lvm.training.checkpoints import last_checkpoint, publish_folder, publish_model, recover
+from tests.training import child_runs
 from tests.training import toy_latent_model as toy
 
 RUN = {
     "optim": "adamw_torch", "max_steps": 9, "save_strategy": "steps", "save_steps": 2, "kl_schedule": "linear",
     "kl_warmup_steps": 7, "word_dropout": 0.3, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2,
 }  # fmt: skip
-
-
-def in_a_child(function, output=None):
-    """Run `function` in a forked process; returns the signal that ended it, or 0, or 1 for an error."""
-    child = os.fork()
-    if child == 0:
-        import faulthandler, sys; faulthandler.dump_traceback_later(10, exit=True, file=open("/tmp/dev/scratch_training/tb","w"))
-        try:
-            function()
-        except BaseException as error:
-            if output is not None:
-                output.write_text(f"{type(error).__name__}: {error}")
-            else:
-                traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def assert_same_end(straight, resumed):
@@ -80,41 +57,22 @@ def test_a_run_resumed_in_mid_epoch_ends_bit_for_bit_like_the_straight_one(strai
     assert_same_end(straight, resumed)
 
 
-class KilledWhileSaving(LatentTrainer):
-    """Is killed while it saves step 4, after the model and before the optimizer."""
-
-    def _save_optimizer_and_scheduler(self, output_dir):
-        if self.state.global_step == 4:
-            assert Path(output_dir, "model.safetensors").exists()
-            os.kill(os.getpid(), signal.SIGKILL)
-        super()._save_optimizer_and_scheduler(output_dir)
-
-
 def test_a_kill_in_the_middle_of_a_save_leaves_the_checkpoint_before(straight, tmp_path):
-    doomed = toy.trainer(tmp_path, trainer_class=KilledWhileSaving, **RUN)
-    assert in_a_child(doomed.train) == signal.SIGKILL
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-2", ".incomplete-checkpoint-4"}
-    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
-    toy.ToyModel.from_pretrained(tmp_path / "checkpoint-2")
-    resumed = toy.trainer(tmp_path, **RUN)
+    runs = tmp_path / "runs"
+    exit_code = child_runs.run(child_runs.train_and_be_killed, tmp_path / "error", str(runs), RUN)
+    assert exit_code == -signal.SIGKILL
+    assert {path.name for path in runs.iterdir()} == {"checkpoint-2", ".incomplete-checkpoint-4"}
+    assert last_checkpoint(runs) == str(runs / "checkpoint-2")
+    toy.ToyModel.from_pretrained(runs / "checkpoint-2")
+    resumed = toy.trainer(runs, **RUN)
     resumed.train(resume_from_checkpoint=True)
     assert_same_end(straight, resumed)
-    assert not list(tmp_path.glob(".incomplete*"))
-
-
-class DiskFills(TrainerCallback):
-    """From step 4 on no file may grow past 2,000 bytes, which is what a full disk looks like to a program."""
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 4:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+    assert not list(runs.glob(".incomplete*"))
 
 
 def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before(straight, tmp_path):
     runs = tmp_path / "runs"
-    doomed = toy.trainer(runs, **RUN)
-    doomed.add_callback(DiskFills())
-    assert in_a_child(doomed.train, output=tmp_path / "error") == 1
+    assert child_runs.run(child_runs.train_while_the_disk_fills, tmp_path / "error", str(runs), RUN) == 1
     message = (tmp_path / "error").read_text()
     assert message.startswith(f"SavingError: Could not save {runs}/checkpoint-4: ")
     assert f"{runs}/checkpoint-2 is whole" in message
@@ -164,11 +122,8 @@ def test_a_checkpoint_holds_no_pickle_of_the_arguments(tmp_path):
 
 
 def test_resuming_without_a_checkpoint_starts_from_scratch_and_says_so(tmp_path, caplog):
-    logging.getLogger("transformers").propagate = True
-    checkpoints.logger.addHandler(caplog.handler)
     trainer = toy.trainer(tmp_path / "empty", max_steps=1)
     trainer.train(resume_from_checkpoint=True)
-    checkpoints.logger.removeHandler(caplog.handler)
     assert trainer.state.global_step == 1
     assert "There is no checkpoint in" in caplog.text and "from scratch" in caplog.text
 
@@ -230,18 +185,9 @@ def test_the_saved_model_loads_and_a_failed_save_leaves_it_alone(tmp_path):
     trainer.train()
     trainer.save_model()
     before = load_file(tmp_path / "run" / "model.safetensors")
-
-    def save_on_a_full_disk():
-        trainer.model.head.weight.data += 1.0
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
-        trainer.save_model()
-
-    assert in_a_child(save_on_a_full_disk, output=tmp_path / "error") == 1
+    run = str(tmp_path / "run")
+    assert child_runs.run(child_runs.save_on_a_full_disk, tmp_path / "error", run) == 1
     assert f"SavingError: Could not save the model in {tmp_path}/run: " in (tmp_path / "error").read_text()
     assert not list((tmp_path / "run").glob(".*"))
     after = toy.ToyModel.from_pretrained(tmp_path / "run").state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-
-
-def test_a_saving_error_is_an_os_error():
-    assert issubclass(SavingError, OSError)

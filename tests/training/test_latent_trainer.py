@@ -2,11 +2,15 @@ import time
 
 import pytest
 import torch
-from transformers import TrainerCallback
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_lvm.data.batching import LengthBucketedSampler
+from hf_lvm.data.processor import LatentTextProcessor
 from hf_lvm.training.noise import NoiseStream, row_generators
 from hf_lvm.training.trainer import LatentTrainer
+from tests.training import child_runs
 from tests.training import toy_latent_model as toy
 
 WATCHED = ("loss", "grad_norm", "bound", "reconstruction", "kl", "kl_weight", "active_units")
@@ -130,36 +134,12 @@ def test_warm_up_shares_count_from_all_steps_of_the_run(tmp_path):
     assert trainer.objective_options(3) == {"kl_weight": 0.25, "free_bits": 0.0, "free_bits_mode": "none"}
 
 
-class Poison(TrainerCallback):
-    """Makes the model diverge before a step: the loss, or only its gradient."""
-
-    def __init__(self, step, value):
-        self.step, self.value = step, value
-
-    def on_step_begin(self, args, state, control, model=None, **kwargs):
-        if state.global_step == self.step:
-            model.poison = self.value
-
-
-class Poisonable(toy.ToyModel):
-    poison = None
-
-    def forward(self, input_ids=None, attention_mask=None, labels=None, **kwargs):
-        output = super().forward(input_ids, attention_mask, labels, **kwargs)
-        if self.training and self.poison == "loss":
-            output.loss = output.loss + float("nan")  # the gradient stays finite
-        elif self.training and self.poison == "gradient":
-            zero = self.injection.weight.sum() * 0.0
-            output.loss = output.loss + torch.where(zero > 1, zero, torch.sqrt(zero * zero))  # 0 with gradient nan
-        return output
-
-
 @pytest.mark.parametrize("options", [{}, {"bf16": True, "gradient_accumulation_steps": 2, "max_grad_norm": 0.0}])
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
 def test_a_run_stops_before_a_nan_reaches_the_weights(tmp_path, kind, options):
-    model = Poisonable(toy.ToyConfig())
+    model = child_runs.PoisonableModel(toy.ToyConfig())
     trainer = toy.trainer(tmp_path, model=model, max_steps=6, save_strategy="steps", save_steps=2, **options)
-    trainer.add_callback(Poison(3, kind))
+    trainer.add_callback(child_runs.Poison(3, kind))
     what = "loss is nan" if kind == "loss" else "norm of the gradient is nan"
     with pytest.raises(
         FloatingPointError, match=f"stopped at step 4: the {what}.*last good checkpoint is .*checkpoint-2"
@@ -201,3 +181,27 @@ def test_a_trained_model_uses_its_latent(tmp_path):
         _, permuted = model.decode(output.latents.roll(1, 0), inputs, labels)
     assert permuted.mean() > output.reconstruction.mean() + 1.0
     assert steps(trainer)[-1]["active_units"] == 4
+
+
+def tokenizer(*words):
+    """A word tokenizer whose special tokens come after `words`: each call may number them differently."""
+    vocabulary = {token: index for index, token in enumerate([*words, "<pad>", "<s>", "</s>", "<unk>"])}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(vocabulary, "<unk>")),
+        pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
+    )  # fmt: skip
+
+
+def test_the_decoder_keeps_its_special_tokens_beside_an_encoder_with_others(tmp_path):
+    processor = LatentTextProcessor(tokenizer("a", "b", "c", "d"), tokenizer())
+    args = toy.trainer(tmp_path, max_steps=1, word_dropout=0.1).args
+    model = toy.build()
+    model.config.pad_token_id, model.config.bos_token_id, model.config.eos_token_id = 0, 1, 2
+    data = {"train_dataset": toy.corpus(8), "data_collator": toy.collate, "processing_class": processor}
+    trainer = LatentTrainer(model, args, **data)
+    trainer.train()
+    assert (model.config.pad_token_id, model.config.bos_token_id, model.config.eos_token_id) == (0, 1, 2)
+    assert trainer.word_dropout_token_id == 3  # the unknown token of the decoder's tokenizer, not of the encoder's
+    trainer.save_model()
+    assert AutoTokenizer.from_pretrained(tmp_path).unk_token_id == 7
+    assert AutoTokenizer.from_pretrained(tmp_path / "decoder_tokenizer").unk_token_id == 3

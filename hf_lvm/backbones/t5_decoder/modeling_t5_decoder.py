@@ -5,7 +5,7 @@ It stands wherever a causal decoder does: cached generation, cross-attention to 
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, GenerationMixin, T5ForConditionalGeneration
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, T5ForConditionalGeneration
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 from transformers.models.t5.modeling_t5 import T5PreTrainedModel, T5Stack
@@ -93,4 +93,5 @@ class T5DecoderForCausalLM(T5PreTrainedModel, GenerationMixin):
         )
 
 
+AutoConfig.register(T5DecoderConfig.model_type, T5DecoderConfig)
 AutoModelForCausalLM.register(T5DecoderConfig, T5DecoderForCausalLM)

@@ -27,6 +27,7 @@ class TextVAEContract(ModelContract):
         perturb(model, 0.4)
         # Wide and near the prior: a proposal that covers the true posterior, so that importance weights have a variance.
         model.posterior_head.mean.weight.mul_(0.3)
+        model.posterior_head.log_variance.weight.mul_(0.1)
         model.posterior_head.log_variance.bias.fill_(0.5)
         return model.double()
 
@@ -42,7 +43,6 @@ class TestBertToGPT2Prefix(TextVAEContract):
 class TestModernBertToLlamaEmbedding(TextVAEContract):
     encoder, decoder, injection = "modernbert", "llama", "embedding"
     options: ClassVar[dict] = {"encoder_num_hidden_layers": 2, "pooling": "first"}
-    latent_size = 2
 
 
 class TestT5ToT5CrossAttention(TextVAEContract):
@@ -53,3 +53,4 @@ class TestT5ToT5CrossAttention(TextVAEContract):
 class TestBertToBartMemoryAndLogits(TextVAEContract):
     decoder, injection = "bart", ["memory", "logits"]
     options: ClassVar[dict] = {"pooling": "last", "num_samples": 2}
+    latent_size = 2

@@ -1,0 +1,128 @@
+"""Training runs that need a process of their own: to be killed in, to fill a disk in, or to be one of two.
+
+Children are forked from a server that has imported torch already, and nothing else: `start` costs no second import.
+"""
+
+import multiprocessing
+import os
+import resource
+import signal
+from pathlib import Path
+
+import torch
+from transformers import TrainerCallback
+
+from hf_lvm.training.trainer import LatentTrainer
+from tests.training import toy_latent_model as toy
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload([__name__])
+
+
+def start(function, error_file: Path, *args) -> multiprocessing.Process:
+    """Start `function(*args)` in a child; its exit code is 0, 1 with the error in `error_file`, or minus a signal."""
+    child = SERVER.Process(target=_report, args=(function, str(error_file), *args), daemon=True)
+    child.start()
+    return child
+
+
+def run(function, error_file: Path, *args) -> int:
+    """`start` and wait; the exit code."""
+    child = start(function, error_file, *args)
+    child.join(timeout=60)
+    return child.exitcode
+
+
+def _report(function, error_file, *args):
+    try:
+        function(*args)
+    except BaseException as error:
+        Path(error_file).write_text(f"{type(error).__name__}: {error}")
+        os._exit(1)
+    os._exit(0)  # without waiting for a process group whose other members may be gone
+
+
+class KilledWhileSaving(LatentTrainer):
+    """Is killed while it saves step 4, after the model and before the optimizer."""
+
+    def _save_optimizer_and_scheduler(self, output_dir):
+        if self.state.global_step == 4:
+            assert Path(output_dir, "model.safetensors").exists()
+            os.kill(os.getpid(), signal.SIGKILL)
+        super()._save_optimizer_and_scheduler(output_dir)
+
+
+def train_and_be_killed(output_dir, options):
+    toy.trainer(output_dir, trainer_class=KilledWhileSaving, **options).train()
+
+
+def fill_the_disk():
+    """No file may grow past 2,000 bytes any more, which is what a full disk looks like to a program."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+
+
+class DiskFills(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 4:
+            fill_the_disk()
+
+
+def train_while_the_disk_fills(output_dir, options):
+    trainer = toy.trainer(output_dir, **options)
+    trainer.add_callback(DiskFills())
+    trainer.train()
+
+
+def save_on_a_full_disk(output_dir):
+    trainer = toy.trainer(output_dir, model=toy.build(seed=9))
+    fill_the_disk()
+    trainer.save_model()
+
+
+class Poison(TrainerCallback):
+    """Makes a `PoisonableModel` diverge at a step: its loss, or only its gradient."""
+
+    def __init__(self, step: int, kind: str) -> None:
+        self.step, self.kind = step, kind
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        if state.global_step == self.step:
+            getattr(model, "module", model).poison = self.kind
+
+
+class PoisonableModel(toy.ToyModel):
+    poison = None
+
+    def forward(self, input_ids=None, attention_mask=None, labels=None, **kwargs):
+        output = super().forward(input_ids, attention_mask, labels, **kwargs)
+        if self.training and self.poison == "loss":
+            output.loss = output.loss + float("nan")  # the gradient stays finite
+        elif self.training and self.poison == "gradient":
+            zero = self.injection.weight.sum() * 0.0
+            output.loss = output.loss + torch.sqrt(zero * zero)  # 0, with gradient nan
+        return output
+
+
+def train_as_one_of_two(rank, port, folder, options):
+    """Train, evaluate, resume from the middle, and diverge in one process only; leaves what came out in `folder`."""
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+        GLOO_SOCKET_IFNAME="lo", ACCELERATE_USE_CPU="true",
+    )  # fmt: skip
+    folder = Path(folder)
+    straight = toy.trainer(folder / "run", evaluation=toy.corpus(13, seed=1), **options)
+    assert straight.args.world_size == 2
+    straight.train()
+    evaluation = straight.evaluate()
+    resumed = toy.trainer(folder / "run", model=toy.build(seed=5), **options)
+    resumed.train(resume_from_checkpoint=str(folder / "run" / "checkpoint-4"))
+    outcome = [
+        {"weights": trainer.model.state_dict(), "log": trainer.state.log_history} for trainer in (straight, resumed)
+    ]
+    torch.save(
+        {"straight": outcome[0], "resumed": outcome[1], "evaluation": evaluation}, folder / f"outcome-{rank}.pt"
+    )
+    diverging = toy.trainer(folder / "diverging", model=PoisonableModel(toy.ToyConfig()), max_steps=3)
+    if rank == 1:
+        diverging.add_callback(Poison(1, "loss"))
+    diverging.train()

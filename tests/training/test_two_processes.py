@@ -1,0 +1,72 @@
+import socket
+
+import pytest
+import torch
+
+from tests.training import child_runs
+from tests.training import toy_latent_model as toy
+
+# Three steps of 8 sentences an epoch: step 4, where the run is resumed, is in the middle of the second.
+OPTIONS = {
+    "max_steps": 7, "kl_schedule": "linear", "kl_warmup_steps": 5, "word_dropout": 0.3, "free_bits": 0.3,
+    "save_strategy": "steps", "save_steps": 4,
+}  # fmt: skip
+WATCHED = ("loss", "grad_norm", "bound", "reconstruction", "kl", "kl_weight", "active_units")
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = {**OPTIONS, "train": toy.corpus(24), "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    children = [
+        child_runs.start(child_runs.train_as_one_of_two, folder / f"error-{rank}", rank, port, str(folder), options)
+        for rank in range(2)
+    ]
+    for child in children:
+        child.join(timeout=60)
+    errors = [(folder / f"error-{rank}").read_text() for rank in range(2)]
+    return [torch.load(folder / f"outcome-{rank}.pt") for rank in range(2)], errors
+
+
+def test_two_processes_train_like_one(outcomes, tmp_path):
+    single = toy.trainer(tmp_path, toy.corpus(24), toy.corpus(13, seed=1), **OPTIONS)
+    single.train()
+    (first, second), _ = outcomes
+    for name, weight in single.model.state_dict().items():
+        torch.testing.assert_close(first["straight"]["weights"][name], weight, rtol=1e-5, atol=1e-6)
+        assert torch.equal(first["straight"]["weights"][name], second["straight"]["weights"][name])
+    logs = [
+        [entry for entry in log if "loss" in entry] for log in (first["straight"]["log"], single.state.log_history)
+    ]
+    assert len(logs[0]) == len(logs[1]) == 7
+    for two, one in zip(*logs, strict=True):
+        for name in WATCHED:
+            assert two[name] == pytest.approx(one[name], rel=1e-5), name
+
+
+def test_two_processes_evaluate_like_one(outcomes, tmp_path):
+    (first, second), _ = outcomes
+    single = toy.trainer(tmp_path, evaluation=toy.corpus(13, seed=1))
+    single.model.load_state_dict(first["straight"]["weights"])
+    one = single.evaluate()
+    for name in ("eval_loss", "eval_bound", "eval_reconstruction", "eval_kl", "eval_active_units"):
+        assert first["evaluation"][name] == pytest.approx(one[name], rel=1e-6)
+        assert first["evaluation"][name] == second["evaluation"][name]
+
+
+def test_two_processes_resume_bit_for_bit(outcomes):
+    for outcome in outcomes[0]:
+        for name, weight in outcome["straight"]["weights"].items():
+            assert torch.equal(weight, outcome["resumed"]["weights"][name])
+        losses = [
+            [entry["loss"] for entry in outcome[run]["log"] if "loss" in entry] for run in ("straight", "resumed")
+        ]
+        assert losses[0] == losses[1]
+
+
+def test_a_nan_in_one_process_stops_both(outcomes):
+    for error in outcomes[1]:
+        assert error.startswith("FloatingPointError: Training stopped at step 2: the loss is nan."), error
