@@ -15,17 +15,17 @@ import pytest
 import torch
 import transformers
 
-pytest.register_assert_rewrite("tests.contract", "tests.training_runs", "tests.fresh_process", "tests.two_processes", "tests.trained_text_vae")
+pytest.register_assert_rewrite("tests.contract", "tests.training_runs", "tests.fresh_process", "tests.two_processes")
 
-from hf_lvm.data import LatentTextProcessor, train_word_tokenizer
-from tests.fresh_process import load_in_fresh_process
-from tests.trained_text_vae import trained_run  # noqa: F401
-from tests.two_processes import train_in_two_processes
+from hf_lvm.data import LatentTextProcessor, train_word_tokenizer  # noqa: E402
+from tests.fresh_process import load_in_fresh_process  # noqa: E402
+from tests.trained_text_vae import trained_run  # noqa: E402, F401
+from tests.two_processes import train_in_two_processes  # noqa: E402
 
 torch.set_num_threads(1)
 transformers.utils.logging.disable_progress_bar()
 
-WORDS = "a b c d e f g h i j k l m n o p q r".split()
+WORDS = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,23 +1,21 @@
 """The universal contract: what holds for every model of the package, whatever its latent.
 
-A test module of a model subclasses `ModelContract`, says how a tiny and a small instance are built, and inherits one test a
-clause. A clause without meaning for a model is left out by its name and a reason. The hooks that describe the latent are
-written here for a Gaussian vector; a model with another latent overrides them.
+A test module of a model subclasses `ModelContract`, says how a tiny and a small instance are built, and inherits one
+test a clause. A clause without meaning for a model is left out by its name and a reason. The hooks that describe the
+latent are written here for a Gaussian vector; a model with another latent overrides them.
 """
 
 import itertools
 import math
-from pathlib import Path
 from typing import ClassVar
 
-import datasets
 import pytest
 import torch
 from transformers import AutoConfig, Trainer, TrainingArguments
 
 from tests import fresh_process as fresh
 from tests import two_processes as double
-from tests.tiny_parts import END, START, batch_of, perturb, random_rows, row_generators
+from tests.tiny_parts import batch_of, random_rows, row_generators
 from tests.training_runs import BATCH, assert_same_run, collate, corpus, latent_run, stock_run
 
 # Vocabulary of the enumerated model: two words and the end of the sentence.
@@ -49,7 +47,7 @@ class ModelContract:
     # ---- what a model says about itself ----------------------------------------------------------------------------
 
     def build_tiny(self):
-        """A model over `WORDS` and `STOP`, float64, in evaluation mode, far enough from its initialisation that z matters."""
+        """A model over `WORDS` and `STOP` in float64 and evaluation mode, perturbed until z matters."""
         raise NotImplementedError
 
     def build_small(self):
@@ -270,7 +268,9 @@ class ModelContract:
 
     def test_a_stock_trainer_trains_it(self, tmp_path):
         runs = [
-            stock_run(self.silence(self.build_small()), tmp_path / str(size), per_device=size, accumulation=BATCH // size)
+            stock_run(
+                self.silence(self.build_small()), tmp_path / str(size), per_device=size, accumulation=BATCH // size
+            )
             for size in (BATCH, 2)
         ]
         assert_same_run(*runs)

@@ -1,7 +1,7 @@
 """Save many models, load them all in one new process through AutoModel after nothing but `import hf_lvm`.
 
-Tests register a function that builds a model when they are imported; the first test that asks saves and loads all of them.
-Run as a script, this file is the new process.
+Tests register a function that builds a model when they are imported; the first test that asks saves and loads all of
+them. Run as a script, this file is the new process.
 """
 
 import hashlib
@@ -87,8 +87,9 @@ def load_in_fresh_process(folder: Path) -> dict[str, Reloaded]:
 
 
 def main() -> None:
-    import hf_lvm  # noqa: F401
     from transformers import AutoModel
+
+    import hf_lvm  # noqa: F401
 
     torch.set_num_threads(1)
     for place in map(Path, sys.argv[1:]):

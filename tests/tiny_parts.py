@@ -22,7 +22,7 @@ SIZES = {
 
 
 def tiny_config(model_type: str, **sizes) -> PreTrainedConfig:
-    """A config of the family with one small layer and every dropout off; a size in `SIZES` is skipped where it has none."""
+    """A config of the family with one small layer and no dropout; a size in `SIZES` is skipped where it has none."""
     usual = {key: sizes.pop(key, value) for key, value in SIZES.items()}
     config = config_from_scratch(model_type, usual, **sizes)
     for key, value in config.to_dict().items():

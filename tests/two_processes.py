@@ -64,8 +64,9 @@ def train_in_two_processes(folder: Path) -> dict[str, Run]:
 
 
 def main() -> None:
-    import hf_lvm  # noqa: F401
     from transformers import AutoModel
+
+    import hf_lvm  # noqa: F401
 
     torch.set_num_threads(1)
     for place in map(Path, sys.argv[1:]):
@@ -73,7 +74,10 @@ def main() -> None:
         run = latent_run(model, place / "run", per_device=BATCH // 2, accumulation=1)
         if os.environ["RANK"] == "0":
             (place / "run.json").write_text(json.dumps({"losses": run.losses, "grad_norms": run.grad_norms}))
-            save_file({name: value.clone().contiguous() for name, value in run.weights.items()}, place / "weights.safetensors")
+            save_file(
+                {name: value.clone().contiguous() for name, value in run.weights.items()},
+                place / "weights.safetensors",
+            )
     torch.distributed.destroy_process_group()
 
 

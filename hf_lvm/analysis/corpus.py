@@ -75,7 +75,7 @@ def encode_corpus(
                 if name not in columns:
                     columns[name] = torch.zeros(count, *value.shape[1:], dtype=value.dtype)
                 columns[name][rows] = value.cpu()
-        permuted = columns["latents"][_derangement(count, seed)]
+        permuted = columns["latents"][derangement(count, seed)]
         columns["permuted_reconstruction"] = torch.zeros(count)
         for rows, inputs in batches(dataset, processor, batch_size, model.device, "Scoring permuted latents"):
             output = model(labels=inputs["labels"], latents=permuted[rows].to(model.device))
@@ -110,8 +110,11 @@ def _row_generators(rows: list[int], seed: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows]
 
 
-def _derangement(count: int, seed: int) -> torch.Tensor:
-    """A permutation that leaves nothing in its place: each element to the next one of a random circle."""
+def derangement(count: int, seed: int) -> torch.Tensor:
+    """A permutation that leaves nothing in its place: each element to the next one of a random circle.
+
+    Random, because neighbours in a corpus are often about the same thing.
+    """
     circle = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     permutation = torch.empty_like(circle)
     permutation[circle] = circle.roll(1)

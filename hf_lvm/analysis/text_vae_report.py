@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from hf_lvm.analysis.corpus import EncodedCorpus, encode_corpus, importance_weighted_likelihood
+from hf_lvm.analysis.corpus import EncodedCorpus, derangement, encode_corpus, importance_weighted_likelihood
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.metrics.latent_diagnostics.latent_diagnostics import compute_latent_diagnostics
 from hf_lvm.metrics.reconstruction.reconstruction import compute_reconstruction
@@ -75,10 +75,10 @@ def report_on(
         "reconstruction_nats_per_sentence": corpus.reconstruction.mean().item(),
         "kl_nats_per_sentence": corpus.kl_per_dimension.sum(-1).mean().item(),
         "latent": compute_latent_diagnostics(
-            corpus.means,
-            corpus.standard_deviations,
-            latents=corpus.latents,
-            kl_per_dimension=corpus.kl_per_dimension,
+            corpus.means.numpy(),
+            corpus.standard_deviations.numpy(),
+            latents=corpus.latents.numpy(),
+            kl_per_dimension=corpus.kl_per_dimension.numpy(),
         ),
         "permuted_latents_cost_nats_per_sentence": gap.mean().item(),
     }
@@ -94,7 +94,7 @@ def report_on(
     originals = [texts[index] for index in chosen]
     means = corpus.means[chosen]
     reconstructed = _decode(model, means, processor, batch_size)
-    shuffled = _decode(model, means.roll(1, 0), processor, batch_size)
+    shuffled = _decode(model, means[derangement(len(means), seed)], processor, batch_size)
     own, others = compute_reconstruction(reconstructed, originals), compute_reconstruction(shuffled, originals)
     metrics["num_reconstructions"] = len(originals)
     metrics["greedy_reconstruction"] = own
@@ -102,7 +102,9 @@ def report_on(
     metrics["content_word_recovery_ratio"] = _ratio(own["content_word_recall"], others["content_word_recall"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        samples = model.sample(min(num_generated, 16), processor=processor, generator=torch.Generator().manual_seed(seed))
+        samples = model.sample(
+            min(num_generated, 16), processor=processor, generator=torch.Generator().manual_seed(seed)
+        )
     ends = [index.item() for index in torch.linspace(0, len(originals) - 1, 2 * num_interpolations).long()]
     interpolations = [
         model.interpolate(originals[start], originals[end], processor=processor, steps=6)
@@ -114,9 +116,7 @@ def report_on(
 
 
 def _decode(model, latents: torch.Tensor, processor: LatentTextProcessor, batch_size: int) -> list[str]:
-    return [
-        text for chunk in latents.split(batch_size) for text in model.decode_latents(chunk, processor=processor)
-    ]
+    return [text for chunk in latents.split(batch_size) for text in model.decode_latents(chunk, processor=processor)]
 
 
 def _ratio(numerator: float | None, denominator: float | None) -> float | None:

@@ -47,6 +47,15 @@ def add_adapter(part: PreTrainedModel, config: dict[str, Any] | None) -> None:
     inject_adapter_in_model(LoraConfig(**options), part, adapter_name=_NAME)
 
 
+def freeze_beside_adapter(part: PreTrainedModel, config: dict[str, Any] | None) -> None:
+    """Freeze all of a part that its adapter leaves alone: `from_pretrained` makes each weight it loads trainable again."""
+    if config is None:
+        return
+    biases = {"none": (), "all": ("bias",), "lora_only": ("base_layer.bias",)}[config.get("bias", "none")]
+    for name, parameter in part.named_parameters():
+        parameter.requires_grad_("lora_" in name or name.endswith(biases))
+
+
 def _plain(value: Any) -> Any:
     """The value with nothing in it that JSON does not know."""
     if isinstance(value, dict):

@@ -4,7 +4,8 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 
-from hf_lvm.backbones.sources import check_exists, check_pretrained
+from hf_lvm.backbones.sources import check_pretrained
+
 
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     """A new encoder from a config; of an encoder-decoder family, its encoder stack."""

@@ -12,6 +12,7 @@ _SYNONYMS = {
     "hidden_size": ("d_model", "n_embd", "dim"),
     "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
     "num_attention_heads": ("n_head", "n_heads", "num_heads"),
+    "intermediate_size": ("d_ff", "hidden_dim", "ffn_dim", "n_inner"),
     "max_position_embeddings": ("n_positions",),
 }
 # Families with two stacks in one config: the sizes of one stack are meant for both, because only one is used.

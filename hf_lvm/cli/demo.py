@@ -22,7 +22,9 @@ def main(argv: Sequence[str], prog: str) -> None:
         description="Train a small model on the documentation that comes with Python: offline, from random weights, in under "
         "three minutes on two cores. Then see what it learned.",
     )
-    parser.add_argument("name", nargs="?", default="text-vae", choices=tuple(DEMOS), help="which model (default: text-vae)")
+    parser.add_argument(
+        "name", nargs="?", default="text-vae", choices=tuple(DEMOS), help="which model (default: text-vae)"
+    )
     parser.add_argument(
         "--compare",
         action="store_true",

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def exit_status(command: Callable[[], object], prog: str) -> int:
-    """Run a command: 0 when it is done; 2, and one line on the standard error, when the user can mend what went wrong."""
+    """Run a command: 0 when it is done; 2, and one line on the standard error, for what the user can mend."""
     try:
         command()
     except KeyboardInterrupt:

@@ -6,9 +6,7 @@ from pathlib import Path
 from transformers import AutoModel, AutoProcessor
 from transformers.utils import logging
 
-from hf_lvm.data.hub import check_hub_repository
-
-from hf_lvm.data import check_hub_repository
+from hf_lvm.data import check_hub_repository, is_hub_id
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +25,12 @@ def load_trained(name: str):
     if path.is_dir():
         name = str(path)
         if not (path / "config.json").exists():
-            raise FileNotFoundError(f"{name} holds no config.json, so it is no trained model: give the output_dir of a run")
-    elif "/" not in name or name.startswith((".", "/", "~")):
+            raise FileNotFoundError(
+                f"{name} holds no config.json, so it is no trained model: give the output_dir of a run"
+            )
+    elif is_hub_id(name):
+        check_hub_repository(name)
+    else:
         raise FileNotFoundError(f"there is no folder {name!r}: give the output_dir of a run, or a hub id (owner/name)")
-    else:
-        check_hub_repository(name)
-    else:
-        check_hub_repository(name)
     logging.disable_progress_bar()
     return AutoModel.from_pretrained(name).eval(), AutoProcessor.from_pretrained(name)

@@ -1,8 +1,11 @@
 """From the arguments of a run to its processor, its data and its model."""
 
+import warnings
+
 import torch
 from datasets import DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import is_peft_available
 
 from hf_lvm.backbones.decoders import as_decoder_config, build_decoder, load_decoder
@@ -16,7 +19,7 @@ from hf_lvm.data import (
     train_bpe_tokenizer,
     train_word_tokenizer,
 )
-from hf_lvm.models.text_vae import TextVAEConfig, TextVAEModel
+from hf_lvm.models.text_vae import TextVAEModel
 from hf_lvm.training.run_arguments import DataArguments, TextVAEArguments
 
 # The shape of a part built from scratch where the run does not say otherwise: small enough for a laptop.
@@ -77,8 +80,8 @@ def build_text_vae(arguments: TextVAEArguments, processor: LatentTextProcessor) 
     if arguments.token_embedding_stddev is not None:
         if not is_from_scratch(arguments.decoder):
             raise ValueError(
-                f"token_embedding_stddev is for a decoder built from scratch, and {arguments.decoder!r} is pretrained: "
-                "leave it out."
+                f"token_embedding_stddev is for a decoder built from scratch, and {arguments.decoder!r} is "
+                "pretrained: leave it out."
             )
         # Tied, the output layer would begin as wide as the embeddings, and the first losses would be enormous.
         options["decoder"].setdefault("tie_word_embeddings", False)
@@ -163,8 +166,8 @@ def _check_vocabulary(part: str, model: PreTrainedModel, tokenizer: PreTrainedTo
     known = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:
         raise ValueError(
-            f"The tokenizer of the {part} has {len(tokenizer):,} tokens, but the {part} has embeddings for {known:,}: a "
-            "pretrained part needs the tokenizer it was trained with."
+            f"The tokenizer of the {part} has {len(tokenizer):,} tokens, but the {part} has embeddings for {known:,}: "
+            "a pretrained part needs the tokenizer it was trained with."
         )
 
 
@@ -173,4 +176,10 @@ def _add_lora(parts: dict[str, PreTrainedModel], part: str, rank: int) -> None:
         raise ImportError(f"lora: {part} needs the package peft: pip install 'hf-lvm[peft]'.")
     from peft import LoraConfig, get_peft_model
 
-    parts[part] = get_peft_model(parts[part], LoraConfig(r=rank, lora_alpha=2 * rank))
+    # GPT-2 keeps its weights transposed, and peft warns when it has to find that out by itself.
+    transposed = any(isinstance(module, Conv1D) for module in parts[part].modules())
+    adapter = LoraConfig(r=rank, lora_alpha=2 * rank, fan_in_fan_out=transposed)
+    with warnings.catch_warnings():
+        # peft still asks for an attribute that transformers has renamed.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        parts[part] = get_peft_model(parts[part], adapter)

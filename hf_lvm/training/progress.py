@@ -6,7 +6,7 @@ from transformers import ProgressCallback, TrainerControl, TrainerState, Trainin
 
 
 class LatentProgressCallback(ProgressCallback):
-    """transformers' progress bars with the terms of the bound beside them; the whole log is in `trainer_state.json`."""
+    """The bars of transformers with the terms of the bound beside them; `trainer_state.json` has the whole log."""
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict | None = None, **kwargs
@@ -15,8 +15,8 @@ class LatentProgressCallback(ProgressCallback):
             return
         if "bound" in logs:
             self.training_bar.set_postfix_str(
-                f"-ELBO {-logs['bound']:.1f} = reconstruction {logs['reconstruction']:.1f} + KL {logs['kl']:.1f} nats, "
-                f"KL weight {logs['kl_weight']:.2f}, {logs.get('active_units', 0)} active units"
+                f"-ELBO {-logs['bound']:.1f} = reconstruction {logs['reconstruction']:.1f} + KL {logs['kl']:.1f} "
+                f"nats, KL weight {logs['kl_weight']:.2f}, {logs.get('active_units', 0)} active units"
             )
         elif "eval_bound" in logs:
             self.training_bar.write(

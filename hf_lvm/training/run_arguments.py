@@ -15,8 +15,8 @@ class DataArguments:
     dataset: str | None = field(
         default=None,
         metadata={
-            "help": "Texts to train on: a txt, jsonl, csv or parquet file, a folder of them, or a datasets id on the hub "
-            "(owner/name). By default the documentation that comes with Python, which needs no download."
+            "help": "Texts to train on: a txt, jsonl, csv or parquet file, a folder of them, or a datasets id on the "
+            "hub (owner/name). By default the documentation that comes with Python, which needs no download."
         },
     )
     data_dir: str | None = field(
@@ -29,8 +29,8 @@ class DataArguments:
     max_length: int | None = field(
         default=None,
         metadata={
-            "help": "Leave out texts with more tokens than this; how many is said in the log. Without it a text that is "
-            "longer than the model's positions is an error. No text is ever cut."
+            "help": "Leave out texts with more tokens than this; how many is said in the log. Without it a text that "
+            "is longer than the model's positions is an error. No text is ever cut."
         },
     )
     max_train_samples: int | None = field(
@@ -42,8 +42,8 @@ class DataArguments:
     tokenizer: str | None = field(
         default=None,
         metadata={
-            "help": "Tokenizer of the encoder: a folder or a hub id; `bpe` (byte-level) or `words` to train one on the texts. "
-            "By default that of a pretrained encoder, and bpe otherwise."
+            "help": "Tokenizer of the encoder: a folder or a hub id; `bpe` (byte-level) or `words` to train one on "
+            "the texts. By default that of a pretrained encoder, and bpe otherwise."
         },
     )
     decoder_tokenizer: str | None = field(
@@ -77,8 +77,8 @@ class TextVAEArguments:
     encoder: str = field(
         default="bert",
         metadata={
-            "help": "The encoder: a folder or a hub id (owner/name) for a pretrained one, or a model type of transformers "
-            "(bert, roberta, modernbert, t5, ...) to build from scratch."
+            "help": "The encoder: a folder or a hub id (owner/name) for a pretrained one, or a model type of "
+            "transformers (bert, roberta, modernbert, t5, ...) to build from scratch."
         },
     )
     decoder: str = field(
@@ -111,9 +111,9 @@ class TextVAEArguments:
     token_embedding_stddev: float | None = field(
         default=None,
         metadata={
-            "help": "Standard deviation of the token embeddings of a decoder built from scratch, which then has an output "
-            "layer of its own. Most families begin at 0.02, made for long training; 0.7 learns several times as much in a "
-            "short run."
+            "help": "Standard deviation of the token embeddings of a decoder built from scratch, which then has an "
+            "output layer of its own. Most families begin at 0.02, made for long training; 0.7 learns several times "
+            "as much in a short run."
         },
     )
     tie_encoder_decoder_embeddings: bool = field(
@@ -150,9 +150,7 @@ class ReportArguments:
             "help": "Samples of the latent for each test text in the importance-weighted likelihood; 0 leaves it out."
         },
     )
-    num_generated: int = field(
-        default=100, metadata={"help": "Test texts to reconstruct for the report."}
-    )
+    num_generated: int = field(default=100, metadata={"help": "Test texts to reconstruct for the report."})
 
     def __post_init__(self) -> None:
         if self.num_importance_samples < 0:

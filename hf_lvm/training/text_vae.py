@@ -12,7 +12,7 @@ from typing import Any
 from transformers import ProgressCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
-from hf_lvm.analysis.figures import draw_kl_per_dimension, draw_latent_map, draw_training_curves
+from hf_lvm.analysis.figures import collect_curves, draw_kl_per_dimension, draw_latent_map, draw_training_curves
 from hf_lvm.analysis.text_vae_report import TextVAEReport, report_on
 from hf_lvm.data import LatentTextCollator, documentation
 from hf_lvm.training.arguments import LatentTrainingArguments
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 DESCRIPTION = """Train a variational autoencoder of text: any encoder, any decoder, a Gaussian latent between them.
 
-Without options it trains on the documentation that comes with Python. Afterwards the output folder holds the model (load it
-with AutoModel.from_pretrained after `import hf_lvm`), its processor, results.json, examples.txt and figures/."""
+Without options it trains on the documentation that comes with Python. Afterwards the output folder holds the model
+(load it with AutoModel.from_pretrained after `import hf_lvm`), its processor, results.json, examples.txt and figures/."""
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def train_and_report(
         num_generated=report.num_generated,
         seed=args.seed,
     )
-    settings = asdict(model_arguments) | asdict(data) | asdict(report) | _changed(args)
+    settings = asdict(model_arguments) | asdict(data) | asdict(report) | _changed(args) | {"seed": args.seed}
     results = {
         **run_description(command, settings, seconds),
         "corpus": texts["corpus"],
@@ -125,7 +125,8 @@ def draw_figures(measured: TextVAEReport, log_history: list[dict], folder: Path)
     folder.mkdir(parents=True, exist_ok=True)
     draw_latent_map(measured.corpus.means, folder / "latent_map.png", texts=measured.texts)
     draw_kl_per_dimension(measured.corpus.kl_per_dimension, folder / "kl_per_dimension.png")
-    if log_history:
+    # A run shorter than `logging_steps` has no curve.
+    if collect_curves(log_history):
         draw_training_curves(log_history, folder / "training_curves.png")
 
 
@@ -150,19 +151,20 @@ def summary(metrics: dict[str, Any], split: str = "test") -> str:
     if "importance_weighted" in metrics:
         weighted = metrics["importance_weighted"]
         lines.append(_likelihood_line(f"-log p(x), {weighted['num_samples']} importance samples", weighted))
+    cost = metrics["permuted_latents_cost_nats_per_sentence"]
     lines.append(
-        f"  KL {metrics['kl_nats_per_sentence']:.2f} nats/sentence, {latent['active_units']} of {latent['latent_size']} "
-        f"dimensions active, mutual information {latent['mutual_information']:.2f} nats (ceiling "
-        f"{latent['mutual_information_ceiling']:.2f}), permuted latents cost "
-        f"{metrics['permuted_latents_cost_nats_per_sentence']:.1f} nats/sentence"
+        f"  KL {metrics['kl_nats_per_sentence']:.2f} nats/sentence, {latent['active_units']} of "
+        f"{latent['latent_size']} dimensions active, mutual information {latent['mutual_information']:.2f} nats "
+        f"(ceiling {latent['mutual_information_ceiling']:.2f}), permuted latents cost {cost:.1f} nats/sentence"
     )
     return "\n".join(lines)
 
 
 def _likelihood_line(name: str, likelihood: dict[str, Any]) -> str:
     return (
-        f"  {name}: {likelihood['nats_per_sentence']:.2f} nats/sentence, perplexity {likelihood['word_perplexity']:.2f} "
-        f"per word and {likelihood['token_perplexity']:.2f} per token, {likelihood['bits_per_byte']:.3f} bits/byte"
+        f"  {name}: {likelihood['nats_per_sentence']:.2f} nats/sentence, "
+        f"perplexity {likelihood['word_perplexity']:.2f} per word and {likelihood['token_perplexity']:.2f} per token, "
+        f"{likelihood['bits_per_byte']:.3f} bits/byte"
     )
 
 

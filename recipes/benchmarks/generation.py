@@ -1,8 +1,8 @@
 """How fast a text VAE generates beside its bare decoder.
 
 ours:    tokens a second of vae.generate(latents=...), greedy, from the start token alone.
-theirs:  tokens a second of decoder.generate of the very decoder inside the VAE, with the same options and as many new tokens.
-         For `cross_attention` it is given as many states to attend to, and both sides have to write the same tokens.
+theirs:  tokens a second of decoder.generate of the very decoder inside the VAE, with the same options and as many new
+         tokens. For `cross_attention` it is given as many states to attend to, and both sides have to write the same.
 
 The end token is switched off on both sides, so that every row has its full length.
 """

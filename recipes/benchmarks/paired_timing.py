@@ -1,7 +1,7 @@
 """What the benchmarks share: two things timed in turns, the ratio of each pair, a table, a file of results.
 
-The two sides of a pair run right after each other in one process, so that a machine that slows down slows both; the median
-over pairs then forgets the pair in which it did so half-way.
+The two sides of a pair run right after each other, so that a machine that slows down slows both; the median over pairs
+then forgets the pair in which it did so half-way.
 """
 
 import argparse
@@ -106,16 +106,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def argument_parser(description: str, default_pairs: int | None = None) -> argparse.ArgumentParser:
     """The options that the benchmarks have in common; `--pairs` only where something is timed."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, metavar="results.json", help="also write everything measured to this file")
+    parser.add_argument(
+        "--output", type=Path, metavar="results.json", help="also write everything measured to this file"
+    )
     if default_pairs is not None:
         parser.add_argument(
-            "--pairs", type=_num_pairs, default=default_pairs, help=f"timed pairs of each row (default: {default_pairs})"
+            "--pairs",
+            type=_num_pairs,
+            default=default_pairs,
+            help=f"timed pairs of each row (default: {default_pairs})",
         )
     return parser
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--threads", type=int, help="threads of torch, the same for both sides (default: torch's own)")
+    parser.add_argument("--threads", type=int, help="of torch, for both sides (default: its own choice)")
 
 
 def write_comparisons(

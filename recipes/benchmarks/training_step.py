@@ -1,14 +1,14 @@
 """What a training step of a text VAE costs beside the steps of its two parts.
 
 ours:    zero_grad, forward and backward of TextVAEModel.
-theirs:  zero_grad, forward and backward of the bare encoder, then forward with labels and backward of the bare decoder: the
-         very modules inside the VAE, on the same batch, with the same dropout. The encoder's loss is a fixed random
-         combination of its mean-pooled states (their plain mean would be constant after the last layer norm, and leave
-         next to no gradient). The decoder keeps no cache.
+theirs:  zero_grad, forward and backward of the bare encoder, then forward with labels and backward of the bare
+         decoder: the very modules inside the VAE, on the same batch, with the same dropout. The encoder's loss is a
+         fixed random combination of its mean-pooled states (their plain mean would be constant after the last layer
+         norm, and leave next to no gradient). The decoder keeps no cache.
 
-The optimizer is left out on both sides: its cost is the same and would only bring the ratio nearer to 1. No row is padded.
-`cross_attention` is measured twice: against the decoder with its cross-attention layers, given as many states, and against the
-same decoder without such layers.
+The optimizer is left out on both sides: its cost is the same and would only bring the ratio nearer to 1. No row is
+padded. `cross_attention` is measured twice: against the decoder with its cross-attention layers, given as many states,
+and against the same decoder without such layers.
 """
 
 import time
@@ -65,9 +65,7 @@ def parts_step(
     batch: dict[str, torch.Tensor],
     states: torch.Tensor | None = None,
 ) -> Callable[[], None]:
-    """Args:
-    states: (B, length, hidden size) that the decoder attends to, None for a decoder without cross-attention.
-    """
+    """The steps of both parts; a decoder with cross-attention attends to `states` (B, length, hidden size)."""
     direction = torch.randn(BATCH_SIZE, SIZES["hidden_size"], generator=torch.Generator().manual_seed(0))
     start = batch["labels"].new_full((BATCH_SIZE, 1), START)
     decoder_inputs = {

@@ -6,7 +6,7 @@ It stands wherever a causal decoder does: cached generation, cross-attention to 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, T5ForConditionalGeneration
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 from transformers.models.t5.modeling_t5 import T5PreTrainedModel, T5Stack
 
@@ -65,6 +65,13 @@ class T5DecoderForCausalLM(T5PreTrainedModel, GenerationMixin):
         return_dict: bool = True,
     ) -> CausalLMOutputWithCrossAttentions:
         """Logits (B, T, V) for tokens or embeddings (B, T); with labels (B, T), shifted inside, also the mean loss."""
+        use_cache = self.config.use_cache if use_cache is None else use_cache
+        if encoder_hidden_states is not None and not isinstance(past_key_values, EncoderDecoderCache):
+            # The stack would write the keys of the states it attends to into the slots of the tokens.
+            if past_key_values is None and use_cache:
+                past_key_values = DynamicCache(config=self.config)
+            if past_key_values is not None:
+                past_key_values = EncoderDecoderCache(past_key_values, DynamicCache(config=self.config))
         outputs = self.decoder(
             input_ids=input_ids,
             attention_mask=attention_mask,

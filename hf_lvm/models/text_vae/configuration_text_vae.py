@@ -5,7 +5,6 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.configuration_utils import SubConfigSpec
 
 from hf_lvm.backbones.decoders import as_decoder_config, start_token
 from hf_lvm.backbones.encoders import as_encoder_config
@@ -45,10 +44,7 @@ class TextVAEConfig(PreTrainedConfig):
     """
 
     model_type = "hf_lvm_text_vae"
-    sub_configs_defaults = {
-        "encoder": SubConfigSpec(config_class=AutoConfig, model_type="bert"),
-        "decoder": SubConfigSpec(config_class=AutoConfig, model_type="gpt2"),
-    }
+    sub_configs = {"encoder": AutoConfig, "decoder": AutoConfig}
     # What Trainer must not gather over an evaluation: one entry a token, or no tensor at all.
     keys_to_ignore_at_inference = ["logits", "latents", "posterior", "past_key_values", "conditions"]
 
@@ -74,11 +70,8 @@ class TextVAEConfig(PreTrainedConfig):
     decoder_start_token_id: int | None = None
 
     def __post_init__(self, **kwargs):
-        # Copies: transformers resets the attention implementation of a config that becomes part of another, and a model
-        # that already uses it would then attend without its mask.
-        for part in ("encoder", "decoder"):
-            if isinstance(getattr(self, part), PreTrainedConfig):
-                setattr(self, part, copy.deepcopy(getattr(self, part)))
+        self.encoder = _own_config(self.encoder, default="bert")
+        self.decoder = _own_config(self.decoder, default="gpt2")
         super().__post_init__(**kwargs)
         self.encoder = as_encoder_config(self.encoder)
         self.decoder = as_decoder_config(self.decoder, cross_attention="cross_attention" in self.injection)
@@ -108,3 +101,20 @@ class TextVAEConfig(PreTrainedConfig):
                 "tie_encoder_decoder_embeddings needs one vocabulary, but the encoder has "
                 f"{self.encoder.vocab_size} tokens and the decoder {self.decoder.vocab_size}."
             )
+
+
+def _own_config(config: PreTrainedConfig | dict | None, default: str) -> PreTrainedConfig:
+    """The config of a part: from its dict, or a copy of the one given.
+
+    A copy, because transformers resets the attention implementation of a config that becomes part of another, and a model that
+    already uses it would then attend without its mask.
+
+    Raises:
+        ValueError: a dict without a `model_type`.
+    """
+    if isinstance(config, PreTrainedConfig):
+        return copy.deepcopy(config)
+    values = {"model_type": default} if config is None else dict(config)
+    if "model_type" not in values:
+        raise ValueError(f"The config of a part needs a 'model_type', such as {default!r}; got {sorted(values)}.")
+    return AutoConfig.for_model(values.pop("model_type"), **values)

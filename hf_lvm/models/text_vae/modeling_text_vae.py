@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.generation.utils import GenerateOutput
 from transformers.utils import ModelOutput
 
-from hf_lvm.backbones.adapters import adapter_config, add_adapter
+from hf_lvm.backbones.adapters import adapter_config, add_adapter, freeze_beside_adapter
 from hf_lvm.backbones.decoders import build_decoder, decoder_part, decoder_positions, load_decoder
 from hf_lvm.backbones.encoders import build_encoder, encode_tokens, encoder_part, encoder_positions, load_encoder
 from hf_lvm.data import LatentTextProcessor
@@ -184,6 +184,8 @@ class TextVAEModel(LatentGenerationMixin, TextOperations, PreTrainedModel):
                 f"The checkpoint lacks {len(missing)} of this model's tensors, the first is {missing[0]!r}: it is not whole, "
                 "or was saved from a model with other settings. Load it with the config it was saved with."
             )
+        for part in ("encoder", "decoder"):
+            freeze_beside_adapter(getattr(model, part), getattr(model.config, f"{part}_adapter"))
         return (model, loading_info) if output_loading_info else model
 
     # ---- the model -------------------------------------------------------------------------------------------------

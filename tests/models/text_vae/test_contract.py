@@ -22,10 +22,14 @@ class TextVAEContract(ModelContract):
     def build_tiny(self):
         sizes = {f"{part}_{key}": value for part in ("encoder", "decoder") for key, value in TINY.items()}
         model = tiny_vae(
-            self.encoder, self.decoder, injection=self.injection, latent_size=self.latent_size, **sizes | self.options
+            self.encoder,
+            self.decoder,
+            injection=self.injection,
+            latent_size=self.latent_size,
+            **sizes | self.options,
         )
         perturb(model, 0.4)
-        # Wide and near the prior: a proposal that covers the true posterior, so that importance weights have a variance.
+        # Wide and near the prior: a proposal that covers the posterior, so that its weights have a variance.
         model.posterior_head.mean.weight.mul_(0.3)
         model.posterior_head.log_variance.weight.mul_(0.1)
         model.posterior_head.log_variance.bias.fill_(0.5)

@@ -1,0 +1,100 @@
+"""Every recipe is parsed strictly; the smallest one is run as its README says."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+
+import hf_lvm
+from hf_lvm.backbones.sources import check_exists, config_from_scratch, is_from_scratch
+from hf_lvm.layers.injections import injection_names
+from hf_lvm.training.arguments import LatentTrainingArguments
+from hf_lvm.training.config_file import parse
+from hf_lvm.training.recipes import RECIPES, main_of_recipe
+from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
+
+REPOSITORY = Path(__file__).parents[2]
+RECIPE_FOLDER = REPOSITORY / "recipes"
+DEMO_FOLDER = Path(hf_lvm.__file__).parent / "training" / "demos"
+CONFIGS = sorted([*(RECIPE_FOLDER / "text_vae").rglob("*.yaml"), *DEMO_FOLDER.rglob("*.yaml")])
+CLASSES = (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments)
+
+
+def test_the_recipes_are_found():
+    names = {path.stem for path in CONFIGS}
+    assert {"tiny_cpu", "documentation", "bert_gpt2", "ptb", "text_vae"} <= names
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_key_and_value_of_a_recipe_is_known(path, tmp_path):
+    argv = ["--config", str(path), "--output_dir", str(tmp_path), "--use_cpu"]
+    model, data, report, args = parse(CLASSES, argv, "")
+    assert model.model_type in RECIPES and main_of_recipe(argv).__module__ == RECIPES[model.model_type]
+    assert injection_names(model.injection) == model.injection
+    for part in ("encoder", "decoder"):
+        source = getattr(model, part)
+        if is_from_scratch(source):
+            check_exists(source)
+            config_from_scratch(source, **model.part_options[part])
+    assert args.learning_rate != LatentTrainingArguments(output_dir=str(tmp_path), use_cpu=True).learning_rate or (
+        "pretrained" in path.read_text()
+    ), "a model from scratch needs a larger learning rate than the default"
+    assert data.data_dir is None, "a corpus that is not ours is named on the command line"
+
+
+def test_a_key_with_a_slip_of_the_pen_is_refused(tmp_path):
+    text = (RECIPE_FOLDER / "text_vae" / "tiny_cpu.yaml").read_text().replace("free_bits:", "free_bit:")
+    (tmp_path / "slip.yaml").write_text(text)
+    with pytest.raises(ValueError, match="unknown key free_bit. Did you mean free_bits?"):
+        parse(CLASSES, ["--config", str(tmp_path / "slip.yaml")], "")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((RECIPE_FOLDER / "accelerate_configs").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_accelerate_reads_its_configs(path):
+    config = load_config_from_file(str(path))
+    written = yaml.safe_load(path.read_text())
+    assert config.num_processes == written["num_processes"] and config.use_cpu == written["use_cpu"]
+    assert config.distributed_type.value == written["distributed_type"]
+    assert config.mixed_precision == written["mixed_precision"]
+
+
+def test_the_smallest_recipe_runs_through_accelerate(tmp_path):
+    more = ["--max_steps", 12, "--eval_steps", 6, "--save_steps", 6, "--max_test_samples", 20,
+            "--num_importance_samples", 2, "--num_generated", 4]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    # What a user sees, whose transformers is not told to be silent.
+    environment.pop("TRANSFORMERS_VERBOSITY", None)
+    finished = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "recipes/accelerate_configs/cpu.yaml",
+         "recipes/train_text_vae.py", "--config", "recipes/text_vae/tiny_cpu.yaml",
+         "--output_dir", str(tmp_path / "run"), *map(str, more)],
+        cwd=REPOSITORY, capture_output=True, text=True, env=environment,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["steps"] == 12 and results["test"]["bound"]["sentences"] == 20
+    assert results["command"].startswith("train_text_vae.py --config recipes/text_vae/tiny_cpu.yaml")
+    assert "documentation corpus of Python" in results["corpus"]
+    assert {path.name for path in (tmp_path / "run").glob("checkpoint-*")} == {"checkpoint-6", "checkpoint-12"}
+    for line in ("Validation at step 6: -ELBO", "On the test split, 20 sentences", "Everything is in"):
+        assert line in finished.stderr
+    for noise in ("pin_memory", "Writing model shards", "missing keys", "Traceback", "Warning"):
+        assert noise not in finished.stdout + finished.stderr, finished.stderr[-3000:]
+
+
+def test_a_mistake_in_a_recipe_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train_text_vae.py", "--config", "recipes/text_vae/tiny.yaml"])
+    with pytest.raises(SystemExit) as leaving:
+        runpy.run_path(str(RECIPE_FOLDER / "train_text_vae.py"), run_name="__main__")
+    captured = capsys.readouterr()
+    assert leaving.value.code == 2 and not captured.out
+    expected = "train_text_vae.py: error: --config recipes/text_vae/tiny.yaml: there is no such file"
+    assert captured.err.startswith(expected) and len(captured.err.splitlines()) == 1
