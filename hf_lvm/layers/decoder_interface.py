@@ -48,6 +48,11 @@ class DecoderInterface:
                 f"A {config.model_type!r} decoder cannot carry a latent variable: its forward does not take "
                 f"{', '.join(sorted(missing))}. Choose an attention decoder such as 'gpt2', 'llama' or 'bart'."
             )
+        positions = getattr(config, "max_position_embeddings", None)
+        if positions and positions < PROBE_LENGTH:
+            raise ValueError(
+                f"The {config.model_type!r} decoder has only {positions} positions: build it with at least {PROBE_LENGTH}."
+            )
         return cls(
             family=config.model_type,
             embedding_dim=decoder.get_input_embeddings().embedding_dim,

@@ -83,6 +83,11 @@ def build_text_vae(arguments: TextVAEArguments, processor: LatentTextProcessor) 
                 f"token_embedding_stddev is for a decoder built from scratch, and {arguments.decoder!r} is "
                 "pretrained: leave it out."
             )
+        if arguments.tie_encoder_decoder_embeddings:
+            raise ValueError(
+                "token_embedding_stddev is for a decoder with embeddings of its own, and "
+                "tie_encoder_decoder_embeddings gives it the encoder's: choose one of the two."
+            )
         # Tied, the output layer would begin as wide as the embeddings, and the first losses would be enormous.
         options["decoder"].setdefault("tie_word_embeddings", False)
     parts = {

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 DESCRIPTION = """Train a variational autoencoder of text: any encoder, any decoder, a Gaussian latent between them.
 
 Without options it trains on the documentation that comes with Python. Afterwards the output folder holds the model
-(load it with AutoModel.from_pretrained after `import hf_lvm`), its processor, results.json, examples.txt and figures/."""
+(AutoModel.from_pretrained loads it after `import hf_lvm`), its processor, results.json, examples.txt and figures/."""
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
@@ -176,7 +176,9 @@ def _describe(data: DataArguments, texts) -> str:
 
 
 def _changed(args: LatentTrainingArguments) -> dict[str, Any]:
-    """The training arguments that differ from their defaults, besides where the output goes."""
-    default = json.loads(LatentTrainingArguments(output_dir=args.output_dir).to_json_string())
+    """The seed, and the training arguments that differ from their defaults, besides where the output goes."""
+    # On the same device: arguments for another one would prepare it.
+    default = json.loads(LatentTrainingArguments(output_dir=args.output_dir, use_cpu=args.use_cpu).to_json_string())
     own = json.loads(args.to_json_string())
-    return {key: value for key, value in own.items() if default.get(key) != value and key != "output_dir"}
+    changed = {key for key in own if default.get(key) != own[key]} - {"output_dir"} | {"seed"}
+    return {key: own[key] for key in own if key in changed or (key == "use_cpu" and own[key])}

@@ -7,7 +7,7 @@ from hf_lvm.objectives import FREE_BITS_MODES, free_bits_kl, negative_elbo
 from tests.two_processes import start_two
 
 THRESHOLD = 0.5
-KL = torch.tensor([[0.1, 0.9, 0.2], [0.3, 2.0, 1.2]], dtype=torch.float64)
+KL = torch.tensor([[0.2, 0.9, 0.2], [0.6, 2.0, 1.2]], dtype=torch.float64)
 
 
 def value_and_gradient(mode: str, kl: torch.Tensor = KL) -> tuple[float, torch.Tensor]:
@@ -24,12 +24,12 @@ def test_none_is_the_plain_sum():
 
 def test_per_dimension_holds_each_sentence_at_the_floor():
     value, gradient = value_and_gradient("per_dimension")
-    assert value == pytest.approx((0.5 + 0.9 + 0.5 + 0.5 + 2.0 + 1.2) / 2)
-    assert gradient.tolist() == [[0, 0.5, 0], [0, 0.5, 0.5]]
+    assert value == pytest.approx((0.5 + 0.9 + 0.5 + 0.6 + 2.0 + 1.2) / 2)
+    assert gradient.tolist() == [[0, 0.5, 0], [0.5, 0.5, 0.5]]
 
 
 def test_kingma_holds_the_mean_over_the_batch_at_the_floor():
-    # Means .2, 1.45, .7: the third dimension is pressed in both sentences though one of them is below the floor.
+    # Means .4, 1.45, .7: the first dimension is pressed in no sentence, the third in both.
     value, gradient = value_and_gradient("kingma")
     assert value == pytest.approx(0.5 + 1.45 + 0.7)
     assert gradient.tolist() == [[0, 0.5, 0.5], [0, 0.5, 0.5]]
@@ -48,7 +48,7 @@ def test_the_floor_is_in_the_loss_and_the_kl_weight_on_it():
     loss = negative_elbo(
         reconstruction, KL.sum(1), KL, kl_weight=0.5, free_bits=THRESHOLD, free_bits_mode="per_dimension"
     )
-    assert loss.item() == pytest.approx(15 + 0.5 * (0.5 + 0.9 + 0.5 + 0.5 + 2.0 + 1.2) / 2)
+    assert loss.item() == pytest.approx(15 + 0.5 * (0.5 + 0.9 + 0.5 + 0.6 + 2.0 + 1.2) / 2)
     assert negative_elbo(reconstruction, KL.sum(1)).item() == pytest.approx(15 + KL.sum(1).mean().item())
 
 
@@ -66,7 +66,7 @@ import os, sys, torch
 from hf_lvm.objectives import free_bits_kl
 torch.distributed.init_process_group("gloo")
 rank = int(os.environ["RANK"])
-weight = torch.tensor([[0.1, 0.9, 0.2], [0.3, 2.0, 1.2]], dtype=torch.float64)[rank : rank + 1].requires_grad_()
+weight = torch.tensor([[0.2, 0.9, 0.2], [0.6, 2.0, 1.2]], dtype=torch.float64)[rank : rank + 1].requires_grad_()
 value = free_bits_kl(weight, 0.5, "kingma").mean()
 value.backward()
 torch.save({"value": value.item(), "gradient": weight.grad}, sys.argv[1] + f"/{rank}.pt")

@@ -57,7 +57,8 @@ def test_results_name_every_number_and_how_to_get_it_again(trained_run):
     assert {"python", "torch", "transformers", "hf-lvm"} <= set(results["versions"])
     assert results["settings"]["learning_rate"] == 1e-2 and results["settings"]["latent_size"] == 4
     assert results["settings"]["part_options"]["decoder"]["max_position_embeddings"] == 32
-    assert "output_dir" not in results["settings"]
+    assert results["settings"]["seed"] == 42 and results["settings"]["use_cpu"] is True
+    assert not {"output_dir", "weight_decay", "load_best_model_at_end"} & set(results["settings"])
     sizes = [int(word.replace(",", "")) for word in results["corpus"].replace(": ", " ").split() if word[0].isdigit()]
     assert "texts.txt" in results["corpus"] and sum(sizes) == 300
     test = results["test"]
@@ -202,6 +203,7 @@ BAD = {
     "column that does not exist": (["--dataset", "{table}", "--text_column", "nope"], ["'nope'", "review", "stars"]),
     "only one text to test on": (["--max_test_samples", "1"], ["at least 2 texts"]),
     "texts beyond the positions": (["--decoder_max_position_embeddings", "9"], ["positions", "max_length", "decoder"]),
+    "a decoder with next to no positions": (["--decoder_max_position_embeddings", "6"], ["gpt2", "6 positions", "8"]),
     "texts beyond the encoder's": (["--encoder_max_position_embeddings", "6"], ["positions", "max_length", "encoder"]),
     "family without the injection": (
         ["--decoder", "llama", "--injection", "cross_attention"],
@@ -223,6 +225,10 @@ BAD = {
     "tied parts with two tokenizers": (
         ["--decoder_tokenizer", "bpe", "--vocab_size", "300", "--tie_encoder_decoder_embeddings", "true"],
         ["tie_encoder_decoder_embeddings", "tokenizer"],
+    ),
+    "tied and wide embeddings": (
+        ["--tie_encoder_decoder_embeddings", "true", "--token_embedding_stddev", "0.7"],
+        ["token_embedding_stddev", "tie_encoder_decoder_embeddings"],
     ),
     "nothing to compare": (["--num_generated", "1"], ["num_generated", "2"]),
     "no such checkpoint": (["--resume_from_checkpoint", "nowhere/checkpoint-3"], ["nowhere/checkpoint-3"]),
