@@ -17,13 +17,16 @@ console = Console(highlight=False, soft_wrap=True)
 
 def main(argv: Sequence[str], prog: str) -> None:
     """Train a demo model, explain its figures, show what it writes, and say what to run next."""
+    # Taken by hand, so that the value of a training option behind it is not mistaken for the name.
+    name, argv = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("text-vae", argv)
+    if name not in DEMOS:
+        raise ValueError(f"there is no demo {name!r}; there are: {', '.join(DEMOS)}")
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Train a small model on the documentation that comes with Python: offline, from random weights, in under "
-        "three minutes on two cores. Then see what it learned.",
-    )
-    parser.add_argument(
-        "name", nargs="?", default="text-vae", choices=tuple(DEMOS), help="which model (default: text-vae)"
+        usage=f"{prog} [{' | '.join(DEMOS)}] [--compare] [--output_dir FOLDER] [--key value ...]",
+        description="Train a small model on the documentation that comes with Python: offline, from random weights, in "
+        "under three minutes on two cores. Then see what it learned.",
+        epilog="Every key of `hf-lvm train --help` can be given too, such as --max_steps 500.",
     )
     parser.add_argument(
         "--compare",
@@ -32,7 +35,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     )
     parser.add_argument("--output_dir", help="where everything is kept (default: hf-lvm-demo/NAME)")
     options, flags = parser.parse_known_args(argv)
-    output_dir = Path(options.output_dir or Path("hf-lvm-demo") / options.name)
+    output_dir = Path(options.output_dir or Path("hf-lvm-demo") / name)
     demo = run_text_vae_demo(output_dir, flags, on_prepared=_introduce)
     _explain(demo.results)
     _show(demo)
@@ -54,7 +57,8 @@ def _explain(results: dict[str, Any]) -> None:
     test = results["test"]
     latent, weighted = test["latent"], test["importance_weighted"]
     own, shuffled = test["greedy_reconstruction"], test["greedy_reconstruction_from_shuffled_latents"]
-    table = Table(title=f"On {latent['sentences']} sentences it has not seen", title_justify="left", show_header=False)
+    title = f"On {latent['sentences']} sentences it has not seen"
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
