@@ -1,7 +1,7 @@
 """The table of measured results in README.md, made from the results.json files that stand in the repository.
 
-    python recipes/results_table.py           # write it
-    python recipes/results_table.py --check   # fail when README.md says something else
+python recipes/results_table.py           # write it
+python recipes/results_table.py --check   # fail when README.md says something else
 """
 
 import json
@@ -42,7 +42,8 @@ def table() -> str:
         for file, run in zip(files, runs, strict=True):
             notes.append(
                 f"[{Path(file).name}]({file}): {run['corpus']}; {run['hardware']}, {run['training_seconds']:.0f} s; "
-                f"torch {run['versions']['torch']}, transformers {run['versions']['transformers']}; seed {run['settings']['seed']}."
+                f"torch {run['versions']['torch']}, transformers {run['versions']['transformers']}; seed "
+                f"{run['settings']['seed']}."
             )
     lines += [f"| {paper} | {model} | not there yet | - |" for paper, model in PLANNED]
     return "\n".join(lines) + "\n\n" + "\n".join(notes) + "\n"

@@ -268,9 +268,7 @@ class ModelContract:
 
     def test_a_stock_trainer_trains_it(self, tmp_path):
         runs = [
-            stock_run(
-                self.silence(self.build_small()), tmp_path / str(size), per_device=size, accumulation=BATCH // size
-            )
+            stock_run(self.silence(self.build_small()), tmp_path / str(size), per_device=size, accumulation=BATCH // size)
             for size in (BATCH, 2)
         ]
         assert_same_run(*runs)

@@ -21,8 +21,7 @@ assert type(model) is hf_lvm.TextVAEModel
 NAMES = "from transformers import AutoConfig, AutoModel, AutoProcessor, AutoTokenizer\n"
 ORDERS = {
     "hf_lvm first": "import hf_lvm\n" + NAMES,
-    "transformers used first": NAMES
-    + "AutoConfig.for_model('bert'); AutoModel._model_mapping.keys()\nimport hf_lvm\n",
+    "transformers used first": NAMES + "AutoConfig.for_model('bert'); AutoModel._model_mapping.keys()\nimport hf_lvm\n",
     "a modeling file first": "import hf_lvm.models.text_vae.modeling_text_vae\n" + NAMES,
     "a processor first": "from hf_lvm.data import LatentTextProcessor\n" + NAMES,
 }
@@ -63,9 +62,7 @@ def folder(tmp_path_factory, word_processor):
 def test_any_order_of_imports(folder):
     programs = {name: order + USE.replace("FOLDER", repr(str(folder))) for name, order in ORDERS.items()}
     finished = python(FORKS.replace("PROGRAMS", repr(programs)))
-    assert finished.returncode == 0 and finished.stdout.split() == ["ok"] * len(ORDERS), (
-        finished.stdout + finished.stderr
-    )
+    assert finished.returncode == 0 and finished.stdout.split() == ["ok"] * len(ORDERS), finished.stdout + finished.stderr
 
 
 def test_importing_it_imports_nothing_big():

@@ -49,9 +49,7 @@ def test_every_module_and_all_it_offers_has_a_docstring(name):
             without += [
                 f"{own}.{method}"
                 for method, function in vars(value).items()
-                if inspect.isfunction(function)
-                and not method.startswith("_")
-                and not inspect.getdoc(getattr(value, method))
+                if inspect.isfunction(function) and not method.startswith("_") and not inspect.getdoc(getattr(value, method))
             ]
     # Short methods whose meaning is that of the torch or transformers method they implement.
     inherited = ("forward", "expand", "get_", "set_", "joined", "calibrate")
@@ -65,9 +63,7 @@ def test_public_signatures_are_typed(name):
     for own, value in public(importlib.import_module(name)).items():
         if inspect.isfunction(value):
             hints = value.__annotations__
-            missing = [
-                p for p in inspect.signature(value).parameters if p not in hints and p not in ("self", "cls", "model")
-            ]
+            missing = [p for p in inspect.signature(value).parameters if p not in hints and p not in ("self", "cls", "model")]
             assert not missing and "return" in hints, (own, missing)
 
 

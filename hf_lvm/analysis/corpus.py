@@ -98,9 +98,7 @@ def importance_weighted_likelihood(
     names = ("log_likelihood", "standard_error", "effective_sample_size", "low_sample_size")
     columns = {name: torch.zeros(len(dataset), dtype=torch.float64) for name in names}
     for rows, inputs in batches(dataset, processor, batch_size, model.device, f"Importance weighting, {num_samples}"):
-        estimate = model.estimate_log_likelihood(
-            **inputs, num_samples=num_samples, generator=_row_generators(rows, seed)
-        )
+        estimate = model.estimate_log_likelihood(**inputs, num_samples=num_samples, generator=_row_generators(rows, seed))
         for name in names:
             columns[name][rows] = getattr(estimate, name).double().cpu()
     return columns

@@ -102,9 +102,7 @@ def draw_latent_map(
     return _save(figure, path)
 
 
-def annotate_points(
-    axes: Axes, points: np.ndarray, texts: Sequence[str], count: int, width: int = 34
-) -> list[Annotation]:
+def annotate_points(axes: Axes, points: np.ndarray, texts: Sequence[str], count: int, width: int = 34) -> list[Annotation]:
     """Write up to `count` texts beside their points so that no two overlap and none leaves the axes.
 
     The points are chosen far from one another, beginning in the middle.

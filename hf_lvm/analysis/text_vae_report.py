@@ -102,17 +102,13 @@ def report_on(
     metrics["content_word_recovery_ratio"] = _ratio(own["content_word_recall"], others["content_word_recall"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        samples = model.sample(
-            min(num_generated, 16), processor=processor, generator=torch.Generator().manual_seed(seed)
-        )
+        samples = model.sample(min(num_generated, 16), processor=processor, generator=torch.Generator().manual_seed(seed))
     ends = [index.item() for index in torch.linspace(0, len(originals) - 1, 2 * num_interpolations).long()]
     interpolations = [
         model.interpolate(originals[start], originals[end], processor=processor, steps=6)
         for start, end in zip(ends[::2], ends[1::2], strict=True)
     ]
-    return TextVAEReport(
-        metrics, list(zip(originals, reconstructed, strict=True)), samples, interpolations, corpus, texts
-    )
+    return TextVAEReport(metrics, list(zip(originals, reconstructed, strict=True)), samples, interpolations, corpus, texts)
 
 
 def _decode(model, latents: torch.Tensor, processor: LatentTextProcessor, batch_size: int) -> list[str]:

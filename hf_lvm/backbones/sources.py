@@ -98,9 +98,7 @@ def _own_name(key: str, known: set[str], config_class: type[PreTrainedConfig]) -
 def _derived_sizes(values: dict, known: set[str]) -> dict:
     """Sizes that follow from the width and the heads, for the families that do not compute them."""
     width = next((values[key] for key in ("hidden_size", *_SYNONYMS["hidden_size"]) if key in values), None)
-    heads = next(
-        (values[key] for key in ("num_attention_heads", *_SYNONYMS["num_attention_heads"]) if key in values), None
-    )
+    heads = next((values[key] for key in ("num_attention_heads", *_SYNONYMS["num_attention_heads"]) if key in values), None)
     derived = {}
     if width is not None:
         feed_forward = values.get("intermediate_size", 4 * width)

@@ -47,9 +47,7 @@ def main(argv: Sequence[str], prog: str) -> None:
         max_positions=(encoder_positions(model.encoder), model.positions_left),
         keep_columns=("text",),
     )
-    report = report_on(
-        model, encoded, processor, num_importance_samples=options.num_importance_samples, seed=options.seed
-    )
+    report = report_on(model, encoded, processor, num_importance_samples=options.num_importance_samples, seed=options.seed)
     print(summary(report.metrics, options.split))
     if options.output:
         with open(options.output, "w", encoding="utf-8") as file:

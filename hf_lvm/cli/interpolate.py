@@ -16,9 +16,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     parser.add_argument("end", help="the text to end with")
     add_model_options(parser)
     parser.add_argument("--steps", type=int, default=7, help="texts on the way, both ends included (default: 7)")
-    parser.add_argument(
-        "--path", choices=INTERPOLATION_PATHS, default="linear", help="shape of the way (default: linear)"
-    )
+    parser.add_argument("--path", choices=INTERPOLATION_PATHS, default="linear", help="shape of the way (default: linear)")
     options = parser.parse_args(argv)
     model, processor = load_trained(options.model)
     texts = model.interpolate(options.start, options.end, processor=processor, steps=options.steps, path=options.path)

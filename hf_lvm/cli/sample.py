@@ -13,9 +13,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     parser = argparse.ArgumentParser(prog=prog, description="Write new texts: z from the prior, then the text of z.")
     add_model_options(parser)
     parser.add_argument("--num_texts", type=int, default=8, help="how many texts (default: 8)")
-    parser.add_argument(
-        "--temperature", type=float, default=1.0, help="of the words; 0 takes the most probable (default: 1)"
-    )
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the words; 0 takes the most probable (default: 1)")
     parser.add_argument("--max_new_tokens", type=int, default=64, help="longest text in tokens (default: 64)")
     options = parser.parse_args(argv)
     model, processor = load_trained(options.model)

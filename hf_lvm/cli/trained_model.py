@@ -25,9 +25,7 @@ def load_trained(name: str):
     if path.is_dir():
         name = str(path)
         if not (path / "config.json").exists():
-            raise FileNotFoundError(
-                f"{name} holds no config.json, so it is no trained model: give the output_dir of a run"
-            )
+            raise FileNotFoundError(f"{name} holds no config.json, so it is no trained model: give the output_dir of a run")
     elif is_hub_id(name):
         check_hub_repository(name)
     else:

@@ -139,9 +139,7 @@ def _name_text_column(rows: Dataset, text_column: str, source: str) -> Dataset:
         return rows
     if "text" in rows.column_names:
         rows = rows.rename_column("text", "text_unused")
-        logger.warning(
-            "%s: its column 'text' is renamed 'text_unused', because %r is read as text.", source, text_column
-        )
+        logger.warning("%s: its column 'text' is renamed 'text_unused', because %r is read as text.", source, text_column)
     return rows.rename_column(text_column, "text")
 
 
@@ -160,9 +158,7 @@ def _keep_texts(rows: Dataset, min_words: int | None, max_words: int | None, spl
     return rows if len(kept) == len(counts) else rows.select(kept)
 
 
-def _complete_splits(
-    sources: dict[str, Dataset], validation_fraction: float, test_fraction: float, name: str
-) -> DatasetDict:
+def _complete_splits(sources: dict[str, Dataset], validation_fraction: float, test_fraction: float, name: str) -> DatasetDict:
     """Cut the splits that are missing from the training texts, and refuse a split that ends up empty."""
     cut_validation = 0.0 if "validation" in sources else validation_fraction
     cut_test = 0.0 if "test" in sources else test_fraction

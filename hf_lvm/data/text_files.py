@@ -67,8 +67,7 @@ def _read_json(path: Path) -> pyarrow.Table:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise ValueError(
-                f"{path}: entry {number} is {type(row).__name__}, not an object with named columns such as "
-                '{"text": "..."}.'
+                f'{path}: entry {number} is {type(row).__name__}, not an object with named columns such as {{"text": "..."}}.'
             )
     columns = dict.fromkeys(name for row in rows for name in row)
     return pyarrow.table({name: [row.get(name) for row in rows] for name in columns})

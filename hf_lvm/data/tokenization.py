@@ -25,9 +25,7 @@ SPECIAL_TOKENS = {
 BYTES = 256
 
 
-def train_bpe_tokenizer(
-    texts: Iterable[str], vocab_size: int = 4000, min_frequency: int = 2
-) -> PreTrainedTokenizerFast:
+def train_bpe_tokenizer(texts: Iterable[str], vocab_size: int = 4000, min_frequency: int = 2) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer; decoding gives every text back exactly, whatever its script.
 
     Called with `add_special_tokens=True` it writes `<s> ... </s>`. The same texts give the same tokenizer.
@@ -79,14 +77,10 @@ def train_word_tokenizer(
         ValueError: when there are no texts, or `vocab_size` leaves no room for words.
     """
     if vocab_size is not None and vocab_size <= len(SPECIAL_TOKENS):
-        raise ValueError(
-            f"vocab_size={vocab_size} leaves no room for words beside the {len(SPECIAL_TOKENS)} special tokens."
-        )
+        raise ValueError(f"vocab_size={vocab_size} leaves no room for words beside the {len(SPECIAL_TOKENS)} special tokens.")
     # Counted here because the library's trainer gives a special token that stands in the text a second id.
     counts = Counter(word for text in _at_least_one(texts) for word in (text.lower() if lowercase else text).split())
-    words = [
-        word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= min_frequency
-    ]
+    words = [word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= min_frequency]
     entries = list(dict.fromkeys([*SPECIAL_TOKENS.values(), *words]))[:vocab_size]
     vocabulary = {word: index for index, word in enumerate(entries)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS["unk_token"]))

@@ -27,9 +27,7 @@ class DiagonalGaussian(Independent):
         """The mean: (B, D)."""
         return self.mean
 
-    def rsample(
-        self, sample_shape: Sequence[int] = torch.Size(), generator: Generators = None
-    ) -> torch.Tensor:
+    def rsample(self, sample_shape: Sequence[int] = torch.Size(), generator: Generators = None) -> torch.Tensor:
         """Differentiable samples of shape (*sample_shape, B, D).
 
         Args:

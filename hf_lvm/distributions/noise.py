@@ -34,9 +34,7 @@ def normal_noise(
         shape = (*sample_shape, batch_size, *event_shape)
         return torch.randn(shape, generator=generator, device=source, dtype=dtype).to(device)
     check_row_generators(generator, batch_size)
-    rows = [
-        torch.randn((*sample_shape, *event_shape), generator=row, device=row.device, dtype=dtype) for row in generator
-    ]
+    rows = [torch.randn((*sample_shape, *event_shape), generator=row, device=row.device, dtype=dtype) for row in generator]
     return torch.stack(rows, dim=len(sample_shape)).to(device)
 
 

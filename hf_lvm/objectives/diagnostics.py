@@ -40,9 +40,7 @@ def active_units(means: Tensor, threshold: float = 0.01) -> tuple[int, Tensor]:
             "because they are a variance over the data set"
         )
     if not torch.isfinite(means).all():
-        raise ValueError(
-            "means holds NaN or infinite values; look for a diverged encoder before counting active units"
-        )
+        raise ValueError("means holds NaN or infinite values; look for a diverged encoder before counting active units")
     variance = means.detach().to(torch.promote_types(means.dtype, torch.float32)).var(dim=0, correction=1)
     return int((variance >= threshold).sum()), variance
 

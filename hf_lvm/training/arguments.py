@@ -84,9 +84,7 @@ class LatentTrainingArguments(TrainingArguments):
     eval_strategy: str = field(
         default="epoch", metadata={"help": "When to evaluate on the validation split: no, steps or epoch."}
     )
-    save_strategy: str = field(
-        default="epoch", metadata={"help": "When to save a checkpoint: no, steps, epoch or best."}
-    )
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint: no, steps, epoch or best."})
     save_total_limit: int | None = field(
         default=2, metadata={"help": "Checkpoints to keep. The newest and the best are never deleted."}
     )
@@ -122,9 +120,7 @@ class LatentTrainingArguments(TrainingArguments):
         for name in ("kl_warmup_steps", "autoencoder_warmup_steps"):
             value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)) or (value >= 1 and value != int(value)):
-                raise ValueError(
-                    f"{name} is {value}; give a whole number of steps, or a share of all steps between 0 and 1"
-                )
+                raise ValueError(f"{name} is {value}; give a whole number of steps, or a share of all steps between 0 and 1")
         if isinstance(self.resume_from_checkpoint, str) and self.resume_from_checkpoint.lower() in ("true", "false"):
             self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
         if self.load_best_model_at_end is None:

@@ -61,9 +61,7 @@ def build_processor(data: DataArguments, encoder: str, decoder: str, texts: Data
     return LatentTextProcessor(tokenizer, _tokenizer(other, data, texts))
 
 
-def encode_texts(
-    texts: DatasetDict, processor: LatentTextProcessor, model: TextVAEModel, data: DataArguments
-) -> DatasetDict:
+def encode_texts(texts: DatasetDict, processor: LatentTextProcessor, model: TextVAEModel, data: DataArguments) -> DatasetDict:
     """Tokens of every split, the text itself beside them; a text that does not fit the model is an error."""
     return encode_dataset(
         texts,
@@ -144,9 +142,7 @@ def _tokenizer(name: str, data: DataArguments, texts: DatasetDict) -> PreTrained
     return load_tokenizer(name, **lacking) if lacking else tokenizer
 
 
-def _part(
-    part: str, source: str, options: dict, injection: list[str], processor: LatentTextProcessor
-) -> PreTrainedModel:
+def _part(part: str, source: str, options: dict, injection: list[str], processor: LatentTextProcessor) -> PreTrainedModel:
     check_exists(source)
     cross_attention = "cross_attention" in injection
     if not is_from_scratch(source):

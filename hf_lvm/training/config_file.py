@@ -36,9 +36,7 @@ COMMON_KEYS = (
 )
 
 
-def parse(
-    dataclass_types: Sequence[type], argv: Sequence[str], description: str, prog: str | None = None
-) -> tuple[Any, ...]:
+def parse(dataclass_types: Sequence[type], argv: Sequence[str], description: str, prog: str | None = None) -> tuple[Any, ...]:
     """Read `--config file.yaml` and flags into dataclasses; flags win.
 
     In a class with a field `part_options` (declared `field(init=False, default_factory=dict)`) the keys that start
@@ -217,8 +215,7 @@ class _ConfigParser(HfArgumentParser):
             lines = [*map(self._describe, common + others if self.help_lists_all else common)]
             if not self.help_lists_all:
                 lines.append(
-                    f"  The {len(others)} other keys of transformers.TrainingArguments are taken too; "
-                    "--help-all lists them."
+                    f"  The {len(others)} other keys of transformers.TrainingArguments are taken too; --help-all lists them."
                 )
             blocks.append("\n".join(["Training, as in transformers.TrainingArguments:", *lines]))
         return "\n\n".join(blocks) + "\n"

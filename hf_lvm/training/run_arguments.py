@@ -48,15 +48,11 @@ class DataArguments:
     )
     decoder_tokenizer: str | None = field(
         default=None,
-        metadata={
-            "help": "Tokenizer of the decoder. By default that of a pretrained decoder, and the encoder's otherwise."
-        },
+        metadata={"help": "Tokenizer of the decoder. By default that of a pretrained decoder, and the encoder's otherwise."},
     )
     vocab_size: int | None = field(
         default=None,
-        metadata={
-            "help": "Tokens of a tokenizer trained here (default: 4000 for bpe, all words of the texts for words)."
-        },
+        metadata={"help": "Tokens of a tokenizer trained here (default: 4000 for bpe, all words of the texts for words)."},
     )
     pad_token: str | None = field(
         default=None,
@@ -83,30 +79,20 @@ class TextVAEArguments:
     )
     decoder: str = field(
         default="gpt2",
-        metadata={
-            "help": "The decoder: a folder, a hub id, or a model type (gpt2, llama, qwen3, opt, bart, t5, ...)."
-        },
+        metadata={"help": "The decoder: a folder, a hub id, or a model type (gpt2, llama, qwen3, opt, bart, t5, ...)."},
     )
     latent_size: int = field(default=32, metadata={"help": "Dimensions of the latent vector."})
     injection: list[str] = field(
         default_factory=lambda: ["prefix"],
         metadata={"help": f"How the latent enters the decoder, one or several of: {', '.join(INJECTIONS)}."},
     )
-    injection_length: int = field(
-        default=4, metadata={"help": "Positions that prefix, memory and cross_attention fill."}
-    )
-    pooling: str = field(
-        default="mean", metadata={"help": f"From the encoder's states to one vector: {', '.join(POOLINGS)}."}
-    )
+    injection_length: int = field(default=4, metadata={"help": "Positions that prefix, memory and cross_attention fill."})
+    pooling: str = field(default="mean", metadata={"help": f"From the encoder's states to one vector: {', '.join(POOLINGS)}."})
     posterior_type: str = field(default="gaussian", metadata={"help": "Family of q(z|x): gaussian (diagonal)."})
-    posterior_initial_stddev: float = field(
-        default=1.0, metadata={"help": "Standard deviation of q(z|x) in a new model."}
-    )
+    posterior_initial_stddev: float = field(default=1.0, metadata={"help": "Standard deviation of q(z|x) in a new model."})
     prior_type: str = field(default="standard_normal", metadata={"help": "Family of p(z): standard_normal."})
     objective: str = field(default="elbo", metadata={"help": "The bound that is trained: elbo."})
-    estimator: str = field(
-        default="reparameterization", metadata={"help": "Estimator of its gradient: reparameterization."}
-    )
+    estimator: str = field(default="reparameterization", metadata={"help": "Estimator of its gradient: reparameterization."})
     num_samples: int = field(default=1, metadata={"help": "Samples of the latent for each text in the bound."})
     token_embedding_stddev: float | None = field(
         default=None,
@@ -146,9 +132,7 @@ class ReportArguments:
 
     num_importance_samples: int = field(
         default=100,
-        metadata={
-            "help": "Samples of the latent for each test text in the importance-weighted likelihood; 0 leaves it out."
-        },
+        metadata={"help": "Samples of the latent for each test text in the importance-weighted likelihood; 0 leaves it out."},
     )
     num_generated: int = field(default=100, metadata={"help": "Test texts to reconstruct for the report."})
 

@@ -34,9 +34,7 @@ Without options it trains on the documentation that comes with Python. Afterward
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    arguments = parse(
-        (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments), argv, DESCRIPTION, prog
-    )
+    arguments = parse((TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments), argv, DESCRIPTION, prog)
     trainer, texts = prepare(*arguments)
     return train_and_report(trainer, texts, *arguments, command=[prog or sys.argv[0], *argv])
 

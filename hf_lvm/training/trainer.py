@@ -184,9 +184,7 @@ class LatentTrainer(AtomicSavingTrainer):
         """Evaluate; see `transformers.Trainer.evaluation_loop`. Adds the bound, its terms and the active units."""
         self._evaluation_statistics, self._evaluation_step = LatentStatistics(), 0
         try:
-            output = super().evaluation_loop(
-                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
-            )
+            output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
             metrics = self._evaluation_statistics.compute()
         finally:
             self._evaluation_statistics = None

@@ -48,9 +48,7 @@ def drop_words(
 def check_rate(rate: float) -> None:
     """Raise a `ValueError` when `rate` is no probability of dropping a word."""
     if not 0.0 <= rate < 1.0:
-        raise ValueError(
-            f"word_dropout is {rate}; it must be in [0, 1): the share of the decoder's input tokens to hide"
-        )
+        raise ValueError(f"word_dropout is {rate}; it must be in [0, 1): the share of the decoder's input tokens to hide")
 
 
 def replacement_token_id(tokenizer: object | None) -> int:

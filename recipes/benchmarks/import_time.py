@@ -44,9 +44,7 @@ def compare(rounds: list[dict[str, float]], without_interpreter: bool) -> list[C
             empty = round_["pass"] if without_interpreter else 0.0
             pairs.append((round_[name] - empty, round_["that line"] - empty))
         title = f"import hf_lvm, {name}" + (", less an empty program" if without_interpreter else "")
-        comparisons.append(
-            Comparison(title, "that line", "s", pairs, at_most=None if without_interpreter else at_most)
-        )
+        comparisons.append(Comparison(title, "that line", "s", pairs, at_most=None if without_interpreter else at_most))
     return comparisons
 
 

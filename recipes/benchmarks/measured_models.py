@@ -10,9 +10,7 @@ from hf_lvm.models.text_vae import TextVAEConfig, TextVAEModel
 PAD, START, END = 0, 1, 2
 
 
-def build_text_vae(
-    encoder: str, decoder: str, injection: str, latent_size: int, sizes: dict[str, int]
-) -> TextVAEModel:
+def build_text_vae(encoder: str, decoder: str, injection: str, latent_size: int, sizes: dict[str, int]) -> TextVAEModel:
     """A text VAE from scratch over two families.
 
     Args:

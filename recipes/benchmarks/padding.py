@@ -60,9 +60,7 @@ def main() -> None:
         "shuffled": (RandomSampler(rows), range(1)),
         "as they come": (SequentialSampler(rows), range(1)),
     }
-    shares = {
-        name: padding_of_batches(rows, sampler, processor, epochs) for name, (sampler, epochs) in samplers.items()
-    }
+    shares = {name: padding_of_batches(rows, sampler, processor, epochs) for name, (sampler, epochs) in samplers.items()}
     print(f"{corpus}\n")
     lines = []
     for name, share in shares.items():

@@ -106,9 +106,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def argument_parser(description: str, default_pairs: int | None = None) -> argparse.ArgumentParser:
     """The options that the benchmarks have in common; `--pairs` only where something is timed."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--output", type=Path, metavar="results.json", help="also write everything measured to this file"
-    )
+    parser.add_argument("--output", type=Path, metavar="results.json", help="also write everything measured to this file")
     if default_pairs is not None:
         parser.add_argument(
             "--pairs",

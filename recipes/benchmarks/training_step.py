@@ -111,9 +111,7 @@ def measure(decoder: str, injection: str, at_most: float | None, num_pairs: int)
             f"{ENCODER} + {decoder}": parts_step(vae.encoder, bare, batch),
         }
     return [
-        Comparison(
-            f"{decoder}, {injection}", name, "s", interleaved(vae_step(vae, batch), step, num_pairs), at_most=at_most
-        )
+        Comparison(f"{decoder}, {injection}", name, "s", interleaved(vae_step(vae, batch), step, num_pairs), at_most=at_most)
         for name, step in denominators.items()
     ]
 

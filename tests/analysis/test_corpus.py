@@ -30,8 +30,7 @@ def test_numbers_do_not_depend_on_the_batch_size(word_processor):
     model, dataset = sensitive_vae(), encoded(word_processor)
     one, four, all_at_once = (encode_corpus(model, dataset, word_processor, batch_size=size) for size in (1, 4, 64))
     weighted = [
-        importance_weighted_likelihood(model, dataset, word_processor, num_samples=7, batch_size=size)
-        for size in (1, 4, 64)
+        importance_weighted_likelihood(model, dataset, word_processor, num_samples=7, batch_size=size) for size in (1, 4, 64)
     ]
     for name in ("means", "standard_deviations", "latents", "reconstruction", "permuted_reconstruction",
                  "kl_per_dimension"):  # fmt: skip

@@ -19,9 +19,7 @@ from hf_lvm.analysis.figures import (
     draw_training_curves,
 )
 
-SENTENCES = [
-    f"sentence number {k} costs $5 and {'many ' * (k % 7)}words, with $ and _under_scores_" for k in range(60)
-]
+SENTENCES = [f"sentence number {k} costs $5 and {'many ' * (k % 7)}words, with $ and _under_scores_" for k in range(60)]
 pytestmark = pytest.mark.filterwarnings("error")
 
 

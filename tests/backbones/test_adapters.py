@@ -40,9 +40,7 @@ def test_a_part_with_an_adapter_trains_only_adapter_and_heads_and_comes_back(par
         assert own and all("lora_" in name for name in own)
     for part in {"encoder", "decoder"} - set(parts):
         assert not any("lora_" in name for name in model.state_dict() if name.startswith(f"{part}."))
-    assert any(name.startswith("posterior_head") for name in moved) and any(
-        name.startswith("conditioning") for name in moved
-    )
+    assert any(name.startswith("posterior_head") for name in moved) and any(name.startswith("conditioning") for name in moved)
 
     model.eval().save_pretrained(tmp_path)
     loaded, report = AutoModel.from_pretrained(tmp_path, output_loading_info=True)
@@ -76,12 +74,8 @@ def test_an_adapter_around_the_whole_model(tmp_path):
     wrapped.eval().save_pretrained(tmp_path)
     again = peft.PeftModel.from_pretrained(perturb(tiny_vae(), 0.05), tmp_path).eval()
     batch = batch_of(random_rows(2))
-    torch.testing.assert_close(
-        *(m(**batch, sample_posterior=False).logits for m in (wrapped, again)), rtol=0, atol=1e-6
-    )
-    assert torch.equal(
-        *(m.generate(latents=torch.ones(1, 4), max_new_tokens=4, eos_token_id=None) for m in (wrapped, again))
-    )
+    torch.testing.assert_close(*(m(**batch, sample_posterior=False).logits for m in (wrapped, again)), rtol=0, atol=1e-6)
+    assert torch.equal(*(m.generate(latents=torch.ones(1, 4), max_new_tokens=4, eos_token_id=None) for m in (wrapped, again)))
 
 
 def test_adapters_that_cannot_be_kept_are_refused():

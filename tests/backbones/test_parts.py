@@ -53,9 +53,7 @@ def test_an_encoder_object_is_saved_and_loaded_as_what_it_became(given, kept, tm
     ids=["bert-gpt2", "t5-t5", "bart-bart"],
 )
 def test_folders_of_pretrained_parts(families, classes, dropout, tmp_path):
-    encoder, decoder = (
-        perturb(build(tiny_config(family)), 0.1) for family, build in zip(families, classes, strict=True)
-    )
+    encoder, decoder = (perturb(build(tiny_config(family)), 0.1) for family, build in zip(families, classes, strict=True))
     encoder.save_pretrained(tmp_path / "encoder")
     decoder.save_pretrained(tmp_path / "decoder")
     model = TextVAEModel.from_encoder_decoder_pretrained(
@@ -66,9 +64,7 @@ def test_folders_of_pretrained_parts(families, classes, dropout, tmp_path):
     expected = base.eval()(ids, attention_mask=torch.ones_like(ids)).last_hidden_state
     torch.testing.assert_close(model.encoder.eval()(ids).last_hidden_state, expected)
     assert getattr(model.config.encoder, dropout) == 0.25
-    state = (
-        decoder.get_decoder().state_dict() if decoder.config.is_encoder_decoder else decoder.transformer.state_dict()
-    )
+    state = decoder.get_decoder().state_dict() if decoder.config.is_encoder_decoder else decoder.transformer.state_dict()
     kept = model.decoder.state_dict()
     found = {name: [key for key in kept if key.endswith(name)] for name in state if "embed_tokens" not in name}
     assert all(torch.equal(kept[keys[0]], state[name]) for name, keys in found.items()) and found
@@ -77,9 +73,7 @@ def test_folders_of_pretrained_parts(families, classes, dropout, tmp_path):
 def test_a_pretrained_decoder_gains_cross_attention(tmp_path):
     GPT2LMHeadModel(tiny_config("gpt2")).save_pretrained(tmp_path)
     encoder = BertModel(tiny_config("bert"))
-    model = TextVAEModel.from_encoder_decoder_pretrained(
-        encoder, str(tmp_path), injection="cross_attention", latent_size=4
-    )
+    model = TextVAEModel.from_encoder_decoder_pretrained(encoder, str(tmp_path), injection="cross_attention", latent_size=4)
     assert model.decoder.config.add_cross_attention
     model(**batch_of(random_rows(2))).loss.backward()
     assert model.decoder.transformer.h[0].crossattention.c_attn.weight.grad.abs().sum() > 0

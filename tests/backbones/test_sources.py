@@ -26,10 +26,7 @@ def test_generic_sizes_reach_the_family_under_its_own_names(family, names):
 def test_sizes_that_follow():
     llama = config_from_scratch("llama", hidden_size=24, num_attention_heads=4)
     assert (llama.intermediate_size, llama.num_key_value_heads, llama.head_dim) == (96, 4, 6)
-    assert (
-        config_from_scratch("llama", hidden_size=24, num_attention_heads=4, num_key_value_heads=2).num_key_value_heads
-        == 2
-    )
+    assert config_from_scratch("llama", hidden_size=24, num_attention_heads=4, num_key_value_heads=2).num_key_value_heads == 2
     assert config_from_scratch("t5", hidden_size=24, num_attention_heads=4).d_kv == 6
     assert config_from_scratch("electra", hidden_size=24, num_attention_heads=4).embedding_size == 24
 

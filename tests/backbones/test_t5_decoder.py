@@ -11,9 +11,7 @@ TOKENS = torch.tensor([[0, 5, 6, 7], [0, 8, 9, 10]])
 
 def whole(**options) -> T5ForConditionalGeneration:
     torch.manual_seed(0)
-    return perturb(
-        T5ForConditionalGeneration(tiny_config("t5", num_layers=2, num_decoder_layers=3, **options)).eval(), 0.1
-    )
+    return perturb(T5ForConditionalGeneration(tiny_config("t5", num_layers=2, num_decoder_layers=3, **options)).eval(), 0.1)
 
 
 @torch.no_grad()
@@ -42,9 +40,7 @@ def test_it_generates_with_and_without_cache_and_as_it_scores():
     start, mask = torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1, dtype=torch.long)
     options = {"attention_mask": mask, "max_new_tokens": 5, "eos_token_id": None, "do_sample": False}
     written = decoder.generate(start, output_logits=True, return_dict_in_generate=True, **options)
-    torch.testing.assert_close(
-        torch.stack(written.logits, 1), decoder(written.sequences[:, :-1]).logits, rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(torch.stack(written.logits, 1), decoder(written.sequences[:, :-1]).logits, rtol=1e-5, atol=1e-5)
     assert torch.equal(decoder.generate(start, use_cache=False, **options), written.sequences)
 
 

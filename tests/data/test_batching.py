@@ -26,9 +26,7 @@ def test_collator_pads_on_the_side_of_the_tokenizer(encoded_train, processor):
     finally:
         processor.tokenizer.padding_side = "right"
     assert torch.equal(left["attention_mask"], right["attention_mask"].flip(1))
-    assert torch.equal(
-        left["input_ids"][left["attention_mask"].bool()], right["input_ids"][right["attention_mask"].bool()]
-    )
+    assert torch.equal(left["input_ids"][left["attention_mask"].bool()], right["input_ids"][right["attention_mask"].bool()])
     assert torch.equal(left["labels"], right["labels"])
 
 

@@ -100,9 +100,7 @@ def test_missing_split_is_cut_from_train_only(tmp_path):
     write_rows(tmp_path / "test.txt", ROWS[50:])
     loaded = load_texts(data_dir=tmp_path, validation_fraction=0.3)
     assert loaded["test"]["text"][:] == [row["text"] for row in ROWS[50:]]
-    assert sorted(loaded["train"]["text"][:] + loaded["validation"]["text"][:]) == sorted(
-        row["text"] for row in ROWS[:50]
-    )
+    assert sorted(loaded["train"]["text"][:] + loaded["validation"]["text"][:]) == sorted(row["text"] for row in ROWS[:50])
     assert len(loaded["validation"]) > 0
 
 

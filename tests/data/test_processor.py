@@ -34,9 +34,7 @@ def test_left_padding_is_taken_from_the_tokenizer(two_sided):
     tokenizer.padding_side = "left"
     left, right = LatentTextProcessor(tokenizer, two_sided.decoder_tokenizer)(TEXTS), two_sided(TEXTS)
     assert left["attention_mask"].tolist() == right["attention_mask"].flip(1).tolist()
-    assert torch.equal(
-        left["input_ids"][left["attention_mask"].bool()], right["input_ids"][right["attention_mask"].bool()]
-    )
+    assert torch.equal(left["input_ids"][left["attention_mask"].bool()], right["input_ids"][right["attention_mask"].bool()])
     assert torch.equal(left["labels"], right["labels"])
 
 

@@ -32,9 +32,7 @@ def test_the_length_changes_evenly_on_the_circle():
 @pytest.mark.parametrize("end", [[2.0, 0.0], [-1.0, 0.0], [1.0, 1e-9]])
 def test_directions_without_a_great_circle_take_the_line(end):
     start, end = torch.tensor([1.0, 0.0]), torch.tensor(end)
-    torch.testing.assert_close(
-        interpolate_latents(start, end, 4, "spherical"), interpolate_latents(start, end, 4, "linear")
-    )
+    torch.testing.assert_close(interpolate_latents(start, end, 4, "spherical"), interpolate_latents(start, end, 4, "linear"))
 
 
 def test_refusals():

@@ -65,9 +65,7 @@ def test_memory_is_what_a_decoder_that_has_read_something_holds():
     part(text, past_key_values=cache, use_cache=True)
     memory = torch.cat([states.flatten(1) for layer in cache.layers for states in (layer.keys, layer.values)], dim=1)
     continued = part(torch.cat([text, TOKENS], dim=1)).logits[:, 3:]
-    torch.testing.assert_close(
-        conditioning.decode(part, TOKENS, {"memory": memory}).logits, continued, rtol=1e-5, atol=1e-6
-    )
+    torch.testing.assert_close(conditioning.decode(part, TOKENS, {"memory": memory}).logits, continued, rtol=1e-5, atol=1e-6)
 
 
 @torch.no_grad()

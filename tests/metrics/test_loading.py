@@ -41,9 +41,7 @@ def test_the_list_holds_the_metrics_there_are():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(
-        ValueError, match="no metric named 'bleurt'; choose one of .*latent_diagnostics, .*text_likelih"
-    ):
+    with pytest.raises(ValueError, match="no metric named 'bleurt'; choose one of .*latent_diagnostics, .*text_likelih"):
         hf_lvm.metrics.load("bleurt")
 
 

@@ -22,9 +22,7 @@ def draw(posterior: Independent, seed: int = 0) -> torch.Tensor:
 def information_by_quadrature(means: list[float], deviations: list[float]) -> float:
     """1/K sum_k KL(q_k || 1/K sum_j q_j) in one dimension, by the trapezoid rule on a fine grid."""
     grid = torch.linspace(-30, 30, 200_001, dtype=torch.float64)
-    log_parts = Normal(torch.tensor(means).double()[:, None], torch.tensor(deviations).double()[:, None]).log_prob(
-        grid
-    )
+    log_parts = Normal(torch.tensor(means).double()[:, None], torch.tensor(deviations).double()[:, None]).log_prob(grid)
     log_mixture = log_parts.logsumexp(0) - math.log(len(means))
     return float(torch.trapezoid(log_parts.exp() * (log_parts - log_mixture), grid).mean())
 
@@ -109,9 +107,7 @@ def test_one_batch_that_holds_the_data_set_gives_the_data_set_estimate():
 def test_batch_estimate_is_the_weighted_mean_over_groups():
     means = torch.randn(23, 3, generator=torch.Generator().manual_seed(2)).double()
     latents = draw(gaussian(means, 0.5))
-    parts = [
-        len(rows) * mutual_information(gaussian(means[rows], 0.5), latents[rows]) for rows in torch.arange(23).split(5)
-    ]
+    parts = [len(rows) * mutual_information(gaussian(means[rows], 0.5), latents[rows]) for rows in torch.arange(23).split(5)]
     assert batch_mutual_information(gaussian(means, 0.5), latents, batch_size=5) == pytest.approx(sum(parts) / 23)
 
 

@@ -45,17 +45,13 @@ def test_the_two_forms_differ_in_value_and_gradient_and_agree_far_above_the_floo
 
 def test_the_floor_is_in_the_loss_and_the_kl_weight_on_it():
     reconstruction = torch.tensor([10.0, 20.0], dtype=torch.float64)
-    loss = negative_elbo(
-        reconstruction, KL.sum(1), KL, kl_weight=0.5, free_bits=THRESHOLD, free_bits_mode="per_dimension"
-    )
+    loss = negative_elbo(reconstruction, KL.sum(1), KL, kl_weight=0.5, free_bits=THRESHOLD, free_bits_mode="per_dimension")
     assert loss.item() == pytest.approx(15 + 0.5 * (0.5 + 0.9 + 0.5 + 0.6 + 2.0 + 1.2) / 2)
     assert negative_elbo(reconstruction, KL.sum(1)).item() == pytest.approx(15 + KL.sum(1).mean().item())
 
 
 def test_refusals():
-    with pytest.raises(
-        ValueError, match="Unknown free_bits_mode 'total': choose one of 'none', 'per_dimension', 'kingma'"
-    ):
+    with pytest.raises(ValueError, match="Unknown free_bits_mode 'total': choose one of 'none', 'per_dimension', 'kingma'"):
         free_bits_kl(KL, 0.5, "total")
     with pytest.raises(ValueError, match="needs a KL per dimension"):
         negative_elbo(torch.ones(2), torch.ones(2), free_bits=0.5, free_bits_mode="kingma")

@@ -55,9 +55,7 @@ def test_a_key_with_a_slip_of_the_pen_is_refused(tmp_path):
         parse(CLASSES, ["--config", str(tmp_path / "slip.yaml")], "")
 
 
-@pytest.mark.parametrize(
-    "path", sorted((RECIPE_FOLDER / "accelerate_configs").glob("*.yaml")), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", sorted((RECIPE_FOLDER / "accelerate_configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_accelerate_reads_its_configs(path):
     config = load_config_from_file(str(path))
     written = yaml.safe_load(path.read_text())

@@ -116,12 +116,8 @@ def train_as_one_of_two(rank, port, folder, options):
     evaluation = straight.evaluate()
     resumed = toy.trainer(folder / "run", model=toy.build(seed=5), **options)
     resumed.train(resume_from_checkpoint=str(folder / "run" / "checkpoint-4"))
-    outcome = [
-        {"weights": trainer.model.state_dict(), "log": trainer.state.log_history} for trainer in (straight, resumed)
-    ]
-    torch.save(
-        {"straight": outcome[0], "resumed": outcome[1], "evaluation": evaluation}, folder / f"outcome-{rank}.pt"
-    )
+    outcome = [{"weights": trainer.model.state_dict(), "log": trainer.state.log_history} for trainer in (straight, resumed)]
+    torch.save({"straight": outcome[0], "resumed": outcome[1], "evaluation": evaluation}, folder / f"outcome-{rank}.pt")
     diverging = toy.trainer(folder / "diverging", model=PoisonableModel(toy.ToyConfig()), max_steps=3)
     if rank == 1:
         diverging.add_callback(Poison(1, "loss"))

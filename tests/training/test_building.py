@@ -91,9 +91,7 @@ def test_the_padding_token_goes_to_the_tokenizer_that_has_none(texts, bert_gpt2)
 
 
 def test_a_tokenizer_with_more_tokens_than_the_pretrained_part_is_refused(texts, bert_gpt2):
-    with pytest.raises(
-        ValueError, match="tokenizer of the encoder has 2[0-9]{2} tokens, but the encoder has embeddings"
-    ):
+    with pytest.raises(ValueError, match="tokenizer of the encoder has 2[0-9]{2} tokens, but the encoder has embeddings"):
         build(texts, {"pad_token": "<s>", "tokenizer": "bpe", "vocab_size": 280}, **bert_gpt2)
 
 
@@ -183,9 +181,7 @@ def test_a_run_over_pretrained_parts_with_lora_and_a_frozen_encoder(lines, bert_
     before = load_file(pretrained / "bert" / "model.safetensors")
     assert all(torch.equal(value, before[name]) for name, value in model.encoder.state_dict().items())
     before = load_file(pretrained / "gpt2" / "model.safetensors")
-    decoder = {
-        name.replace(".base_layer", ""): value for name, value in model.decoder.transformer.state_dict().items()
-    }
+    decoder = {name.replace(".base_layer", ""): value for name, value in model.decoder.transformer.state_dict().items()}
     lora = {name for name in decoder if "lora_" in name}
     assert lora and all(
         torch.equal(value, before[f"transformer.{name}"]) for name, value in decoder.items() if name not in lora

@@ -133,9 +133,7 @@ def test_a_partial_checkpoint_is_passed_over_and_refused_by_name(tmp_path):
     state = tmp_path / "checkpoint-2" / "trainer_state.json"
     state.write_text(state.read_text()[:50])
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")
-    with pytest.raises(
-        FileNotFoundError, match="checkpoint-2 is not a whole checkpoint.*newest whole one is .*checkpoint-1"
-    ):
+    with pytest.raises(FileNotFoundError, match="checkpoint-2 is not a whole checkpoint.*newest whole one is .*checkpoint-1"):
         toy.trainer(tmp_path, max_steps=2).train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert last_checkpoint(tmp_path / "nowhere") is None
 

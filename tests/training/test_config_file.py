@@ -27,9 +27,7 @@ BASE = "decoder: gpt2\nuse_cpu: true\n"
 
 
 def test_yaml_values_get_the_type_of_their_field(tmp_path):
-    text = (
-        "learning_rate: 1e-4\nweight_decay: 1E-2\nnum_train_epochs: 3\nbf16: true\neval_strategy: no\nkl_start: .5\n"
-    )
+    text = "learning_rate: 1e-4\nweight_decay: 1E-2\nnum_train_epochs: 3\nbf16: true\neval_strategy: no\nkl_start: .5\n"
     model, args = read(tmp_path, BASE + text + "injection: [prefix, embedding]\nlatent_size: 8\npooling: 12\n")
     assert (args.learning_rate, args.weight_decay, args.num_train_epochs, args.kl_start) == (1e-4, 1e-2, 3.0, 0.5)
     assert args.bf16 is True and args.eval_strategy == "no"

@@ -126,9 +126,7 @@ def test_word_dropout_without_a_replacement_token_is_refused(tmp_path):
 
 
 def test_warm_up_shares_count_from_all_steps_of_the_run(tmp_path):
-    trainer = toy.trainer(
-        tmp_path, max_steps=8, autoencoder_warmup_steps=0.25, kl_schedule="linear", kl_warmup_steps=0.5
-    )
+    trainer = toy.trainer(tmp_path, max_steps=8, autoencoder_warmup_steps=0.25, kl_schedule="linear", kl_warmup_steps=0.5)
     trainer.train()
     assert [entry["kl_weight"] for entry in steps(trainer)] == pytest.approx([0, 0, 0, 0.25, 0.5, 0.75, 1, 1])
     assert trainer.objective_options(3) == {"kl_weight": 0.25, "free_bits": 0.0, "free_bits_mode": "none"}
@@ -141,9 +139,7 @@ def test_a_run_stops_before_a_nan_reaches_the_weights(tmp_path, kind, options):
     trainer = toy.trainer(tmp_path, model=model, max_steps=6, save_strategy="steps", save_steps=2, **options)
     trainer.add_callback(child_runs.Poison(3, kind))
     what = "loss is nan" if kind == "loss" else "norm of the gradient is nan"
-    with pytest.raises(
-        FloatingPointError, match=f"stopped at step 4: the {what}.*last good checkpoint is .*checkpoint-2"
-    ):
+    with pytest.raises(FloatingPointError, match=f"stopped at step 4: the {what}.*last good checkpoint is .*checkpoint-2"):
         trainer.train()
     assert trainer.state.global_step == 3
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())

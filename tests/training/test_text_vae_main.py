@@ -267,9 +267,7 @@ def test_bad_input_gets_one_clear_line_and_leaves_nothing(case, capsys, trained_
 
 
 def test_nan_stops_the_run_and_the_last_good_checkpoint_stays(capsys, trained_run, tmp_path):
-    argv = flags(
-        trained_run, tmp_path / "out", "--learning_rate", "1e30", "--max_grad_norm", "0", "--warmup_steps", "9"
-    )
+    argv = flags(trained_run, tmp_path / "out", "--learning_rate", "1e30", "--max_grad_norm", "0", "--warmup_steps", "9")
     status = command_line(["train", *argv])
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert status == 2 and "Training stopped at step" in line

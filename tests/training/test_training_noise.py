@@ -18,9 +18,7 @@ def test_noise_of_a_row_does_not_depend_on_the_cut_of_the_batch():
     assert torch.equal(whole, torch.cat(pieces))
 
 
-@pytest.mark.parametrize(
-    "other", [(8, NoiseStream.LATENTS, 3), (7, NoiseStream.WORD_DROPOUT, 3), (7, NoiseStream.LATENTS, 4)]
-)
+@pytest.mark.parametrize("other", [(8, NoiseStream.LATENTS, 3), (7, NoiseStream.WORD_DROPOUT, 3), (7, NoiseStream.LATENTS, 4)])
 def test_seed_stream_and_step_change_the_noise_of_every_row(other):
     here, there = (normals(row_generators(*key, range(8))) for key in ((7, NoiseStream.LATENTS, 3), other))
     assert (here != there).all()

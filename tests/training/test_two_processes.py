@@ -38,9 +38,7 @@ def test_two_processes_train_like_one(outcomes, tmp_path):
     for name, weight in single.model.state_dict().items():
         torch.testing.assert_close(first["straight"]["weights"][name], weight, rtol=1e-5, atol=1e-6)
         assert torch.equal(first["straight"]["weights"][name], second["straight"]["weights"][name])
-    logs = [
-        [entry for entry in log if "loss" in entry] for log in (first["straight"]["log"], single.state.log_history)
-    ]
+    logs = [[entry for entry in log if "loss" in entry] for log in (first["straight"]["log"], single.state.log_history)]
     assert len(logs[0]) == len(logs[1]) == 7
     for two, one in zip(*logs, strict=True):
         for name in WATCHED:
@@ -61,9 +59,7 @@ def test_two_processes_resume_bit_for_bit(outcomes):
     for outcome in outcomes[0]:
         for name, weight in outcome["straight"]["weights"].items():
             assert torch.equal(weight, outcome["resumed"]["weights"][name])
-        losses = [
-            [entry["loss"] for entry in outcome[run]["log"] if "loss" in entry] for run in ("straight", "resumed")
-        ]
+        losses = [[entry["loss"] for entry in outcome[run]["log"] if "loss" in entry] for run in ("straight", "resumed")]
         assert losses[0] == losses[1]
 
 

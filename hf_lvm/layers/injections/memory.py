@@ -49,9 +49,11 @@ class MemoryInjection(Injection):
         """One ratio for each block of keys or values: (2 * layers,). It joins the decoder's own keys and values."""
         own = [states for layer in own_memory(decoder, interface) for states in layer]
         injected = self(latents).split(self.sizes, dim=-1)
-        return torch.stack(
-            [root_mean_square(part) / root_mean_square(states).clamp(min=1e-12) for part, states in zip(injected, own)]
-        )
+        ratios = [
+            root_mean_square(part) / root_mean_square(states).clamp(min=1e-12)
+            for part, states in zip(injected, own, strict=True)
+        ]
+        return torch.stack(ratios)
 
     @torch.no_grad()
     def calibrate(self, latents: torch.Tensor, decoder: PreTrainedModel, interface: DecoderInterface) -> None:

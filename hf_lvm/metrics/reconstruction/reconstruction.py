@@ -130,9 +130,7 @@ def compute_reconstruction(predictions: Sequence[str], references: Sequence[str]
     """
     for name, texts in (("predictions", predictions), ("references", references)):
         if isinstance(texts, str) or any(not isinstance(text, str) for text in texts):
-            kinds = (
-                "one string" if isinstance(texts, str) else ", ".join(sorted({type(text).__name__ for text in texts}))
-            )
+            kinds = "one string" if isinstance(texts, str) else ", ".join(sorted({type(text).__name__ for text in texts}))
             raise ValueError(f"{name} is made of {kinds}; a list of strings is needed, one sentence each")
     if len(predictions) != len(references) or len(predictions) == 0:
         raise ValueError(

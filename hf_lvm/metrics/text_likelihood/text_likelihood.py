@@ -94,9 +94,7 @@ def compute_text_likelihood(
             raise ValueError(f"the sentences hold no {name} (count_eos={count_eos}); there is nothing to divide by")
     return {
         "nats_per_sentence": total / sentences,
-        "nats_per_sentence_standard_error": (
-            float(nats.std(ddof=1)) / math.sqrt(sentences) if sentences > 1 else None
-        ),
+        "nats_per_sentence_standard_error": (float(nats.std(ddof=1)) / math.sqrt(sentences) if sentences > 1 else None),
         "word_perplexity": _exp(total / words),
         "token_perplexity": _exp(total / tokens),
         "bits_per_byte": total / math.log(2) / size,
@@ -111,9 +109,7 @@ def compute_text_likelihood(
 def _column(name: str, values: ArrayLike) -> np.ndarray:
     column = np.asarray(values, dtype=np.float64)
     if column.ndim != 1 or column.size == 0:
-        raise ValueError(
-            f"{name} has shape {column.shape}; one number per sentence and at least one sentence is needed"
-        )
+        raise ValueError(f"{name} has shape {column.shape}; one number per sentence and at least one sentence is needed")
     broken = np.flatnonzero(~np.isfinite(column))
     if broken.size:
         raise ValueError(

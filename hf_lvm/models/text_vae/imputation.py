@@ -61,9 +61,7 @@ def _write_holes(model, left: str, latents: torch.Tensor, processor: LatentTextP
     """Fillings of one to `max_words` words: every beginning of every continuation of the left side."""
     tokens = processor.decoder_tokenizer(left, add_special_tokens=False)["input_ids"]
     prompt = torch.tensor([tokens], dtype=torch.long, device=model.device).repeat(len(latents), 1)
-    written = model.generate(
-        latents=latents, decoder_input_ids=prompt, do_sample=True, top_k=0, max_new_tokens=4 * max_words
-    )
+    written = model.generate(latents=latents, decoder_input_ids=prompt, do_sample=True, top_k=0, max_new_tokens=4 * max_words)
     begun = len(processor.batch_decode(prompt[:1])[0]) if tokens else 0
     continuations = [whole[begun:].split() for whole in processor.batch_decode(written)]
     holes = [" ".join(words[:count]) for words in continuations for count in range(1, min(len(words), max_words) + 1)]

@@ -284,9 +284,7 @@ class TextVAEModel(LatentGenerationMixin, TextOperations, PreTrainedModel):
         if latents is not None:
             logits = self._logits(latents, decoder_input_ids)
             reconstruction = _negative_log_likelihood(logits, labels)
-            return TextVAEOutput(
-                loss=reconstruction.mean(), reconstruction=reconstruction, logits=logits, latents=latents
-            )
+            return TextVAEOutput(loss=reconstruction.mean(), reconstruction=reconstruction, logits=logits, latents=latents)
         if input_ids is None:
             raise ValueError("Pass input_ids for the encoder, or latents to score the labels under.")
 
@@ -368,7 +366,12 @@ class TextVAEModel(LatentGenerationMixin, TextOperations, PreTrainedModel):
 
         Returns:
             (B * num_return_sequences, L): start token + prompt + new tokens, padded on the right.
+
+        Raises:
+            ValueError: both latents and sentences to encode, or prompts that do not go with the latents.
         """
+        if latents is not None and input_ids is not None:
+            raise ValueError("Pass latents or input_ids to generate from, not both; a prompt is decoder_input_ids.")
         if latents is None:
             if input_ids is not None:
                 with in_evaluation_mode(self):
@@ -376,9 +379,7 @@ class TextVAEModel(LatentGenerationMixin, TextOperations, PreTrainedModel):
             else:
                 batch_size = 1 if decoder_input_ids is None else decoder_input_ids.shape[0]
                 latents = self.prior(batch_size, device=self.device).sample()
-        return self.generate_from_latents(
-            latents, decoder_input_ids, decoder_attention_mask, generation_config, **options
-        )
+        return self.generate_from_latents(latents, decoder_input_ids, decoder_attention_mask, generation_config, **options)
 
     # ---- its parts -------------------------------------------------------------------------------------------------
 

@@ -23,11 +23,7 @@ WORDS = 6
 
 @functools.cache
 def built(decoder: str, injection: str):
-    names = (
-        [*PLAIN, *(["cross_attention"] if decoder in WITH_CROSS_ATTENTION else [])]
-        if injection == "all"
-        else injection
-    )
+    names = [*PLAIN, *(["cross_attention"] if decoder in WITH_CROSS_ATTENTION else [])] if injection == "all" else injection
     # Far enough from its initialisation that an answer depends on everything before it.
     return perturb(tiny_vae("bert", decoder, injection=names, decoder_num_hidden_layers=2), 0.15)
 
@@ -93,18 +89,14 @@ def test_padded_prompts_go_on_as_unpadded_ones(decoder, injection, side):
 
 def test_a_prompt_may_begin_with_the_start_token_or_not():
     model = built("gpt2", "prefix")
-    without, with_start = (
-        generate(model, decoder_input_ids=torch.tensor([start + [5, 6]] * 2)) for start in ([], [1])
-    )
+    without, with_start = (generate(model, decoder_input_ids=torch.tensor([start + [5, 6]] * 2)) for start in ([], [1]))
     assert torch.equal(without, with_start)
 
 
 def test_rows_of_several_prompts_stay_in_order_with_several_texts_each():
     model = built("gpt2", "embedding")
     prompt, mask = torch.tensor([[5, 6], [7, PAD]]), torch.tensor([[1, 1], [1, 0]])
-    written = generate(
-        model, decoder_input_ids=prompt, decoder_attention_mask=mask, do_sample=True, num_return_sequences=3
-    )
+    written = generate(model, decoder_input_ids=prompt, decoder_attention_mask=mask, do_sample=True, num_return_sequences=3)
     assert written.shape[0] == 6
     assert (written[:3, 1:3] == torch.tensor([5, 6])).all() and (written[3:, 1] == 7).all()
 

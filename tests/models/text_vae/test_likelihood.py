@@ -24,9 +24,7 @@ def one_dimensional():
         prior = torch.distributions.Normal(0.0, 1.0).log_prob(grid)
         exact = torch.stack(
             [
-                (
-                    prior - model(labels=torch.tensor([row] * len(grid)), latents=grid[:, None]).reconstruction
-                ).logsumexp(0)
+                (prior - model(labels=torch.tensor([row] * len(grid)), latents=grid[:, None]).reconstruction).logsumexp(0)
                 for row in ROWS
             ]
         ) + math.log(grid[1] - grid[0])
@@ -34,9 +32,7 @@ def one_dimensional():
 
 
 def estimate(model, **options):
-    return model.estimate_log_likelihood(
-        **batch_of(ROWS), **{"num_samples": 3000, "generator": row_generators(4)} | options
-    )
+    return model.estimate_log_likelihood(**batch_of(ROWS), **{"num_samples": 3000, "generator": row_generators(4)} | options)
 
 
 def test_it_is_the_integral_over_z(one_dimensional):

@@ -40,18 +40,14 @@ def test_settings(options, said):
 
 @pytest.mark.parametrize("decoder", ["llama", "qwen3", "opt", "gpt_neox"])
 def test_cross_attention_in_a_decoder_without_it(decoder):
-    with pytest.raises(
-        ValueError, match=f"'cross_attention' needs cross-attention layers, and this '{decoder}' .*'gpt2'"
-    ):
+    with pytest.raises(ValueError, match=f"'cross_attention' needs cross-attention layers, and this '{decoder}' .*'gpt2'"):
         tiny_vae("bert", decoder, injection="cross_attention")
 
 
 def test_cross_attention_in_a_decoder_built_without_it():
     decoder = GPT2LMHeadModel(tiny_config("gpt2"))
     with pytest.raises(ValueError, match=r"build it with config.add_cross_attention=True"):
-        TextVAEModel.from_encoder_decoder_pretrained(
-            BertModel(tiny_config("bert")), decoder, injection="cross_attention"
-        )
+        TextVAEModel.from_encoder_decoder_pretrained(BertModel(tiny_config("bert")), decoder, injection="cross_attention")
 
 
 @pytest.mark.parametrize("injection", ["prefix", "embedding", "memory", "logits", "cross_attention"])
@@ -107,9 +103,7 @@ def test_texts_beyond_the_positions(injection):
     assert model.positions_left == room
     fits, too_long = torch.full((1, room), 5), torch.full((1, room + 1), 5)
     model(labels=fits, latents=torch.zeros(1, 4))
-    with pytest.raises(
-        ValueError, match=f"{room + 1} tokens is longer than the decoder, a 'gpt2' model with room for {room}"
-    ):
+    with pytest.raises(ValueError, match=f"{room + 1} tokens is longer than the decoder, a 'gpt2' model with room for {room}"):
         model(labels=too_long, latents=torch.zeros(1, 4))
     with pytest.raises(ValueError, match="longer than the encoder, a 'bert' model with room for 32"):
         model.encode(torch.full((1, 33), 5))
@@ -175,9 +169,7 @@ def test_generation_that_cannot_be():
     with pytest.raises(ValueError, match="Got 1 prompts for 2 latents"):
         model.generate(latents=latents, decoder_input_ids=torch.tensor([[5]]))
     with pytest.raises(ValueError, match="differ in shape"):
-        model.generate(
-            latents=latents, decoder_input_ids=torch.ones(2, 2).long(), decoder_attention_mask=torch.ones(2, 3)
-        )
+        model.generate(latents=latents, decoder_input_ids=torch.ones(2, 2).long(), decoder_attention_mask=torch.ones(2, 3))
     with pytest.raises(ValueError, match="dynamic cache"):
         model.generate(latents=latents, cache_implementation="static")
 
