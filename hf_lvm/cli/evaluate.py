@@ -5,8 +5,9 @@ import json
 from collections.abc import Sequence
 
 from hf_lvm.analysis.text_vae_report import report_on
+from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.encoders import encoder_positions
-from hf_lvm.cli.trained_model import add_model_options, load_trained
+from hf_lvm.cli.options import add_model_options
 from hf_lvm.data import encode_dataset, load_texts
 from hf_lvm.training.text_vae import summary
 

@@ -3,7 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
-from hf_lvm.cli.trained_model import add_model_options, load_trained
+from hf_lvm.analysis.trained_model import load_trained
+from hf_lvm.cli.options import add_model_options
 from hf_lvm.distributions import INTERPOLATION_PATHS
 
 

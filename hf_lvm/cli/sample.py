@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import torch
 
-from hf_lvm.cli.trained_model import add_model_options, load_trained
+from hf_lvm.analysis.trained_model import load_trained
+from hf_lvm.cli.options import add_model_options
 
 
 def main(argv: Sequence[str], prog: str) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import ProgressCallback
 
 from hf_lvm.analysis.corpus import batches
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_text_vae
 from hf_lvm.training.config_file import parse
+from hf_lvm.training.progress import LatentProgressCallback
 from hf_lvm.training.results import write_results
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
 from hf_lvm.training.text_vae import prepare, train_and_report
@@ -72,6 +74,8 @@ def compare_with_language_model(demo: Demo) -> dict[str, float]:
         data_collator=demo.trainer.data_collator,
         processing_class=processor,
     )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(LatentProgressCallback)
     trainer.train()
     model, total = trainer.model, 0.0
     with in_evaluation_mode(model):
@@ -84,7 +88,8 @@ def compare_with_language_model(demo: Demo) -> dict[str, float]:
         "importance_weighted_nats_per_sentence": weighted,
         "ratio": weighted / language_model,
     }
-    write_results(Path(args.output_dir) / "results.json", demo.results | {"comparison": comparison})
+    command = f"{demo.results['command']} --compare"
+    write_results(Path(args.output_dir) / "results.json", demo.results | {"command": command, "comparison": comparison})
     return comparison
 
 

@@ -70,6 +70,13 @@ class TextVAEArguments:
     _argument_group_name = "The model"
 
     model_type: str = field(default="hf_lvm_text_vae", metadata={"help": "Which model of this package."})
+    model: str | None = field(
+        default=None,
+        metadata={
+            "help": "A trained text VAE to go on from: the output_dir of a run, or a hub id. It keeps its parts, settings and "
+            "tokenizers; the keys below are then not used."
+        },
+    )
     encoder: str = field(
         default="bert",
         metadata={

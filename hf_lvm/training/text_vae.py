@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from hf_lvm.analysis.figures import collect_curves, draw_kl_per_dimension, draw_latent_map, draw_training_curves
 from hf_lvm.analysis.text_vae_report import TextVAEReport, report_on
+from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.data import LatentTextCollator, documentation
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, build_text_vae, encode_texts, load_run_texts
@@ -56,8 +57,11 @@ def prepare(
     set_seed(args.seed)
     texts = load_run_texts(data)
     logger.info("Texts: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
-    processor = build_processor(data, model_arguments.encoder, model_arguments.decoder, texts)
-    model = build_text_vae(model_arguments, processor)
+    if model_arguments.model is not None:
+        model, processor = load_trained(model_arguments.model)
+    else:
+        processor = build_processor(data, model_arguments.encoder, model_arguments.decoder, texts)
+        model = build_text_vae(model_arguments, processor)
     encoded = encode_texts(texts, processor, model, data)
     if len(encoded["test"]) < 2:
         raise ValueError("The report needs at least 2 texts in the test split, and this one has 1: give more texts.")

@@ -108,7 +108,7 @@ def test_temperature_0_is_greedy(capsys, trained_run):
 
 
 def test_interpolate_begins_and_ends_with_the_reconstructions(capsys, trained_run):
-    from hf_lvm.cli.trained_model import load_trained
+    from hf_lvm.analysis.trained_model import load_trained
 
     ends = ("the cat sees a house .", "this child does not see the river .")
     for path in ("linear", "spherical"):

@@ -287,3 +287,13 @@ def test_texts_of_every_kind_of_file(trained_run, tmp_path):
     results = main(argv, "hf-lvm train")
     assert results["corpus"] == "data: 100 train, 20 validation, 30 test"
     assert results["test"]["bound"]["sentences"] == 30
+
+
+def test_a_trained_model_goes_on_with_its_own_parts_and_tokenizers(trained_run, tmp_path):
+    before = load_file(trained_run.folder / "model.safetensors")
+    main(flags(trained_run, tmp_path / "more", "--model", str(trained_run.folder), "--max_steps", "2", "--decoder", "llama"))
+    after = load_file(tmp_path / "more" / "model.safetensors")
+    assert before.keys() == after.keys(), "the decoder is still the one it was trained with"
+    moved = max((before[name] - after[name]).abs().max().item() for name in before)
+    assert 0 < moved < 0.1, "it went on from the trained weights"
+    assert (tmp_path / "more" / "tokenizer.json").read_text() == (trained_run.folder / "tokenizer.json").read_text()

@@ -32,8 +32,8 @@ from hf_lvm.models.text_vae.configuration_text_vae import TextVAEConfig
 from hf_lvm.models.text_vae.text_operations import TextOperations
 from hf_lvm.objectives import LikelihoodEstimate, estimate_from_log_weights, negative_elbo
 
-# Logits held at once while a likelihood is estimated, in numbers: 256 MB in float32.
-MAX_LOGITS = 2**26
+# Logits held at once while a likelihood is estimated, in numbers: enough to keep a GPU busy, few enough for a CPU's cache.
+MAX_LOGITS = {"cpu": 2**22, "cuda": 2**26}
 
 
 @dataclass
@@ -328,13 +328,15 @@ class TextVAEModel(LatentGenerationMixin, TextOperations, PreTrainedModel):
 
         Args:
             num_samples: K. The bound rises with K towards log p(x).
-            chunk_size: samples decoded at once; by default as many as keep the logits under 256 MB.
+            chunk_size: samples decoded at once; by default as many as keep the logits small: 16 MB on a CPU, 256 MB
+                elsewhere.
 
         Returns:
             `.log_likelihood`, `.standard_error`, `.effective_sample_size`, `.low_sample_size`, each (B,).
         """
         if chunk_size is None:
-            chunk_size = max(1, MAX_LOGITS // (labels.numel() * self.conditioning.interface.vocab_size))
+            limit = MAX_LOGITS.get(labels.device.type, MAX_LOGITS["cuda"])
+            chunk_size = max(1, limit // (labels.numel() * self.conditioning.interface.vocab_size))
         decoder_input_ids = self.shift_right(labels)
         with in_evaluation_mode(self):
             posterior = self.encode(input_ids, attention_mask)

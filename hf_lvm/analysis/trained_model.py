@@ -1,25 +1,22 @@
-"""Loading a trained model and its processor for the commands that use one."""
+"""A trained model and its processor, from the folder of a run or from the hub."""
 
-import argparse
 from pathlib import Path
 
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoProcessor, PreTrainedModel
 from transformers.utils import logging
 
-from hf_lvm.data import check_hub_repository, is_hub_id
+from hf_lvm.data import LatentTextProcessor, check_hub_repository, is_hub_id
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """`--model` and what every command on a trained model takes."""
-    parser.add_argument("--model", required=True, help="folder of a trained model (output_dir of a run), or a hub id")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every draw (default: 0)")
-
-
-def load_trained(name: str):
+def load_trained(name: str) -> tuple[PreTrainedModel, LatentTextProcessor]:
     """The model, in evaluation mode, and its processor.
+
+    Args:
+        name: the output folder of a run, or a hub id.
 
     Raises:
         FileNotFoundError: no such folder, or no model in it.
+        ConnectionError: the hub does not answer.
     """
     path = Path(name).expanduser()
     if path.is_dir():

@@ -1,0 +1,46 @@
+"""The README says only what is so: its commands are those that CI runs, its table is that of the committed results."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_two_commands_are_single_lines_that_set_everything_up():
+    commands = re.findall(r"^python3 -m venv .*$", README, flags=re.MULTILINE)
+    assert len(commands) == 2
+    for command, goal in zip(commands, ("hf-lvm demo", "pytest"), strict=True):
+        assert "-c constraints.txt" in command and command.endswith(goal)
+
+
+def test_the_table_shows_the_committed_results():
+    check = subprocess.run(
+        [sys.executable, str(ROOT / "recipes" / "results_table.py"), "--check"], capture_output=True, text=True
+    )
+    assert check.returncode == 0, check.stderr
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
+def test_links_lead_somewhere(link):
+    assert (ROOT / link).exists()
+
+
+def test_the_file_tree_names_folders_that_exist():
+    tree = next(block for block in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL) if block.startswith("hf_lvm/"))
+    for line in tree.splitlines()[1:]:
+        name = line.strip().split()[0]
+        folder = ROOT / "hf_lvm" / name if line.startswith("  ") else ROOT / name
+        assert folder.exists(), name
+
+
+def test_constraints_pin_every_dependency_of_the_package():
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    project = (ROOT / "pyproject.toml").read_text()
+    block = re.search(r"^dependencies = \[(.*?)^\]", project, flags=re.DOTALL | re.MULTILINE).group(1)
+    wanted = {re.split(r"[<>=]", name)[0].lower() for name in re.findall(r'"([^"]+)"', block)}
+    assert wanted <= pinned, wanted - pinned
