@@ -1,19 +1,19 @@
-"""The table of measured results in README.md, made from the results.json files that stand in the repository.
+"""The tables of measured results, made from the results that stand in the repository as JSON.
 
-python recipes/results_table.py           # write it
-python recipes/results_table.py --check   # fail when README.md says something else
+python recipes/results_table.py           # write them into the Markdown files
+python recipes/results_table.py --check   # fail when a Markdown file says something else
 """
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
 BEGIN, END = "<!-- results: made by recipes/results_table.py -->\n", "<!-- /results -->\n"
 
-# paper, class, recipe, results files (one a seed), what is reported
+# paper, class, recipe, results files (one a seed)
 ROWS = (
     (
         "Kingma & Welling 2014; Bowman et al. 2015",
@@ -23,33 +23,60 @@ ROWS = (
     ),
 )
 PLANNED = (
-    ("Collapse: Yang et al. 2017, He et al. 2019, Li et al. 2019", "`TextVAEModel`, `DilatedCNNDecoder`, `LSTMDecoder`"),
-    ("Maddison et al. 2017, Jang et al. 2017", "`LatentClassModel`, `NeuralHMMModel`, `NeuralTopicModel`"),
+    ("Yang et al. 2017; He et al. 2019; Li et al. 2019", "`TextVAEModel`, `DilatedCNNDecoder`, `LSTMDecoder`"),
+    ("Maddison et al. 2017; Jang et al. 2017", "`LatentClassModel`, `NeuralHMMModel`, `NeuralTopicModel`"),
     ("Kim et al. 2019", "`URNNGModel`"),
     ("Miao & Blunsom 2016", "`LatentSummarizerModel`"),
     ("Yin et al. 2018", "`StructVAEModel`"),
-    ("Havrylov & Titov 2017, Kottur et al. 2017", "`ReferentialGameModel`, `TaskAndTalkModel`"),
+    ("Havrylov & Titov 2017; Kottur et al. 2017", "`ReferentialGameModel`, `TaskAndTalkModel`"),
 )
+BENCHMARKS = ("training_step", "generation", "import_time")
 
 
-def table() -> str:
-    """The table in Markdown, with what it was measured on below it."""
+def models_table() -> str:
+    """Which paper is which class, trained by which recipe, with which numbers; and which rows are still missing."""
     lines = ["| paper | class | recipe | measured on held-out text |", "|---|---|---|---|"]
     notes = []
     for paper, model, recipe, files in ROWS:
-        runs = [json.loads((ROOT / file).read_text(encoding="utf-8")) for file in files]
-        lines.append(f"| {paper} | {model} | {recipe} | {'; '.join(map(measured, runs))} |")
+        runs = [_read(file) for file in files]
+        lines.append(f"| {paper} | {model} | {recipe} | {'; '.join(map(_measured, runs))} |")
         for file, run in zip(files, runs, strict=True):
             notes.append(
-                f"[{Path(file).name}]({file}): {run['corpus']}; {run['hardware']}, {run['training_seconds']:.0f} s; "
-                f"torch {run['versions']['torch']}, transformers {run['versions']['transformers']}; seed "
-                f"{run['settings']['seed']}."
+                f"[{Path(file).name}]({file}): {run['corpus']}; {run['hardware']}, trained in "
+                f"{run['training_seconds']:.0f} s; {_versions(run)}; seed {run['settings']['seed']}. Of "
+                f"{run['test']['num_reconstructions']} reconstructions, "
+                f"{run['test']['greedy_reconstruction']['triple_repeats']} repeat a word three times in a row."
             )
     lines += [f"| {paper} | {model} | not there yet | - |" for paper, model in PLANNED]
     return "\n".join(lines) + "\n\n" + "\n".join(notes) + "\n"
 
 
-def measured(run: dict[str, Any]) -> str:
+def benchmarks_table() -> str:
+    """Every measured ratio with the spread of its pairs and its target."""
+    lines = ["| benchmark | what | compared with | ratio | min - max | target |", "|---|---|---|---|---|---|"]
+    for name in BENCHMARKS:
+        run = _read(f"recipes/benchmarks/results/{name}.json")
+        for row in run["comparisons"]:
+            ratios = row["ratios"]
+            lines.append(
+                f"| `{name}.py` | {row['name']} | {row['denominator']} | {row['median_ratio']:.3f} | "
+                f"{min(ratios):.3f} - {max(ratios):.3f} of {len(ratios)} pairs | {_target(row['target'])} |"
+            )
+    padding = _read("recipes/benchmarks/results/padding.json")
+    for batches, shares in padding["padding"].items():
+        target = f"<= {padding['target']['at_most']:.0%}" if batches == "bucketed by length" else ""
+        share = f"{shares['encoder']:.1%} encoder, {shares['decoder']:.1%} decoder"
+        lines.append(f"| `padding.py` | padding in batches {batches} | all tokens | {share} | | {target} |")
+    return "\n".join(lines) + f"\n\n{padding['hardware']}; {_versions(padding)}.\n"
+
+
+DOCUMENTS: dict[str, Callable[[], str]] = {
+    "README.md": models_table,
+    "recipes/benchmarks/README.md": benchmarks_table,
+}
+
+
+def _measured(run: dict[str, Any]) -> str:
     """One run in one cell."""
     test = run["test"]
     latent, weighted = test["latent"], test["importance_weighted"]
@@ -60,6 +87,7 @@ def measured(run: dict[str, Any]) -> str:
         f"{latent['active_units']} of {latent['latent_size']} dimensions active",
         f"mutual information {latent['mutual_information']:.1f} nats",
         f"permuted latents +{test['permuted_latents_cost_nats_per_sentence']:.1f}",
+        f"content words recovered {test['content_word_recovery_ratio']:.1f} times as often as by chance",
     ]
     if "comparison" in run:
         comparison = run["comparison"]
@@ -70,17 +98,35 @@ def measured(run: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def _target(target: dict[str, float]) -> str:
+    signs = {"at_most": "<=", "at_least": ">="}
+    return ", ".join(f"{signs[key]} {value}" for key, value in target.items())
+
+
+def _versions(run: dict[str, Any]) -> str:
+    return f"torch {run['versions']['torch']}, transformers {run['versions']['transformers']}"
+
+
+def _read(file: str) -> dict[str, Any]:
+    return json.loads((ROOT / file).read_text(encoding="utf-8"))
+
+
 def main(check: bool) -> int:
-    text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    wanted = before + BEGIN + table() + END + after
-    if check:
-        if wanted != text:
-            print("README.md does not show the committed results: run python recipes/results_table.py", file=sys.stderr)
-        return int(wanted != text)
-    README.write_text(wanted, encoding="utf-8")
-    return 0
+    """Write or check every document; the number of those that are out of date."""
+    stale = 0
+    for name, table in DOCUMENTS.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        before, _, rest = text.partition(BEGIN)
+        _, _, after = rest.partition(END)
+        wanted = before + BEGIN + table() + END + after
+        if wanted == text:
+            continue
+        if check:
+            print(f"{name} does not show the committed results: run python recipes/results_table.py", file=sys.stderr)
+            stale += 1
+        else:
+            (ROOT / name).write_text(wanted, encoding="utf-8")
+    return stale
 
 
 if __name__ == "__main__":

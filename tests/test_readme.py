@@ -31,7 +31,7 @@ def test_links_lead_somewhere(link):
 
 
 def test_the_file_tree_names_folders_that_exist():
-    tree = next(block for block in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL) if block.startswith("hf_lvm/"))
+    tree = re.search(r"^```\n(hf_lvm/\n.*?)^```", README, flags=re.DOTALL | re.MULTILINE).group(1)
     for line in tree.splitlines()[1:]:
         name = line.strip().split()[0]
         folder = ROOT / "hf_lvm" / name if line.startswith("  ") else ROOT / name
@@ -42,5 +42,5 @@ def test_constraints_pin_every_dependency_of_the_package():
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
     project = (ROOT / "pyproject.toml").read_text()
     block = re.search(r"^dependencies = \[(.*?)^\]", project, flags=re.DOTALL | re.MULTILINE).group(1)
-    wanted = {re.split(r"[<>=]", name)[0].lower() for name in re.findall(r'"([^"]+)"', block)}
+    wanted = {re.split(r"[<>=]", name)[0].lower().replace("_", "-") for name in re.findall(r'"([^"]+)"', block)}
     assert wanted <= pinned, wanted - pinned

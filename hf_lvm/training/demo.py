@@ -11,13 +11,11 @@ from transformers import ProgressCallback
 
 from hf_lvm.analysis.corpus import batches
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
-from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_text_vae
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.progress import LatentProgressCallback
 from hf_lvm.training.results import write_results
-from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
-from hf_lvm.training.text_vae import prepare, train_and_report
+from hf_lvm.training.text_vae import ARGUMENTS, prepare, train_and_report
 from hf_lvm.training.trainer import LatentTrainer
 
 DEMOS = {"text-vae": "text_vae.yaml"}
@@ -49,7 +47,7 @@ def run_text_vae_demo(output_dir: Path, flags: Sequence[str] = (), on_prepared=N
     """
     with as_file(files("hf_lvm.training") / "demos" / DEMOS["text-vae"]) as path:
         argv = ["--config", str(path), "--output_dir", str(output_dir), *flags]
-        arguments = parse((TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments), argv, "", "hf-lvm demo")
+        arguments = parse(ARGUMENTS, argv, "", "hf-lvm demo")
     trainer, texts = prepare(*arguments)
     if on_prepared is not None:
         on_prepared(trainer, texts["corpus"])

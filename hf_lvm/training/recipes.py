@@ -16,8 +16,8 @@ def main_of_recipe(argv: Sequence[str]) -> Callable:
     Raises:
         ValueError: there is no recipe for that model type.
     """
-    model_type = _value(argv, "--model_type")
-    config = _value(argv, "--config")
+    model_type = flag_value(argv, "--model_type")
+    config = flag_value(argv, "--config")
     if model_type is None and config is not None:
         model_type, _ = read_flat_yaml(config).get("model_type", (None, 0))
     model_type = model_type or DEFAULT
@@ -26,7 +26,8 @@ def main_of_recipe(argv: Sequence[str]) -> Callable:
     return importlib.import_module(RECIPES[model_type]).main
 
 
-def _value(argv: Sequence[str], flag: str) -> str | None:
+def flag_value(argv: Sequence[str], flag: str) -> str | None:
+    """The value of a flag on a command line, or None."""
     for index, token in enumerate(argv):
         if token == flag and index + 1 < len(argv):
             return argv[index + 1]

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +16,43 @@ from transformers.utils import logging as transformers_logging
 from hf_lvm.analysis.figures import collect_curves, draw_kl_per_dimension, draw_latent_map, draw_training_curves
 from hf_lvm.analysis.text_vae_report import TextVAEReport, report_on
 from hf_lvm.analysis.trained_model import load_trained
+from hf_lvm.backbones.sources import is_from_scratch
 from hf_lvm.data import LatentTextCollator, documentation
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, build_text_vae, encode_texts, load_run_texts
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.progress import LatentProgressCallback
+from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
 
+ARGUMENTS = (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments)
+
 DESCRIPTION = """Train a variational autoencoder of text: any encoder, any decoder, a Gaussian latent between them.
 
-Without options it trains on the documentation that comes with Python. Afterwards the output folder holds the model
-(AutoModel.from_pretrained loads it after `import hf_lvm`), its processor, results.json, examples.txt and figures/."""
+Without a config it trains on the documentation that comes with Python, by settings that keep the latent in use (one set for
+parts built from scratch, one for pretrained parts). Afterwards the output folder holds the model (AutoModel.from_pretrained
+loads it after `import hf_lvm`), its processor, results.json, examples.txt and figures/."""
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    arguments = parse((TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments), argv, DESCRIPTION, prog)
+    with as_file(files("hf_lvm.training") / "defaults" / f"{_defaults(argv)}.yaml") as path:
+        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
+        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
     trainer, texts = prepare(*arguments)
     return train_and_report(trainer, texts, *arguments, command=[prog or sys.argv[0], *argv])
+
+
+def _defaults(argv: Sequence[str]) -> str:
+    """Which settings a run without a file of its own begins with."""
+    parts = [flag_value(argv, flag) for flag in ("--model", "--encoder", "--decoder")]
+    from_scratch = all(part is None or is_from_scratch(part) for part in parts)
+    return "text_vae_from_scratch" if from_scratch else "text_vae_pretrained"
 
 
 def prepare(

@@ -6,8 +6,9 @@ theirs:  zero_grad, forward and backward of the bare encoder, then forward with 
          fixed random combination of its mean-pooled states (their plain mean would be constant after the last layer
          norm, and leave next to no gradient). The decoder keeps no cache.
 
-The optimizer is left out on both sides: its cost is the same and would only bring the ratio nearer to 1. No row is
-padded. `cross_attention` is measured twice: against the decoder with its cross-attention layers, given as many states,
+The optimizer is left out on both sides: its cost is the same and would only bring the ratio nearer to 1. No row is padded.
+Freed memory is kept for the next step on both sides, because asking the kernel for it again scatters the pairs. The
+injection `cross_attention` is measured twice: against the decoder with its cross-attention layers, given as many states,
 and against the same decoder without such layers.
 """
 
@@ -16,7 +17,16 @@ from collections.abc import Callable
 
 import torch
 from measured_models import START, build_bare_decoder, build_text_vae
-from paired_timing import HEADER, Comparison, add_threads, argument_parser, interleaved, table, write_comparisons
+from paired_timing import (
+    HEADER,
+    Comparison,
+    add_threads,
+    argument_parser,
+    interleaved,
+    keep_freed_memory,
+    table,
+    write_comparisons,
+)
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -121,6 +131,7 @@ def main() -> None:
     add_threads(parser)
     parser.add_argument("--injection", help="measure the rows with this injection only")
     arguments = parser.parse_args()
+    keep_freed_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     rows = [row for row in ROWS if arguments.injection in (None, row[1])]

@@ -18,17 +18,31 @@ from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import RECIPES, main_of_recipe
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
+from hf_lvm.training.text_vae import _defaults
 
 REPOSITORY = Path(__file__).parents[2]
 RECIPE_FOLDER = REPOSITORY / "recipes"
-DEMO_FOLDER = Path(hf_lvm.__file__).parent / "training" / "demos"
-CONFIGS = sorted([*(RECIPE_FOLDER / "text_vae").rglob("*.yaml"), *DEMO_FOLDER.rglob("*.yaml")])
+PACKAGED = Path(hf_lvm.__file__).parent / "training"
+CONFIGS = sorted([*(RECIPE_FOLDER / "text_vae").rglob("*.yaml"), *PACKAGED.rglob("*.yaml")])
 CLASSES = (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments)
 
 
 def test_the_recipes_are_found():
     names = {path.stem for path in CONFIGS}
-    assert {"tiny_cpu", "documentation", "bert_gpt2", "ptb", "text_vae"} <= names
+    assert {"tiny_cpu", "documentation", "bert_gpt2", "ptb", "text_vae", "text_vae_from_scratch"} <= names
+
+
+@pytest.mark.parametrize(
+    ("argv", "settings"),
+    [
+        ([], "text_vae_from_scratch"),
+        (["--decoder", "llama", "--free_bits", "0.5"], "text_vae_from_scratch"),
+        (["--encoder=google-bert/bert-base-uncased"], "text_vae_pretrained"),
+        (["--model", "runs/somewhere"], "text_vae_pretrained"),
+    ],
+)
+def test_a_run_without_a_config_begins_with_settings_that_fit_its_parts(argv, settings):
+    assert _defaults(argv) == settings
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
