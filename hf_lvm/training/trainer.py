@@ -51,8 +51,9 @@ class LatentTrainer(AtomicSavingTrainer):
         ValueError: word dropout is on and no replacement token can be found.
     """
 
-    # `compute_loss` weighs each micro-batch by its share of the sentences of the optimizer step.
-    loss_is_scaled_for_ga = True
+    # Trainer divides the loss of a micro-batch by their number, in every version; `compute_loss` weighs it by its share of
+    # the sentences of the optimizer step, times that number.
+    loss_is_scaled_for_ga = False
 
     def __init__(
         self, model: nn.Module, args: LatentTrainingArguments, *, word_dropout_token_id: int | None = None, **kwargs
@@ -74,6 +75,7 @@ class LatentTrainer(AtomicSavingTrainer):
         self._evaluation_step = 0
         self._last_kl_weight = 1.0
         self._step_sentences: int | None = None
+        self._step_batches = 1
         self._micro_step = 0
         self._micro_losses: list[torch.Tensor] = []
 
@@ -113,7 +115,8 @@ class LatentTrainer(AtomicSavingTrainer):
         self._last_kl_weight = options["kl_weight"]
         self._micro_step += 1
         self._micro_losses.append(outputs.loss.detach())
-        return outputs.loss * (sentences / (self._step_sentences or sentences)), outputs
+        share = sentences / (self._step_sentences or sentences)
+        return outputs.loss * share * self._step_batches, outputs
 
     def _evaluation_loss(self, model: nn.Module, inputs: dict) -> tuple[torch.Tensor, ModelOutput]:
         rows = self._rows(self._evaluation_step, self.args.eval_batch_size, find_batch_size(inputs))
@@ -161,6 +164,7 @@ class LatentTrainer(AtomicSavingTrainer):
         """The micro-batches of one optimizer step; see `transformers.Trainer.get_batch_samples`."""
         batches, num_items_in_batch = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._step_sentences = sum(find_batch_size(batch) for batch in batches)
+        self._step_batches = len(batches)
         self._micro_step = 0
         self._micro_losses = []
         return batches, num_items_in_batch
