@@ -11,6 +11,12 @@ from hf_lvm import auto_classes
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "DilatedCNNDecoderConfig": "hf_lvm.backbones.dilated_cnn_decoder",
+    "DilatedCNNDecoderModel": "hf_lvm.backbones.dilated_cnn_decoder",
+    "LSTMDecoderConfig": "hf_lvm.backbones.lstm_decoder",
+    "LSTMDecoderModel": "hf_lvm.backbones.lstm_decoder",
+    "LSTMEncoderConfig": "hf_lvm.backbones.lstm_encoder",
+    "LSTMEncoderModel": "hf_lvm.backbones.lstm_encoder",
     "LatentTextProcessor": "hf_lvm.data",
     "LatentTrainer": "hf_lvm.training",
     "LatentTrainingArguments": "hf_lvm.training",

@@ -14,6 +14,9 @@ from types import ModuleType
 
 # model_type -> module that registers it
 MODEL_MODULES = {
+    "hf_lvm_dilated_cnn_decoder": "hf_lvm.backbones.dilated_cnn_decoder",
+    "hf_lvm_lstm_decoder": "hf_lvm.backbones.lstm_decoder",
+    "hf_lvm_lstm_encoder": "hf_lvm.backbones.lstm_encoder",
     "hf_lvm_t5_decoder": "hf_lvm.backbones.t5_decoder",
     "hf_lvm_text_vae": "hf_lvm.models.text_vae",
 }

@@ -56,8 +56,14 @@ def decoder_part(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def as_decoder_config(config: PreTrainedConfig, cross_attention: bool = False) -> PreTrainedConfig:
+def as_decoder_config(
+    config: PreTrainedConfig, cross_attention: bool = False, condition_size: int | None = None
+) -> PreTrainedConfig:
     """The config with which a family reads from left to right, with the stack sizes of its decoder.
+
+    Args:
+        cross_attention: give it layers that attend to states.
+        condition_size: size of what it concatenates to its embeddings, for a family that can; None leaves it as it is.
 
     Raises:
         ValueError: a family without a causal language model.
@@ -74,6 +80,8 @@ def as_decoder_config(config: PreTrainedConfig, cross_attention: bool = False) -
     config.is_encoder_decoder = False
     if cross_attention and hasattr(config, "add_cross_attention"):
         config.add_cross_attention = True
+    if condition_size is not None and hasattr(config, "condition_size"):
+        config.condition_size = condition_size
     if hasattr(config, "decoder_layers"):
         # The encoder is not built; caches are made from the number of layers that its count stands for.
         config.encoder_layers = config.decoder_layers

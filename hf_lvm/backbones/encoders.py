@@ -66,9 +66,15 @@ def encoder_positions(encoder: PreTrainedModel) -> int | None:
     return positions if positions and positions > 0 else None
 
 
-def encode_tokens(encoder: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """States (B, S, H) of tokens (B, S) padded on the right."""
-    return encoder(input_ids=input_ids, attention_mask=attention_mask, return_dict=True).last_hidden_state
+def encode_tokens(
+    encoder: PreTrainedModel,
+    input_ids: torch.Tensor | None,
+    attention_mask: torch.Tensor,
+    inputs_embeds: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """States (B, S, H) of tokens (B, S), or of embeddings in their place (B, S, E), padded on the right."""
+    inputs = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+    return encoder(**inputs, attention_mask=attention_mask, return_dict=True).last_hidden_state
 
 
 def _auto_class(config: PreTrainedConfig) -> type:

@@ -15,8 +15,18 @@ _SYNONYMS = {
     "intermediate_size": ("d_ff", "hidden_dim", "ffn_dim", "n_inner"),
     "max_position_embeddings": ("n_positions",),
 }
+# Our own families by the short names that go with `encoder` and `decoder`.
+_OWN_FAMILIES = {
+    "encoder": {"lstm": "hf_lvm_lstm_encoder"},
+    "decoder": {"lstm": "hf_lvm_lstm_decoder", "dilated_cnn": "hf_lvm_dilated_cnn_decoder"},
+}
 # Families with two stacks in one config: the sizes of one stack are meant for both, because only one is used.
 _STACKS = ("encoder", "decoder")
+
+
+def full_name(part: str, source: str) -> str:
+    """The model type that a short name such as `lstm` stands for in a part; any other source as it is."""
+    return source if Path(source).exists() else _OWN_FAMILIES[part].get(source, source)
 
 
 def is_from_scratch(source: str) -> bool:

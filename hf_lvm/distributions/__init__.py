@@ -1,14 +1,22 @@
 """Distributions over latents as torch.distributions objects."""
 
+from hf_lvm.distributions.flow import NormalizingFlow
 from hf_lvm.distributions.gaussian import DiagonalGaussian, standard_normal
 from hf_lvm.distributions.interpolation import INTERPOLATION_PATHS, interpolate_latents
-from hf_lvm.distributions.noise import Generators, normal_noise
+from hf_lvm.distributions.mixture import GaussianMixture
+from hf_lvm.distributions.noise import Generators, normal_noise, uniform_noise
+from hf_lvm.distributions.von_mises_fisher import HypersphericalUniform, VonMisesFisher
 
 __all__ = [
     "INTERPOLATION_PATHS",
     "DiagonalGaussian",
+    "GaussianMixture",
     "Generators",
+    "HypersphericalUniform",
+    "NormalizingFlow",
+    "VonMisesFisher",
     "interpolate_latents",
     "normal_noise",
     "standard_normal",
+    "uniform_noise",
 ]

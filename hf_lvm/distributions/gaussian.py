@@ -48,6 +48,10 @@ class DiagonalGaussian(Independent):
         """KL(self || prior) of each dimension, nats: (B, D). Their sum is `kl_divergence(self, prior)`."""
         return kl_divergence(self.base_dist, prior.base_dist)
 
+    def detached(self) -> "DiagonalGaussian":
+        """The same distribution, with no gradient to its parameters."""
+        return DiagonalGaussian(self.mean.detach(), self.stddev.detach())
+
     def expand(self, batch_shape: Sequence[int], _instance=None) -> "DiagonalGaussian":
         shape = torch.Size(batch_shape) + self.event_shape
         return DiagonalGaussian(self.mean.expand(shape), self.stddev.expand(shape))

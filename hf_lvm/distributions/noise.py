@@ -4,7 +4,7 @@ A list of B generators, one a row, makes the noise of a row independent of who e
 same noise alone, in a batch of eight, or in the second of two processes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -29,12 +29,37 @@ def normal_noise(
     Raises:
         ValueError: a list of generators whose length is not `batch_size`.
     """
+    return _draw(torch.randn, sample_shape, batch_size, event_shape, generator, device, dtype)
+
+
+def uniform_noise(
+    sample_shape: Sequence[int],
+    batch_size: int,
+    event_shape: Sequence[int],
+    *,
+    generator: Generators = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """Noise uniform on [0, 1) of shape (*sample_shape, batch_size, *event_shape); arguments as in `normal_noise`."""
+    return _draw(torch.rand, sample_shape, batch_size, event_shape, generator, device, dtype)
+
+
+def _draw(
+    draw: Callable[..., torch.Tensor],
+    sample_shape: Sequence[int],
+    batch_size: int,
+    event_shape: Sequence[int],
+    generator: Generators,
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> torch.Tensor:
     if generator is None or isinstance(generator, torch.Generator):
         source = device if generator is None else generator.device
         shape = (*sample_shape, batch_size, *event_shape)
-        return torch.randn(shape, generator=generator, device=source, dtype=dtype).to(device)
+        return draw(shape, generator=generator, device=source, dtype=dtype).to(device)
     check_row_generators(generator, batch_size)
-    rows = [torch.randn((*sample_shape, *event_shape), generator=row, device=row.device, dtype=dtype) for row in generator]
+    rows = [draw((*sample_shape, *event_shape), generator=row, device=row.device, dtype=dtype) for row in generator]
     return torch.stack(rows, dim=len(sample_shape)).to(device)
 
 

@@ -1,7 +1,8 @@
 """Gradient estimators: how the gradient gets through a sample."""
 
-from hf_lvm.estimators.reparameterization import draw_reparameterized
+from hf_lvm.estimators.doubly_reparameterized import DoublyReparameterized
+from hf_lvm.estimators.reparameterization import Reparameterization
 
-ESTIMATORS = {"reparameterization": draw_reparameterized}
+ESTIMATORS = {"reparameterization": Reparameterization(), "dreg": DoublyReparameterized()}
 
-__all__ = ["ESTIMATORS", "draw_reparameterized"]
+__all__ = ["ESTIMATORS", "DoublyReparameterized", "Reparameterization"]

@@ -4,6 +4,7 @@
 conditions, with or without a cache. A cached step and a full pass compute the same thing because they are the same code.
 """
 
+import contextlib
 from collections.abc import Mapping
 
 import torch
@@ -12,6 +13,7 @@ from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from hf_lvm.layers.context_window import ContextWindow
 from hf_lvm.layers.decoder_interface import DecoderInterface, check_causal, is_on_meta, own_memory
 from hf_lvm.layers.injections import build_injections, injection_names
 
@@ -27,6 +29,7 @@ class LatentConditioning(nn.Module):
         latent_size: D.
         length: positions that `prefix`, `memory` and `cross_attention` fill.
         memory_shape: (key/value heads, head size) of each layer; found by running the decoder when it is None.
+        context_window: tokens that a logit depends on; None for all before it.
 
     Raises:
         ValueError: an unknown injection, or one that this decoder cannot take.
@@ -39,6 +42,7 @@ class LatentConditioning(nn.Module):
         latent_size: int,
         length: int,
         memory_shape: list[list[int]] | None = None,
+        context_window: int | None = None,
     ):
         super().__init__()
         self.interface = DecoderInterface.of(decoder)
@@ -48,6 +52,9 @@ class LatentConditioning(nn.Module):
         self.injections = build_injections(injection, latent_size, length, self.interface, memory_shape)
         self.prefix_length = length if "prefix" in self.injections else 0
         self.memory_length = length if "memory" in self.injections else 0
+        self.window = None
+        if context_window is not None:
+            self.window = ContextWindow.of(decoder, context_window, self.positions_used)
 
     @property
     def positions_used(self) -> int:
@@ -76,10 +83,15 @@ class LatentConditioning(nn.Module):
         past_key_values = self._cache(decoder, conditions, past_key_values, use_cache, is_start)
         if "cross_attention" in conditions:
             inputs["encoder_hidden_states"] = conditions["cross_attention"]
+        if "concatenation" in conditions:
+            inputs["input_condition"] = conditions["concatenation"]
+        if is_start and "initial_state" in conditions:
+            inputs["initial_cell"] = conditions["initial_state"]
         kept = logits_to_keep or input_ids.shape[1]
         if "logits_to_keep" in self.interface.arguments:
             inputs["logits_to_keep"] = kept
-        outputs = decoder(**inputs, past_key_values=past_key_values, use_cache=use_cache, return_dict=True)
+        with contextlib.nullcontext() if self.window is None else self.window.over(decoder):
+            outputs = decoder(**inputs, past_key_values=past_key_values, use_cache=use_cache, return_dict=True)
         logits = outputs.logits
         if logits.shape[1] > kept:
             # Only then: the gradient of a slice is one more copy of all logits, however much of them is kept.
@@ -136,6 +148,8 @@ class LatentConditioning(nn.Module):
         if is_on_meta(decoder):
             return
         check_causal(decoder, self.interface)
+        if self.window is not None:
+            self.window.check(decoder, self.interface.vocab_size)
         latents = latents.to(decoder.device)
         for injection in self.injections.values():
             injection.calibrate(latents, decoder, self.interface)

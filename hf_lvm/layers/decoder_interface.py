@@ -24,6 +24,9 @@ class DecoderInterface:
         vocab_size: number of logits.
         arguments: names its `forward` takes.
         has_cross_attention: whether it was built with layers that attend to `encoder_hidden_states`.
+        num_layers: its layers.
+        condition_size: size of what it concatenates to every embedding; None for a decoder that cannot.
+        receptive_field: tokens that a logit of a convolution depends on; None for decoders that remember all.
     """
 
     family: str
@@ -32,6 +35,9 @@ class DecoderInterface:
     vocab_size: int
     arguments: frozenset[str]
     has_cross_attention: bool
+    num_layers: int
+    condition_size: int | None
+    receptive_field: int | None
 
     @classmethod
     def of(cls, decoder: PreTrainedModel) -> "DecoderInterface":
@@ -61,6 +67,9 @@ class DecoderInterface:
             arguments=arguments,
             # Families that make cross-attention optional say so by this attribute; the others always have it.
             has_cross_attention="encoder_hidden_states" in arguments and getattr(config, "add_cross_attention", True),
+            num_layers=config.num_hidden_layers,
+            condition_size=config.condition_size if "input_condition" in arguments else None,
+            receptive_field=getattr(config, "receptive_field", None),
         )
 
 
@@ -108,7 +117,7 @@ def own_memory(decoder: PreTrainedModel, interface: DecoderInterface) -> list[tu
     with in_evaluation_mode(decoder):
         decoder(inputs_embeds=probe_inputs(decoder, interface.vocab_size), past_key_values=cache, use_cache=True)
     memory = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
-    if any(keys is None or values is None or keys.dim() != 4 for keys, values in memory):
+    if not memory or any(keys is None or values is None or keys.dim() != 4 for keys, values in memory):
         raise ValueError(
             f"injection 'memory' writes keys and values into every layer, and a {interface.family!r} decoder has layers "
             "without them: choose 'prefix', 'embedding' or 'logits'."

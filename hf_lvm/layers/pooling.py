@@ -47,16 +47,22 @@ class Pooling(nn.Module):
     Args:
         name: a name in `POOLINGS`.
         hidden_size: H.
+        bidirectional: the second half of the features has read from the right, as that of a bidirectional LSTM: its last
+            state, for `last`, is the one at the first token.
     """
 
-    def __init__(self, name: str, hidden_size: int):
+    def __init__(self, name: str, hidden_size: int, bidirectional: bool = False):
         super().__init__()
         check_pooling(name)
         self.name = name
+        self.bidirectional = bidirectional
         if name == "attention":
             self.score = nn.Linear(hidden_size, 1, bias=False)
 
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if self.name == "last" and self.bidirectional:
+            half = hidden.shape[-1] // 2
+            return torch.cat([last(hidden[..., :half], mask), first(hidden[..., half:], mask)], dim=-1)
         if self.name != "attention":
             return _FUNCTIONS[self.name](hidden, mask)
         scores = self.score(hidden).squeeze(-1).float()

@@ -1,26 +1,47 @@
 """Bounds on log p(x), what weighs them and what diagnoses them."""
 
 from hf_lvm.objectives.combinations import OBJECTIVES, check_combination
+from hf_lvm.objectives.divergence import KLTerms, kl_terms
 from hf_lvm.objectives.elbo import negative_elbo
-from hf_lvm.objectives.free_bits import FREE_BITS_MODES, check_free_bits_mode, free_bits_kl
+from hf_lvm.objectives.free_bits import (
+    BATCH_MODES,
+    FREE_BITS_MODES,
+    PER_DIMENSION_MODES,
+    check_free_bits_mode,
+    free_bits_kl,
+)
 from hf_lvm.objectives.importance_weighting import (
     LikelihoodEstimate,
     estimate_from_log_weights,
     importance_weighted_bound,
+    log_importance_weights,
+    negative_iwae,
 )
+from hf_lvm.objectives.kl_controller import TargetKLController
 from hf_lvm.objectives.kl_schedules import KL_SCHEDULES, check_kl_schedule, kl_weight
+from hf_lvm.objectives.posterior_refinement import FittedGaussian, fit_gaussian, refine_gaussian
 
 __all__ = [
+    "BATCH_MODES",
     "FREE_BITS_MODES",
     "KL_SCHEDULES",
     "OBJECTIVES",
+    "PER_DIMENSION_MODES",
+    "FittedGaussian",
+    "KLTerms",
     "LikelihoodEstimate",
+    "TargetKLController",
     "check_combination",
     "check_free_bits_mode",
     "check_kl_schedule",
     "estimate_from_log_weights",
+    "fit_gaussian",
     "free_bits_kl",
     "importance_weighted_bound",
+    "kl_terms",
     "kl_weight",
+    "log_importance_weights",
     "negative_elbo",
+    "negative_iwae",
+    "refine_gaussian",
 ]

@@ -21,16 +21,13 @@ def negative_elbo(
     Args:
         reconstruction: (B,), -log p(x|z) averaged over the samples of z.
         kl: (B,), KL(q(z|x) || p(z)).
-        kl_per_dimension: (B, D), needed by free bits.
+        kl_per_dimension: (B, D), needed by the forms of free bits that stand by dimension.
         kl_weight: weight of the KL term.
-        free_bits: nats per dimension that cost nothing; see `hf_lvm.objectives.free_bits`.
+        free_bits: nats that cost nothing, per dimension or in total; see `hf_lvm.objectives.free_bits`.
         free_bits_mode: a name in `FREE_BITS_MODES`.
 
     Raises:
-        ValueError: unknown mode, or free bits without a KL per dimension.
+        ValueError: unknown mode, a negative number of free bits, or a mode by dimension without a KL per dimension.
     """
-    if free_bits_mode != "none":
-        if kl_per_dimension is None:
-            raise ValueError(f"free_bits_mode {free_bits_mode!r} needs a KL per dimension; this posterior has none.")
-        kl = free_bits_kl(kl_per_dimension, free_bits, free_bits_mode)
+    kl = free_bits_kl(kl_per_dimension, free_bits, free_bits_mode, kl=kl)
     return (reconstruction + kl_weight * kl).mean()

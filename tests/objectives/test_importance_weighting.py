@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from hf_lvm.objectives import LikelihoodEstimate, estimate_from_log_weights, importance_weighted_bound
+from hf_lvm.objectives import (
+    LikelihoodEstimate,
+    estimate_from_log_weights,
+    importance_weighted_bound,
+    log_importance_weights,
+    negative_iwae,
+)
 
 
 def linear_gaussian_weights(count: int, texts: int, spread: float = 1.3) -> tuple[torch.Tensor, float]:
@@ -12,7 +18,7 @@ def linear_gaussian_weights(count: int, texts: int, spread: float = 1.3) -> tupl
     x = torch.tensor(1.5, dtype=torch.float64)
     proposal = Normal(x / 2, spread * math.sqrt(0.5) * torch.ones(count, texts, dtype=torch.float64))
     z = proposal.sample()
-    weights = Normal(0.0, 1.0).log_prob(z) + Normal(z, 1.0).log_prob(x) - proposal.log_prob(z)
+    weights = log_importance_weights(Normal(z, 1.0).log_prob(x), Normal(0.0, 1.0).log_prob(z), proposal.log_prob(z))
     return weights, Normal(0.0, math.sqrt(2)).log_prob(x).item()
 
 
@@ -63,3 +69,26 @@ def test_one_sample_has_no_standard_error():
 def test_it_is_computed_in_float64():
     log_weights = torch.tensor([[-300.0, -300.0 + 2e-5]], dtype=torch.float32).T.repeat(50, 1)
     assert estimate_from_log_weights(log_weights).log_likelihood.dtype == torch.float64
+
+
+def test_the_exact_posterior_gives_every_sample_the_weight_of_the_evidence():
+    # With the sign of prior and posterior reversed, or that of the whole, no two weights would be alike.
+    log_weights, exact = linear_gaussian_weights(50, 3, spread=1.0)
+    torch.testing.assert_close(log_weights, torch.full_like(log_weights, exact))
+    assert negative_iwae(log_weights).item() == pytest.approx(-exact)
+
+
+def test_the_weight_of_the_kl_is_in_the_log_weights():
+    terms = [torch.randn(4, 3) for _ in range(3)]
+    likelihood, prior, posterior = terms
+    torch.testing.assert_close(log_importance_weights(*terms, kl_weight=0.3), likelihood + 0.3 * (prior - posterior))
+    assert torch.equal(log_importance_weights(*terms, kl_weight=0.0), likelihood)
+    assert log_importance_weights(likelihood.bfloat16(), prior, posterior).dtype == torch.float32
+
+
+def test_the_training_loss_is_the_negative_bound_of_the_mean_sentence():
+    weights = torch.tensor([[0.1, 2.0], [0.4, 3.0], [0.4, 1.0]], dtype=torch.float64, requires_grad=True)
+    loss = negative_iwae(weights.log())
+    assert loss.item() == pytest.approx(-(math.log(0.3) + math.log(2.0)) / 2)
+    loss.backward()
+    torch.testing.assert_close(weights.grad, -torch.tensor([[1 / 0.9, 1 / 6]] * 3, dtype=torch.float64) / 2)

@@ -7,6 +7,8 @@
 | `memory` | keys and values in every layer | attention |
 | `cross_attention` | states to attend to, as an encoder's | cross-attention |
 | `logits` | a bias over the vocabulary | the output |
+| `concatenation` | a part of every embedding, of LSTM and dilated CNN decoders | every step |
+| `initial_state` | the state before the first token, of LSTM decoders | the first step |
 """
 
 from collections.abc import Sequence
@@ -15,15 +17,25 @@ from torch import nn
 
 from hf_lvm.layers.decoder_interface import DecoderInterface
 from hf_lvm.layers.injections.base import Injection
+from hf_lvm.layers.injections.concatenation import ConcatenationInjection
 from hf_lvm.layers.injections.cross_attention import CrossAttentionInjection
 from hf_lvm.layers.injections.embedding import EmbeddingInjection
+from hf_lvm.layers.injections.initial_state import InitialStateInjection
 from hf_lvm.layers.injections.logits import LogitsInjection
 from hf_lvm.layers.injections.memory import MemoryInjection
 from hf_lvm.layers.injections.prefix import PrefixInjection
 
 INJECTIONS: dict[str, type[Injection]] = {
     injection.name: injection
-    for injection in (PrefixInjection, EmbeddingInjection, MemoryInjection, CrossAttentionInjection, LogitsInjection)
+    for injection in (
+        PrefixInjection,
+        EmbeddingInjection,
+        MemoryInjection,
+        CrossAttentionInjection,
+        LogitsInjection,
+        ConcatenationInjection,
+        InitialStateInjection,
+    )
 }
 
 

@@ -15,6 +15,11 @@ class PrefixInjection(Injection):
 
     def __init__(self, latent_size: int, length: int, interface: DecoderInterface, memory_shape=None):
         super().__init__()
+        if interface.receptive_field is not None:
+            raise ValueError(
+                f"injection 'prefix' is forgotten by a {interface.family!r} decoder as soon as it lies more than "
+                f"{interface.receptive_field} tokens back: choose 'concatenation' or 'embedding'."
+            )
         self.length = length
         self.projection = nn.Linear(latent_size, length * interface.embedding_dim)
 

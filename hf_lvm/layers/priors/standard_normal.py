@@ -1,4 +1,6 @@
-"""Priors: p(z)."""
+"""The standard normal prior."""
+
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -9,6 +11,10 @@ from hf_lvm.distributions import DiagonalGaussian, standard_normal
 class StandardNormalPrior(nn.Module):
     """p(z) = N(0, I), with nothing to learn."""
 
+    latent_space: ClassVar[str] = "vectors"
+    config_options: ClassVar[dict[str, str]] = {}
+    needs_encoder: ClassVar[bool] = False
+
     def __init__(self, latent_size: int):
         super().__init__()
         self.latent_size = latent_size
@@ -18,12 +24,3 @@ class StandardNormalPrior(nn.Module):
     ) -> DiagonalGaussian:
         """The prior of a batch: a distribution over (B, D)."""
         return standard_normal(batch_size, self.latent_size, device=device, dtype=dtype)
-
-
-PRIORS = {"standard_normal": StandardNormalPrior}
-
-
-def check_prior_type(name: str) -> None:
-    """Raise a `ValueError` that lists the priors there are when `name` is none of them."""
-    if name not in PRIORS:
-        raise ValueError(f"Unknown prior_type {name!r}: choose one of {', '.join(map(repr, PRIORS))}.")

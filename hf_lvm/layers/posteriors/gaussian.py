@@ -1,11 +1,14 @@
-"""Posterior heads: from a pooled encoding to q(z|x)."""
+"""The diagonal Gaussian posterior."""
+
+import math
+from typing import ClassVar
 
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers import initialization as init
 
 from hf_lvm.distributions import DiagonalGaussian
+from hf_lvm.layers.precision import linear_at_least_float32
 
 
 class GaussianPosterior(nn.Module):
@@ -20,7 +23,10 @@ class GaussianPosterior(nn.Module):
             apart, at the price of a KL term that starts higher.
     """
 
-    def __init__(self, hidden_size: int, latent_size: int, initial_stddev: float = 1.0):
+    latent_space: ClassVar[str] = "vectors"
+    config_options: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, hidden_size: int, latent_size: int, *, initial_stddev: float = 1.0):
         super().__init__()
         self.initial_stddev = initial_stddev
         self.mean = nn.Linear(hidden_size, latent_size)
@@ -28,28 +34,14 @@ class GaussianPosterior(nn.Module):
 
     def forward(self, pooled: torch.Tensor) -> DiagonalGaussian:
         """pooled (B, H) -> a distribution over (B, D)."""
-        with torch.autocast(pooled.device.type, enabled=False):
-            mean = _linear_at_least_float32(self.mean, pooled)
-            log_variance = _linear_at_least_float32(self.log_variance, pooled)
-            return DiagonalGaussian(mean, torch.exp(0.5 * log_variance))
+        mean = linear_at_least_float32(self.mean, pooled)
+        log_variance = linear_at_least_float32(self.log_variance, pooled)
+        return DiagonalGaussian(mean, torch.exp(0.5 * log_variance))
 
     def init_weights(self) -> None:
         """Means as wide as the encoding itself, one standard deviation for all sentences."""
         init.normal_(self.mean.weight, std=self.mean.in_features**-0.5)
-        init.zeros_(self.mean.bias)
+        if self.mean.bias is not None:
+            init.zeros_(self.mean.bias)
         init.normal_(self.log_variance.weight, std=0.02 * self.mean.in_features**-0.5)
-        init.constant_(self.log_variance.bias, 2 * torch.tensor(self.initial_stddev).log().item())
-
-
-def _linear_at_least_float32(layer: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
-    dtype = torch.promote_types(layer.weight.dtype, torch.float32)
-    return functional.linear(hidden.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype))
-
-
-POSTERIORS = {"gaussian": GaussianPosterior}
-
-
-def check_posterior_type(name: str) -> None:
-    """Raise a `ValueError` that lists the posteriors there are when `name` is none of them."""
-    if name not in POSTERIORS:
-        raise ValueError(f"Unknown posterior_type {name!r}: choose one of {', '.join(map(repr, POSTERIORS))}.")
+        init.constant_(self.log_variance.bias, 2 * math.log(self.initial_stddev))

@@ -38,7 +38,7 @@ def statistic(estimator, samples: int = 40_000, repeats: int = 40) -> tuple[floa
 
 
 def test_the_estimate_is_unbiased_and_precise():
-    joint, relative_error = statistic(ESTIMATORS["reparameterization"])
+    joint, relative_error = statistic(ESTIMATORS["reparameterization"].draw)
     assert relative_error < 0.02
     assert joint < 23.5  # chi-squared with 4 degrees of freedom: one in ten thousand
 
@@ -52,4 +52,4 @@ def test_a_mutant_that_forgets_the_scale_is_caught():
 
 def test_a_posterior_without_reparameterized_sample_is_refused():
     with pytest.raises(ValueError, match="Categorical has no reparameterized sample"):
-        ESTIMATORS["reparameterization"](Categorical(torch.ones(2, 3)), 1)
+        ESTIMATORS["reparameterization"].draw(Categorical(torch.ones(2, 3)), 1)

@@ -1,0 +1,28 @@
+"""What both LSTM backbones share: how one is run, and how one begins."""
+
+import torch
+from torch import nn
+from transformers import initialization as init
+
+LSTMState = tuple[torch.Tensor, torch.Tensor]
+
+
+def run_lstm(lstm: nn.LSTM, inputs: torch.Tensor, state: LSTMState | None = None) -> tuple[torch.Tensor, LSTMState]:
+    """Outputs (B, T, H) and the last state of one layer, in the precision of its weights.
+
+    Not in that of autocast: a cell state that is rounded to 8 bits at every step forgets what small updates would tell it.
+    """
+    dtype = lstm.weight_ih_l0.dtype
+    # cuDNN has no backward pass in evaluation mode, where a posterior may be refined by gradients.
+    cudnn = torch.backends.cudnn.enabled and (lstm.training or not torch.is_grad_enabled())
+    with torch.autocast(inputs.device.type, enabled=False), torch.backends.cudnn.flags(enabled=cudnn):
+        return lstm(inputs.to(dtype), None if state is None else tuple(part.to(dtype) for part in state))
+
+
+def initialize_recurrent(module: nn.Module, weight_range: float, embedding_range: float) -> None:
+    """Uniform weights, as text VAEs with LSTMs have had since He et al. (2019)."""
+    if isinstance(module, nn.Embedding):
+        init.uniform_(module.weight, -embedding_range, embedding_range)
+    elif isinstance(module, (nn.LSTM, nn.Linear)):
+        for parameter in module.parameters(recurse=False):
+            init.uniform_(parameter, -weight_range, weight_range)

@@ -1,0 +1,46 @@
+"""Priors: p(z). One family a file.
+
+| name | p(z) | learned | KL from a Gaussian posterior |
+|---|---|---|---|
+| `standard_normal` | N(0, I) | nothing | closed form, for each dimension |
+| `gaussian_mixture` | a mixture of Gaussians | weights, means, variances | from samples; may be negative for a sentence |
+| `vamp` | a mixture of posteriors of pseudo-inputs | the pseudo-inputs | from samples; may be negative for a sentence |
+| `flow` | a normalizing flow | its layers | from samples; may be negative for a sentence |
+| `uniform_sphere` | all directions alike | nothing | (von Mises-Fisher posteriors only; closed form) |
+
+Each class has `latent_space` (`vectors` or `sphere`), which the posterior must share; `config_options`, from keys of a model's
+config to its own arguments; and `needs_encoder`: whether it is called with the posterior of its pseudo-inputs.
+"""
+
+from torch import nn
+
+from hf_lvm.layers.priors.flow import FlowPrior
+from hf_lvm.layers.priors.gaussian_mixture import GaussianMixturePrior
+from hf_lvm.layers.priors.standard_normal import StandardNormalPrior
+from hf_lvm.layers.priors.uniform_sphere import UniformSpherePrior
+from hf_lvm.layers.priors.vamp import VampPrior
+
+PRIORS: dict[str, type[nn.Module]] = {
+    "standard_normal": StandardNormalPrior,
+    "gaussian_mixture": GaussianMixturePrior,
+    "vamp": VampPrior,
+    "flow": FlowPrior,
+    "uniform_sphere": UniformSpherePrior,
+}
+
+
+def check_prior_type(name: str) -> None:
+    """Raise a `ValueError` that lists the priors there are when `name` is none of them."""
+    if name not in PRIORS:
+        raise ValueError(f"Unknown prior_type {name!r}: choose one of {', '.join(map(repr, PRIORS))}.")
+
+
+__all__ = [
+    "PRIORS",
+    "FlowPrior",
+    "GaussianMixturePrior",
+    "StandardNormalPrior",
+    "UniformSpherePrior",
+    "VampPrior",
+    "check_prior_type",
+]
