@@ -58,16 +58,17 @@ class ModelContract:
         """log p(x|z), (N,), of N texts under N latents."""
         return -model(labels=batch_of(rows)["labels"], latents=latents).reconstruction
 
-    def latent_grid(self, every: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    def latent_grid(self, model, every: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
         """Points and weights that integrate over p(z): (N, D) and (N,); a coarser grid takes one point in `every`."""
         # An even grid: as exact as Gauss-Hermite nodes where p(x|z) is smooth, and not misled where it bends sharply,
         # as it does behind a normalisation whose input passes near zero.
         count, size = (1001, self.latent_size) if self.latent_size == 1 else (49, self.latent_size)
         points = torch.linspace(-8, 8, count, dtype=torch.float64)[::every]
-        weights = torch.exp(-points.square() / 2)
         grid = torch.cartesian_prod(*[points] * size).view(-1, size)
-        mass = torch.cartesian_prod(*[weights / weights.sum()] * size).view(-1, size).prod(-1)
-        return grid, mass
+        with torch.no_grad():
+            mass = model.prior_of(len(grid)).log_prob(grid).exp() * (points[1] - points[0]) ** size
+        assert mass.sum().item() == pytest.approx(1, abs=1e-6), "the prior must be a density, and the grid must cover it"
+        return grid, mass / mass.sum()
 
     def typical_latents(self, model, count: int) -> torch.Tensor:
         """Latents drawn from the prior, (count, D)."""
@@ -103,7 +104,7 @@ class ModelContract:
 
     def exact(self, model, rows: list[list[int]], every: int = 1) -> torch.Tensor:
         """log p(x), (N,), with z integrated out."""
-        points, weights = self.latent_grid(every)
+        points, weights = self.latent_grid(model, every)
         logs = [self.log_conditional(model, [row] * len(points), points) for row in rows]
         return torch.stack([(log + weights.log()).logsumexp(0) for log in logs])
 

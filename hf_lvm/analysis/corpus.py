@@ -7,32 +7,45 @@ import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
 
+from hf_lvm.analysis.corpus_posterior import CorpusPosterior
 from hf_lvm.data import LatentTextCollator, LatentTextProcessor
+from hf_lvm.distributions import DiagonalGaussian
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
+from hf_lvm.objectives.divergence import kl_terms
 
 
 @dataclass(frozen=True)
 class EncodedCorpus:
-    """N texts under a model with a Gaussian latent of D dimensions; all tensors on the CPU.
+    """N texts under a model with a latent vector of D dimensions; all tensors on the CPU.
 
     Attributes:
-        means, standard_deviations, latents: (N, D), of q(z|x) and one sample of it.
+        means, modes, latents: (N, D), of q(z|x), and one sample of it.
+        standard_deviations: (N, D) of a diagonal Gaussian q(z|x); None for any other family.
+        posterior: the N posteriors as one distribution, on the device of the model.
         reconstruction: (N,), -log p(x|z) of that sample, nats per sentence.
         permuted_reconstruction: (N,), -log p(x|z) under the sample of another text.
-        kl_per_dimension: (N, D), nats.
+        kl: (N,), KL(q(z|x) || p(z)), nats per sentence.
+        kl_per_dimension: (N, D), its parts in nats; None where it has none.
+        monte_carlo_kl: whether `kl` is estimated from the sample, for want of a closed form; it may then be negative.
+        correct_tokens: (N,), tokens that are the most probable one given all tokens before them and that sample.
     """
 
     means: torch.Tensor
-    standard_deviations: torch.Tensor
+    modes: torch.Tensor
+    standard_deviations: torch.Tensor | None
     latents: torch.Tensor
+    posterior: CorpusPosterior
     reconstruction: torch.Tensor
     permuted_reconstruction: torch.Tensor
-    kl_per_dimension: torch.Tensor
+    kl: torch.Tensor
+    kl_per_dimension: torch.Tensor | None
+    monte_carlo_kl: bool
+    correct_tokens: torch.Tensor
 
     @property
     def negative_bound(self) -> torch.Tensor:
         """(N,), reconstruction + KL: the negative ELBO in nats per sentence."""
-        return self.reconstruction + self.kl_per_dimension.sum(-1)
+        return self.reconstruction + self.kl
 
 
 def batches(
@@ -55,32 +68,40 @@ def encode_corpus(
     """Encode, sample and score every text of a data set, without dropout.
 
     Args:
-        model: a text VAE, or any model with its `forward`.
+        model: a text VAE, or any model with its `forward` and `prior_of`.
         dataset: texts encoded by `encode_dataset`.
         seed: of the samples; a text's noise does not depend on the batch size.
     """
-    count = len(dataset)
     columns: dict[str, torch.Tensor] = {}
+    posteriors, batch_rows, monte_carlo = [], [], False
     with in_evaluation_mode(model):
         for rows, inputs in batches(dataset, processor, batch_size, model.device, "Encoding"):
-            output = model(**inputs, generator=_row_generators(rows, seed))
+            output = model(**inputs, generator=row_generators(rows, seed))
+            posterior, labels = output.posterior, inputs["labels"]
             values = {
-                "means": output.posterior.mean,
-                "standard_deviations": output.posterior.stddev,
+                "means": posterior.mean,
+                "modes": posterior.mode,
+                "standard_deviations": posterior.stddev if isinstance(posterior, DiagonalGaussian) else None,
                 "latents": output.latents,
                 "reconstruction": output.reconstruction,
+                "kl": output.kl,
                 "kl_per_dimension": output.kl_per_dimension,
+                "correct_tokens": (output.logits.argmax(-1) == labels).sum(-1),
             }
-            for name, value in values.items():
-                if name not in columns:
-                    columns[name] = torch.zeros(count, *value.shape[1:], dtype=value.dtype)
-                columns[name][rows] = value.cpu()
-        permuted = columns["latents"][derangement(count, seed)]
-        columns["permuted_reconstruction"] = torch.zeros(count)
+            _keep(columns, values, rows, len(dataset))
+            if not posteriors and output.kl_per_dimension is None:
+                monte_carlo = kl_terms(posterior, model.prior_of(len(rows)), output.latents.unsqueeze(0)).monte_carlo
+            posteriors.append(posterior)
+            batch_rows.append(rows)
+        permuted = columns["latents"][derangement(len(dataset), seed)]
         for rows, inputs in batches(dataset, processor, batch_size, model.device, "Scoring permuted latents"):
             output = model(labels=inputs["labels"], latents=permuted[rows].to(model.device))
-            columns["permuted_reconstruction"][rows] = output.reconstruction.cpu()
-    return EncodedCorpus(**columns)
+            _keep(columns, {"permuted_reconstruction": output.reconstruction}, rows, len(dataset))
+    return EncodedCorpus(
+        **{"standard_deviations": None, "kl_per_dimension": None, **columns},
+        posterior=CorpusPosterior(posteriors, batch_rows),
+        monte_carlo_kl=monte_carlo,
+    )
 
 
 @torch.no_grad()
@@ -93,18 +114,31 @@ def importance_weighted_likelihood(
         seed: of the samples; a text's noise does not depend on the batch size.
 
     Returns:
-        `log_likelihood`, `standard_error`, `effective_sample_size`, `low_sample_size`, each (N,).
+        `log_likelihood`, `standard_error`, `effective_sample_size`, `low_sample_size`, each (N,), and `log_weights`,
+        (N, num_samples), in the order drawn.
     """
-    names = ("log_likelihood", "standard_error", "effective_sample_size", "low_sample_size")
-    columns = {name: torch.zeros(len(dataset), dtype=torch.float64) for name in names}
+    columns: dict[str, torch.Tensor] = {}
     for rows, inputs in batches(dataset, processor, batch_size, model.device, f"Importance weighting, {num_samples}"):
-        estimate = model.estimate_log_likelihood(**inputs, num_samples=num_samples, generator=_row_generators(rows, seed))
-        for name in names:
-            columns[name][rows] = getattr(estimate, name).double().cpu()
+        estimate = model.estimate_log_likelihood(
+            **inputs, num_samples=num_samples, generator=row_generators(rows, seed), keep_log_weights=True
+        )
+        names = ("log_likelihood", "standard_error", "effective_sample_size", "low_sample_size")
+        values = {name: getattr(estimate, name).double() for name in names}
+        _keep(columns, values | {"log_weights": estimate.log_weights.double().T}, rows, len(dataset))
     return columns
 
 
-def _row_generators(rows: list[int], seed: int) -> list[torch.Generator]:
+def _keep(columns: dict[str, torch.Tensor], values: dict[str, torch.Tensor | None], rows: list[int], count: int) -> None:
+    """Put what a batch gave, row by row, where its texts stand among `count`; None is left out."""
+    for name, value in values.items():
+        if value is not None:
+            if name not in columns:
+                columns[name] = torch.zeros(count, *value.shape[1:], dtype=value.dtype)
+            columns[name][rows] = value.cpu()
+
+
+def row_generators(rows: list[int], seed: int) -> list[torch.Generator]:
+    """A generator for each row of a data set, the same whatever batch the row is in."""
     return [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in rows]
 
 

@@ -10,10 +10,16 @@ import torch
 from datasets import Dataset
 
 from hf_lvm.analysis.corpus import EncodedCorpus, derangement, encode_corpus, importance_weighted_likelihood
+from hf_lvm.analysis.inference_gap import measure_inference_gap
+from hf_lvm.analysis.reverse_perplexity import JudgeProtocol, draw_samples, measure_reverse_perplexity
 from hf_lvm.data import LatentTextProcessor
-from hf_lvm.metrics.latent_diagnostics.latent_diagnostics import compute_latent_diagnostics
+from hf_lvm.metrics.diversity.diversity import compute_diversity
+from hf_lvm.metrics.importance_weighting.importance_weighting import compute_importance_weighting
+from hf_lvm.metrics.latent_diagnostics.latent_diagnostics import compute_latent_diagnostics, diagnose_posterior
 from hf_lvm.metrics.reconstruction.reconstruction import compute_reconstruction
 from hf_lvm.metrics.text_likelihood.text_likelihood import compute_text_likelihood
+
+SHOWN_SAMPLES = 16
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class TextVAEReport:
     Attributes:
         metrics: nested, ready for JSON.
         reconstructions: (text, its reconstruction) pairs.
-        samples: texts decoded from draws of the prior.
+        samples: texts decoded from draws of the prior, a few of those that were measured.
         interpolations: paths of texts, one list each.
         corpus: the test texts as the model sees them.
         texts: the test texts.
@@ -45,6 +51,9 @@ def report_on(
     num_importance_samples: int = 100,
     num_generated: int = 100,
     num_interpolations: int = 3,
+    num_gap_sentences: int = 0,
+    judge_texts: Dataset | None = None,
+    judge_protocol: JudgeProtocol | None = None,
     batch_size: int = 64,
     seed: int = 0,
 ) -> TextVAEReport:
@@ -55,6 +64,10 @@ def report_on(
         dataset: texts encoded by `encode_dataset`, with their `text`.
         num_importance_samples: samples of z for each text in the importance-weighted likelihood; 0 leaves it out.
         num_generated: texts to reconstruct (spread over the data set), and texts to sample.
+        num_gap_sentences: texts on which the inference gap is split; 0 leaves it out (see `measure_inference_gap`).
+        judge_texts: encoded texts to train language models on that judge the samples, the training split; None leaves
+            reverse perplexity out (see `measure_reverse_perplexity`).
+        judge_protocol: how these language models are trained.
         seed: of every draw.
 
     Raises:
@@ -69,46 +82,95 @@ def report_on(
         "num_bytes": dataset["num_bytes"][:],
     }
     corpus = encode_corpus(model, dataset, processor, batch_size, seed)
-    gap = corpus.permuted_reconstruction - corpus.reconstruction
     metrics: dict[str, Any] = {
         "bound": compute_text_likelihood(corpus.negative_bound.tolist(), **counts),
-        "reconstruction_nats_per_sentence": corpus.reconstruction.mean().item(),
-        "kl_nats_per_sentence": corpus.kl_per_dimension.sum(-1).mean().item(),
-        "latent": compute_latent_diagnostics(
-            corpus.means.numpy(),
-            corpus.standard_deviations.numpy(),
-            latents=corpus.latents.numpy(),
-            kl_per_dimension=corpus.kl_per_dimension.numpy(),
-        ),
-        "permuted_latents_cost_nats_per_sentence": gap.mean().item(),
+        **latent_metrics(corpus),
+        "teacher_forced_token_accuracy": corpus.correct_tokens.sum().item() / sum(counts["num_tokens"]),
     }
     if num_importance_samples:
-        estimate = importance_weighted_likelihood(model, dataset, processor, num_importance_samples, seed=seed)
-        metrics["importance_weighted"] = {
-            "num_samples": num_importance_samples,
-            **compute_text_likelihood((-estimate["log_likelihood"]).tolist(), **counts),
-            "mean_effective_sample_size": estimate["effective_sample_size"].mean().item(),
-            "low_sample_size_share": estimate["low_sample_size"].mean().item(),
-        }
+        columns = importance_weighted_likelihood(model, dataset, processor, num_importance_samples, seed=seed)
+        metrics.update(likelihood_metrics(columns, counts))
+    if num_gap_sentences:
+        metrics["inference_gap"] = _inference_gap(model, dataset, processor, num_gap_sentences, corpus, seed)
+    if judge_texts is not None:
+        judged = measure_reverse_perplexity(model, processor, judge_texts, dataset, judge_protocol, seed)
+        metrics["reverse_perplexity"] = judged
+
     chosen = torch.linspace(0, len(texts) - 1, min(num_generated, len(texts))).long()
     originals = [texts[index] for index in chosen]
-    means = corpus.means[chosen]
-    reconstructed = _decode(model, means, processor, batch_size)
-    shuffled = _decode(model, means[derangement(len(means), seed)], processor, batch_size)
+    modes = corpus.modes[chosen]
+    reconstructed = _decode(model, modes, processor, batch_size)
+    shuffled = _decode(model, modes[derangement(len(modes), seed)], processor, batch_size)
     own, others = compute_reconstruction(reconstructed, originals), compute_reconstruction(shuffled, originals)
     metrics["num_reconstructions"] = len(originals)
     metrics["greedy_reconstruction"] = own
     metrics["greedy_reconstruction_from_shuffled_latents"] = others
     metrics["content_word_recovery_ratio"] = _ratio(own["content_word_recall"], others["content_word_recall"])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        samples = model.sample(min(num_generated, 16), processor=processor, generator=torch.Generator().manual_seed(seed))
+    samples = draw_samples(model, processor, num_generated, seed=seed)
+    if num_generated > 1:
+        # Self-BLEU grows with the number of sentences, so the real ones beside the samples are as many.
+        both = min(num_generated, len(originals))
+        metrics["sample_diversity"] = compute_diversity(samples[:both])
+        metrics["text_diversity"] = compute_diversity(originals)
     ends = [index.item() for index in torch.linspace(0, len(originals) - 1, 2 * num_interpolations).long()]
     interpolations = [
         model.interpolate(originals[start], originals[end], processor=processor, steps=6)
         for start, end in zip(ends[::2], ends[1::2], strict=True)
     ]
-    return TextVAEReport(metrics, list(zip(originals, reconstructed, strict=True)), samples, interpolations, corpus, texts)
+    pairs = list(zip(originals, reconstructed, strict=True))
+    return TextVAEReport(metrics, pairs, samples[:SHOWN_SAMPLES], interpolations, corpus, texts)
+
+
+def latent_metrics(corpus: EncodedCorpus) -> dict[str, Any]:
+    """The two terms of the bound, what the latent carries, and what it costs to permute latents across texts."""
+    if corpus.standard_deviations is None:
+        latent = diagnose_posterior(
+            corpus.posterior,
+            corpus.latents.to(corpus.posterior.device),
+            corpus.means,
+            corpus.kl,
+            kl_per_dimension=corpus.kl_per_dimension,
+            chunk_size=corpus.posterior.chunk_size,
+        )
+    else:
+        parts = corpus.kl_per_dimension
+        latent = compute_latent_diagnostics(
+            corpus.means.numpy(),
+            corpus.standard_deviations.numpy(),
+            latents=corpus.latents.numpy(),
+            **({"kl": corpus.kl.numpy()} if parts is None else {"kl_per_dimension": parts.numpy()}),
+        )
+    gap = (corpus.permuted_reconstruction - corpus.reconstruction).double()
+    return {
+        "reconstruction_nats_per_sentence": corpus.reconstruction.mean().item(),
+        "kl_nats_per_sentence": corpus.kl.mean().item(),
+        "kl_estimate": "Monte Carlo" if corpus.monte_carlo_kl else "closed form",
+        "latent": latent,
+        "permuted_latents_cost_nats_per_sentence": gap.mean().item(),
+        "permuted_latents_cost_standard_error": gap.std().item() / len(gap) ** 0.5,
+    }
+
+
+def likelihood_metrics(columns: dict[str, torch.Tensor], counts: dict[str, list[int]]) -> dict[str, Any]:
+    """-log p(x) in four units and how sure it is, and the row that shows whether more samples would change it.
+
+    Args:
+        columns: what `importance_weighted_likelihood` returned.
+        counts: `num_tokens`, `num_words` and `num_bytes` of each text.
+    """
+    weighting = compute_importance_weighting(columns["log_weights"].numpy())
+    convergence = weighting.pop("convergence")
+    for row in convergence:
+        same_for_all = [row["nats_per_sentence"]] * weighting["sentences"]
+        row["word_perplexity"] = compute_text_likelihood(same_for_all, **counts)["word_perplexity"]
+    likelihood = compute_text_likelihood((-columns["log_likelihood"]).tolist(), **counts)
+    return {"importance_weighted": weighting | likelihood, "importance_weighted_convergence": convergence}
+
+
+def _inference_gap(model, dataset, processor, num_sentences: int, corpus: EncodedCorpus, seed: int) -> dict[str, Any]:
+    if corpus.standard_deviations is None:
+        return {"left_out": "it compares with the best diagonal Gaussian, and this posterior is of another family"}
+    return measure_inference_gap(model, dataset, processor, num_sentences, seed=seed)
 
 
 def _decode(model, latents: torch.Tensor, processor: LatentTextProcessor, batch_size: int) -> list[str]:

@@ -1,55 +1,159 @@
-"""`hf-lvm evaluate`: a trained model measured on texts."""
+"""`hf-lvm evaluate`: a trained model measured on texts, as one table and one `results.json`."""
 
 import argparse
 import json
+import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import torch
+from datasets import Dataset, DatasetDict, concatenate_datasets
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hf_lvm.analysis.report_table import report_rows
 from hf_lvm.analysis.text_vae_report import report_on
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.encoders import encoder_positions
 from hf_lvm.cli.options import add_model_options
 from hf_lvm.data import encode_dataset, load_texts
-from hf_lvm.training.text_vae import summary
+from hf_lvm.training.results import describe_corpus, run_description, write_results
+from hf_lvm.training.run_arguments import DataArguments
+
+# Wide enough for a row a line where nobody's terminal sets the width.
+TABLE_WIDTH = 150
 
 
 def main(argv: Sequence[str], prog: str) -> None:
-    """Report the bound, the importance-weighted likelihood and what the latent carries on one split."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description="Measure a trained model: its bound, its likelihood, what its latent carries."
-    )
-    add_model_options(parser)
-    parser.add_argument("--dataset", help="a file, a folder or a datasets id (default: the documentation of Python)")
-    parser.add_argument("--data_dir", help="a folder with train, validation and test files")
-    parser.add_argument("--text_column", default="text", help="column that holds the texts (default: text)")
-    parser.add_argument("--split", default="test", choices=("train", "validation", "test"), help="default: test")
-    parser.add_argument("--min_words", type=int, help="leave out texts with fewer words")
-    parser.add_argument("--max_words", type=int, help="leave out texts with more words")
-    parser.add_argument("--max_length", type=int, help="leave out texts with more tokens")
-    parser.add_argument("--max_samples", type=int, help="only the first so many texts")
-    parser.add_argument(
-        "--num_importance_samples", type=int, default=500, help="samples of z a text in the likelihood (default: 500)"
-    )
-    parser.add_argument("--output", help="write all numbers to this JSON file")
-    options = parser.parse_args(argv)
+    """Measure a trained model with every instrument that was asked for, print one table, write one JSON file."""
+    options = _parser(prog).parse_args(argv)
+    output = Path(options.output)
+    _check_output(output)
+    if options.reverse_perplexity and options.split in ("train", "all"):
+        raise ValueError(
+            f"--reverse_perplexity trains language models on the train split and measures on texts they have not seen, and "
+            f"--split {options.split} has seen ones: choose --split test or --split validation"
+        )
     model, processor = load_trained(options.model)
-    texts = load_texts(
+    model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    splits = load_texts(
         options.dataset,
         data_dir=options.data_dir,
         text_column=options.text_column,
         min_words=options.min_words,
         max_words=options.max_words,
-    )[options.split]
-    if options.max_samples is not None:
-        texts = texts.select(range(min(options.max_samples, len(texts))))
-    encoded = encode_dataset(
-        texts,
-        processor,
-        max_length=options.max_length,
-        max_positions=(encoder_positions(model.encoder), model.positions_left),
-        keep_columns=("text",),
     )
-    report = report_on(model, encoded, processor, num_importance_samples=options.num_importance_samples, seed=options.seed)
-    print(summary(report.metrics, options.split))
-    if options.output:
-        with open(options.output, "w", encoding="utf-8") as file:
-            json.dump(report.metrics, file, indent=2)
+
+    def encoded(texts: Dataset) -> Dataset:
+        return encode_dataset(
+            texts,
+            processor,
+            max_length=options.max_length,
+            max_positions=(encoder_positions(model.encoder), model.positions_left),
+            keep_columns=("text",),
+        )
+
+    begin = time.perf_counter()
+    report = report_on(
+        model,
+        encoded(_texts_of(splits, options.split, options.max_samples)),
+        processor,
+        num_importance_samples=options.num_importance_samples,
+        num_generated=options.num_generated,
+        num_gap_sentences=options.inference_gap,
+        judge_texts=encoded(splits["train"]) if options.reverse_perplexity else None,
+        seed=options.seed,
+    )
+    description = run_description([*prog.split(), *argv], vars(options), time.perf_counter() - begin)
+    description["evaluation_seconds"] = description.pop("training_seconds")
+    corpus = describe_corpus(DataArguments(dataset=options.dataset, data_dir=options.data_dir), splits)
+    write_results(output, {**description, "corpus": corpus, options.split: report.metrics})
+    _print_table(report.metrics, options.split)
+    print(f"All numbers are in {output}.")
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Measure a trained model: its likelihood, what its latent carries, what inference loses, what it writes.",
+    )
+    add_model_options(parser)
+    parser.add_argument("--dataset", help="a file, a folder or a datasets id (default: the documentation of Python)")
+    parser.add_argument("--data_dir", help="a folder with train, validation and test files")
+    parser.add_argument("--text_column", default="text", help="column that holds the texts (default: text)")
+    parser.add_argument(
+        "--split",
+        default="test",
+        choices=("train", "validation", "test", "all"),
+        help="which texts (default: test); all: every text, for a data set that the model was not trained on",
+    )
+    parser.add_argument("--min_words", type=int, help="leave out texts with fewer words")
+    parser.add_argument("--max_words", type=int, help="leave out texts with more words")
+    parser.add_argument("--max_length", type=int, help="leave out texts with more tokens")
+    parser.add_argument("--max_samples", type=int, help="only the first so many texts")
+    parser.add_argument(
+        "--num_importance_samples",
+        type=int,
+        default=500,
+        help="samples of z a text in the likelihood (default: 500; 0 leaves it out)",
+    )
+    parser.add_argument(
+        "--num_generated", type=int, default=100, help="texts to reconstruct, and texts to sample (default: 100)"
+    )
+    parser.add_argument(
+        "--inference_gap",
+        type=int,
+        default=0,
+        metavar="SENTENCES",
+        help="split the gap between -ELBO and -log p(x) in approximation and amortization, on so many texts (default: 0, "
+        "for it takes 200 gradient steps a text)",
+    )
+    parser.add_argument(
+        "--reverse_perplexity",
+        action="store_true",
+        help="judge samples by language models trained on them and on the train split (takes minutes)",
+    )
+    parser.add_argument("--device", help="where to compute, such as cpu or cuda:1 (default: a GPU where there is one)")
+    parser.add_argument(
+        "--output", default="results.json", help="JSON file for all numbers (default: results.json in this folder)"
+    )
+    return parser
+
+
+def _check_output(output: Path) -> None:
+    """Refuse to write over anything but an earlier evaluation: results of hours of training have the same file name."""
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(output.parent)!r} to write {output.name} into")
+    if output.is_dir():
+        raise ValueError(f"--output {output} is a folder; name a file in it, such as {output / 'evaluation.json'}")
+    if output.exists():
+        try:
+            written = json.loads(output.read_text(encoding="utf-8"))
+        except ValueError:
+            written = None
+        if not isinstance(written, dict) or "evaluation_seconds" not in written:
+            raise ValueError(
+                f"{output} is there already and was not written by hf-lvm evaluate: name another file with --output"
+            )
+
+
+def _texts_of(splits: DatasetDict, split: str, max_samples: int | None) -> Dataset:
+    texts = concatenate_datasets(list(splits.values())) if split == "all" else splits[split]
+    return texts if max_samples is None else texts.select(range(min(max_samples, len(texts))))
+
+
+def _print_table(metrics: dict[str, Any], split: str) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = TABLE_WIDTH
+    texts = "All texts" if split == "all" else f"{split.capitalize()} split"
+    title = f"{texts}, {metrics['bound']['sentences']:,} sentences, end of sentence counted as a word and a token"
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    for row in report_rows(metrics):
+        table.add_row(*map(escape, row))
+    console.print(table)

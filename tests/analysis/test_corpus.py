@@ -1,3 +1,5 @@
+import math
+
 import torch
 from datasets import Dataset
 
@@ -32,8 +34,8 @@ def test_numbers_do_not_depend_on_the_batch_size(word_processor):
     weighted = [
         importance_weighted_likelihood(model, dataset, word_processor, num_samples=7, batch_size=size) for size in (1, 4, 64)
     ]
-    for name in ("means", "standard_deviations", "latents", "reconstruction", "permuted_reconstruction",
-                 "kl_per_dimension"):  # fmt: skip
+    for name in ("means", "modes", "standard_deviations", "latents", "reconstruction", "permuted_reconstruction", "kl",
+                 "kl_per_dimension", "correct_tokens"):  # fmt: skip
         torch.testing.assert_close(getattr(one, name), getattr(four, name), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(getattr(one, name), getattr(all_at_once, name), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(weighted[0], weighted[1], rtol=1e-4, atol=1e-5)
@@ -57,6 +59,9 @@ def test_rows_stay_in_their_order_and_the_negative_bound_is_reconstruction_plus_
     token_log_probs = log_probs.gather(-1, batch["labels"].clamp(min=0).unsqueeze(-1)).squeeze(-1)
     reconstruction = -(token_log_probs * scored).sum(-1)
     torch.testing.assert_close(corpus.negative_bound.double(), reconstruction + kl, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(corpus.kl.double(), kl, rtol=1e-4, atol=1e-4)
+    assert not corpus.monte_carlo_kl
+    torch.testing.assert_close(corpus.posterior.log_prob(corpus.latents), posterior.log_prob(corpus.latents))
 
 
 def test_permuted_latents_give_every_text_the_latent_of_another_and_use_each_once(word_processor):
@@ -123,4 +128,6 @@ def test_importance_weighting_estimates_what_the_model_estimates(word_processor)
     assert error.mean() < 1
     bound = -encode_corpus(model, dataset, word_processor).negative_bound.double()
     assert measured["log_likelihood"].mean() >= bound.mean() - 0.1
+    assert measured["log_weights"].shape == (len(dataset), 400)
+    torch.testing.assert_close(measured["log_weights"].logsumexp(1) - math.log(400), measured["log_likelihood"])
     assert ((measured["effective_sample_size"] < 10) == measured["low_sample_size"].bool()).all()

@@ -1,13 +1,20 @@
+import dataclasses
 import json
 import math
 
 import pytest
 import torch
+from datasets import Dataset
+from torch import nn
 
 from hf_lvm.analysis.corpus import importance_weighted_likelihood
-from hf_lvm.analysis.text_vae_report import report_on
+from hf_lvm.analysis.reverse_perplexity import JudgeProtocol
+from hf_lvm.analysis.text_vae_report import latent_metrics, report_on
+from hf_lvm.data import encode_dataset
+from hf_lvm.metrics.diversity.diversity import compute_diversity
 from hf_lvm.metrics.reconstruction.reconstruction import compute_reconstruction
 from tests.analysis.test_corpus import encoded, sensitive_vae, texts, with_dropout
+from tests.tiny_parts import tiny_vae
 
 OPTIONS = {"num_importance_samples": 6, "num_generated": 5, "num_interpolations": 2}
 
@@ -42,7 +49,20 @@ def test_importance_weighted_likelihood_is_that_of_the_corpus(report, word_proce
     assert weighted["nats_per_sentence"] == pytest.approx(-estimate["log_likelihood"].mean().item())
     assert weighted["mean_effective_sample_size"] == pytest.approx(estimate["effective_sample_size"].mean().item())
     assert weighted["low_sample_size_share"] == 1.0  # fewer than 10 samples in all
+    assert weighted["low_sample_size_sentences"] == weighted["sentences"] == len(dataset)
+    error = estimate["standard_error"].square().sum().sqrt().item() / len(dataset)
+    assert weighted["sampling_standard_error"] == pytest.approx(error)
     assert weighted["count_eos"] is True
+
+
+def test_the_convergence_row_ends_with_the_estimate(report):
+    first, last = report.metrics["importance_weighted_convergence"]
+    assert (first["num_samples"], first["groups"], last["num_samples"], last["groups"]) == (1, 6, 6, 1)
+    for name in ("nats_per_sentence", "word_perplexity", "sampling_standard_error"):
+        assert last[name] == pytest.approx(report.metrics["importance_weighted"][name])
+    assert first["nats_per_sentence"] > last["nats_per_sentence"]
+    # One sample is the ELBO, here with 6 draws in place of one.
+    assert first["nats_per_sentence"] == pytest.approx(report.metrics["bound"]["nats_per_sentence"], abs=2)
 
 
 def test_without_importance_samples_that_number_is_left_out(word_processor):
@@ -56,6 +76,103 @@ def test_permuted_latents_cost_is_the_difference_of_the_means(report):
     cost = (corpus.permuted_reconstruction.mean() - corpus.reconstruction.mean()).item()
     assert report.metrics["permuted_latents_cost_nats_per_sentence"] == pytest.approx(cost, abs=1e-4)
     assert abs(cost) > 0.01
+    assert report.metrics["permuted_latents_cost_standard_error"] > 0
+
+
+def say_nothing(model):
+    """The model with every word equally probable and nothing in its latent: all that can be known of it is known."""
+    for parameter in (*model.decoder.get_output_embeddings().parameters(), *model.posterior_head.parameters()):
+        nn.init.zeros_(parameter)
+    return model
+
+
+def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(word_processor):
+    # Every token that is predicted costs log V, so any token too many or too few in a denominator shows: the start
+    # token counted as one, padding scored, a sentence counted twice.
+    model = say_nothing(tiny_vae(injection="prefix"))
+    lines = ["a", "b c d e f g", "b c d e f g", "h i"]
+    dataset = encode_dataset(Dataset.from_dict({"text": lines}), word_processor, keep_columns=("text",))
+    metrics = report_on(model, dataset, word_processor, **OPTIONS).metrics
+    size = model.config.decoder.vocab_size
+    tokens = sum(len(line.split()) + 1 for line in lines)
+    for name in ("bound", "importance_weighted"):
+        assert metrics[name]["token_perplexity"] == pytest.approx(size, rel=1e-5)
+        assert metrics[name]["word_perplexity"] == pytest.approx(size, rel=1e-5)
+        assert metrics[name]["nats_per_sentence"] == pytest.approx(tokens * math.log(size) / len(lines), rel=1e-5)
+        assert (metrics[name]["sentences"], metrics[name]["tokens"]) == (len(lines), tokens)
+    assert metrics["latent"]["active_units"] == 0 and metrics["kl_nats_per_sentence"] == pytest.approx(0, abs=1e-6)
+    assert metrics["latent"]["mutual_information"] == pytest.approx(0, abs=1e-6)
+    assert metrics["permuted_latents_cost_nats_per_sentence"] == pytest.approx(0, abs=1e-5)
+    assert metrics["importance_weighted"]["mean_effective_sample_size"] == pytest.approx(6)
+    assert metrics["importance_weighted"]["sampling_standard_error"] == pytest.approx(0, abs=1e-5)
+
+
+def test_token_accuracy_of_a_model_that_always_ends_the_sentence(word_processor):
+    model = say_nothing(tiny_vae(injection="prefix"))
+    with torch.no_grad():
+        model.decoder.transformer.ln_f.weight.zero_()
+        model.decoder.transformer.ln_f.bias.fill_(1.0)
+        model.decoder.get_output_embeddings().weight[word_processor.end_token_id] = 1.0
+    metrics = report_on(model, encoded(word_processor), word_processor, **OPTIONS).metrics
+    assert metrics["teacher_forced_token_accuracy"] == pytest.approx(9 / metrics["bound"]["tokens"])
+
+
+def test_samples_and_as_many_texts_are_measured_for_diversity(report):
+    assert report.metrics["sample_diversity"] == compute_diversity(report.samples)
+    assert report.metrics["text_diversity"] == compute_diversity([original for original, _ in report.reconstructions])
+    assert report.metrics["sample_diversity"]["sentences"] == report.metrics["text_diversity"]["sentences"] == 5
+
+
+def test_costly_instruments_on_request(report, word_processor):
+    assert "inference_gap" not in report.metrics and "reverse_perplexity" not in report.metrics
+    protocol = JudgeProtocol(num_texts=9, steps=1, embedding_size=8, hidden_size=8, max_new_tokens=4)
+    costly = {"num_gap_sentences": 2, "judge_texts": encoded(word_processor), "judge_protocol": protocol}
+    metrics = report_on(sensitive_vae(), encoded(word_processor), word_processor, **OPTIONS, **costly, seed=4).metrics
+    assert metrics["inference_gap"]["sentences"] == 2
+    assert metrics["reverse_perplexity"]["protocol"]["steps"] == 1
+    assert {key: metrics[key] for key in report.metrics} == report.metrics
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+
+
+@pytest.fixture(scope="module")
+def spherical(word_processor):
+    """The report of a model whose latent lives on the sphere."""
+    model = sensitive_vae(posterior_type="von_mises_fisher", prior_type="uniform_sphere")
+    return report_on(model, encoded(word_processor), word_processor, **OPTIONS, num_gap_sentences=2)
+
+
+def test_a_posterior_that_is_no_gaussian(spherical, word_processor):
+    corpus, latent = spherical.corpus, spherical.metrics["latent"]
+    assert corpus.standard_deviations is None and corpus.kl_per_dimension is None and latent["kl_per_dimension"] is None
+    assert spherical.metrics["kl_estimate"] == "closed form"
+    assert latent["kl"] == pytest.approx(spherical.metrics["kl_nats_per_sentence"])
+    bound = corpus.reconstruction.mean() + corpus.kl.mean()
+    assert spherical.metrics["bound"]["nats_per_sentence"] == pytest.approx(bound.item())
+    assert -0.5 < latent["mutual_information"] <= latent["mutual_information_ceiling"] == pytest.approx(math.log(9))
+    assert 0 <= latent["active_units"] <= latent["latent_size"] == 4
+    assert "another family" in spherical.metrics["inference_gap"]["left_out"]
+    torch.testing.assert_close(corpus.modes.norm(dim=-1), torch.ones(9))
+    model = sensitive_vae(posterior_type="von_mises_fisher", prior_type="uniform_sphere")
+    originals, written = zip(*spherical.reconstructions, strict=True)
+    assert list(written) == model.reconstruct(list(originals), processor=word_processor)
+    assert json.loads(json.dumps(spherical.metrics, allow_nan=False)) == spherical.metrics
+
+
+def test_a_prior_without_a_closed_form(word_processor):
+    model = sensitive_vae(prior_type="gaussian_mixture")
+    metrics = report_on(model, encoded(word_processor), word_processor, **OPTIONS, num_gap_sentences=2).metrics
+    assert metrics["kl_estimate"] == "Monte Carlo" and metrics["latent"]["kl_per_dimension"] is None
+    assert metrics["latent"]["kl"] == pytest.approx(metrics["kl_nats_per_sentence"])
+    assert metrics["inference_gap"]["sentences"] == 2
+
+
+def test_mutual_information_of_a_gaussian_is_the_same_by_both_ways(report):
+    corpus = report.corpus
+    general = latent_metrics(dataclasses.replace(corpus, standard_deviations=None))["latent"]
+    by_dimension = general.pop("kl_per_dimension")
+    expected = dict(report.metrics["latent"])
+    assert by_dimension == pytest.approx(expected.pop("kl_per_dimension"))
+    assert general == pytest.approx(expected, rel=1e-4)
 
 
 def test_reconstructions_are_greedy_from_the_mean_and_spread_over_the_texts(report, word_processor):

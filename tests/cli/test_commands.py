@@ -1,4 +1,3 @@
-import json
 import os
 import re
 import subprocess
@@ -118,28 +117,3 @@ def test_interpolate_begins_and_ends_with_the_reconstructions(capsys, trained_ru
         assert status == 0 and len(steps) == 5
         model, processor = load_trained(str(trained_run.folder))
         assert [steps[0], steps[-1]] == model.reconstruct(list(ends), processor=processor)
-
-
-def test_evaluate_gives_the_numbers_of_the_run_on_the_same_split(capsys, trained_run, tmp_path):
-    numbers = tmp_path / "numbers.json"
-    argv = ["evaluate", "--model", trained_run.folder, "--dataset", trained_run.texts, "--seed", 42]
-    status, output, _ = run(capsys, *argv, "--num_importance_samples", 5, "--output", numbers)
-    assert status == 0
-    measured, reported = json.loads(numbers.read_text()), trained_run.results["test"]
-    for name in ("bound", "importance_weighted"):
-        assert measured[name] == pytest.approx(reported[name], rel=1e-5)
-        assert f"{measured[name]['nats_per_sentence']:.2f} nats/sentence" in output
-    assert "test split" in output and "bits/byte" in output and "perplexity" in output
-
-    status, output, _ = run(
-        capsys, *argv, "--split", "validation", "--max_samples", 4, "--num_importance_samples", 2, "--output", numbers
-    )
-    assert status == 0 and "validation split, 4 sentences" in output
-    assert json.loads(numbers.read_text())["bound"]["sentences"] == 4
-
-
-def test_evaluate_on_texts_the_model_has_no_positions_for(capsys, trained_run, tmp_path):
-    texts = tmp_path / "long.txt"
-    texts.write_text("".join(f"the cat {number} " + "the dog " * 20 + "\n" for number in range(100)))
-    status, output, errors = run(capsys, "evaluate", "--model", trained_run.folder, "--dataset", texts)
-    assert_one_line_error(status, output, errors, "hf-lvm evaluate", "positions", "max_length")

@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from torch.distributions import Independent, Laplace
 
-from hf_lvm.metrics.latent_diagnostics.latent_diagnostics import compute_latent_diagnostics
+from hf_lvm.metrics.latent_diagnostics.latent_diagnostics import compute_latent_diagnostics, diagnose_posterior
 
 
 def test_a_used_and_a_collapsed_dimension_are_told_apart():
@@ -40,6 +42,26 @@ def test_kl_of_another_prior_and_own_samples_are_used_when_given():
     assert result["batch_mutual_information"] == pytest.approx(expected)
 
 
+def test_a_kl_without_parts_is_taken_as_it_is_even_below_zero():
+    means = np.random.default_rng(0).normal(size=(4, 3))
+    with_parts = compute_latent_diagnostics(means, np.ones((4, 3)))
+    without = compute_latent_diagnostics(means, np.ones((4, 3)), kl=[3.0, -1.0, 0.5, 1.5])
+    assert (without["kl"], without["kl_per_dimension"]) == (1.0, None)
+    changed = {"kl", "kl_per_dimension"}
+    assert {k: v for k, v in without.items() if k not in changed} == {k: v for k, v in with_parts.items() if k not in changed}
+
+
+def test_posteriors_of_another_family():
+    # Two groups of sentences that a Laplace posterior tells apart, and only them: log 2 nats.
+    means = torch.tensor([[50.0, 0.0], [-50.0, 0.0]] * 20, dtype=torch.float64)
+    posterior = Independent(Laplace(means, torch.ones_like(means)), 1)
+    latents = posterior.sample()
+    result = diagnose_posterior(posterior, latents, means, torch.full((40,), 2.5))
+    assert (result["active_units"], result["kl"], result["kl_per_dimension"]) == (1, 2.5, None)
+    assert result["mutual_information"] == pytest.approx(math.log(2))
+    assert result["batch_mutual_information"] == pytest.approx(math.log(2))
+
+
 def test_the_seed_alone_decides_the_samples():
     means = np.random.default_rng(1).normal(size=(20, 2))
     runs = [compute_latent_diagnostics(means, np.ones((20, 2)), seed=seed) for seed in (0, 0, 1)]
@@ -68,5 +90,9 @@ def test_wrong_input_is_named():
         compute_latent_diagnostics(means[:, 0], deviations)
     with pytest.raises(ValueError, match="means holds NaN"):
         compute_latent_diagnostics(means + math.nan, deviations)
+    with pytest.raises(ValueError, match="both kl and kl_per_dimension"):
+        compute_latent_diagnostics(means, deviations, kl_per_dimension=deviations, kl=np.ones(4))
+    with pytest.raises(ValueError, match=r"kl has shape \(3,\) for 4 sentences"):
+        compute_latent_diagnostics(means, deviations, kl=np.ones(3))
     with pytest.raises(ValueError, match="at least two data points"):
         compute_latent_diagnostics(means[:1], deviations[:1])

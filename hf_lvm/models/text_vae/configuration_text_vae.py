@@ -8,10 +8,10 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from hf_lvm.backbones.decoders import as_decoder_config, start_token
 from hf_lvm.backbones.encoders import as_encoder_config
+from hf_lvm.layers.context_window import window_sizes
 from hf_lvm.layers.injections import injection_names
+from hf_lvm.layers.latent_families import check_posterior_prior
 from hf_lvm.layers.pooling import check_pooling
-from hf_lvm.layers.posteriors import check_posterior_type
-from hf_lvm.layers.priors import check_prior_type
 from hf_lvm.objectives import check_combination
 
 
@@ -23,16 +23,32 @@ class TextVAEConfig(PreTrainedConfig):
         encoder: config of the encoder, or a dict with its `model_type`.
         decoder: config of the decoder, or a dict with its `model_type`.
         latent_size: dimensions of z.
-        injection: how z enters the decoder: `prefix`, `embedding`, `memory`, `cross_attention`, `logits`, or a list of them.
+        injection: how z enters the decoder: `prefix`, `embedding`, `memory`, `cross_attention`, `logits`, or a list of them;
+            for an LSTM or dilated CNN decoder also `concatenation`, for an LSTM also `initial_state`.
         injection_length: positions that `prefix`, `memory` and `cross_attention` fill.
         memory_shape: (key/value heads, head size) of each decoder layer; found when a model with `memory` is first built.
         pooling: from the encoder's states to one vector: `first`, `mean`, `max`, `last`, `attention`.
-        posterior_type: family of q(z|x): `gaussian` (diagonal).
+        posterior_type: family of q(z|x): `gaussian` (diagonal), `batch_norm`, `delta`, `von_mises_fisher`; see
+            `hf_lvm.layers.posteriors`.
         posterior_initial_stddev: standard deviation of q(z|x) in a new model.
-        prior_type: family of p(z): `standard_normal`.
-        objective: bound that is trained: `elbo`.
-        estimator: of its gradient: `reparameterization`.
+        posterior_concentration: of a `von_mises_fisher` posterior, for all sentences; None lets the encoder choose it.
+        batch_norm_scale: of a `batch_norm` posterior, the standard deviation of its means over a batch.
+        committed_rate: of a `delta` posterior, the nats that every sentence costs at least.
+        prior_type: family of p(z): `standard_normal`, `gaussian_mixture`, `vamp`, `flow`, `uniform_sphere`; see
+            `hf_lvm.layers.priors`.
+        prior_components: of a `gaussian_mixture` or `vamp` prior.
+        prior_pseudo_input_length: of a `vamp` prior, the tokens of a pseudo-input.
+        prior_flow_layers: of a `flow` prior.
+        objective: bound that is trained: `elbo`, or `iwae`, the bound of `num_samples` samples (Burda et al. 2016).
+        estimator: of its gradient: `reparameterization`, or for `iwae` also `dreg` (Tucker et al. 2019).
         num_samples: samples of z for each sentence in the bound.
+        semi_amortized_steps: gradient steps by which the encoder's q(z|x) is refined for every sentence, in training and in
+            evaluation (Kim et al. 2018); 0 for none.
+        semi_amortized_learning_rate, semi_amortized_momentum, semi_amortized_max_grad_norm: of these steps; the rate is per
+            nat of one sentence, see `hf_lvm.objectives.refine_gaussian`.
+        context_window: a logit depends on at most so many tokens, for attention decoders; None for no limit.
+        token_embedding_stddev: standard deviation of the token embeddings of a decoder built from scratch; None for that of
+            its family.
         tie_encoder_decoder_embeddings: one table of token embeddings for both parts, which then share a tokenizer.
         encoder_adapter: configuration of a `peft` LoRA adapter inside the encoder, whose own weights are then frozen.
         decoder_adapter: the same inside the decoder.
@@ -57,10 +73,22 @@ class TextVAEConfig(PreTrainedConfig):
     pooling: str = "mean"
     posterior_type: str = "gaussian"
     posterior_initial_stddev: float | int = 1.0
+    posterior_concentration: float | int | None = None
+    batch_norm_scale: float | int = 0.6
+    committed_rate: float | int = 5.0
     prior_type: str = "standard_normal"
+    prior_components: int = 10
+    prior_pseudo_input_length: int = 8
+    prior_flow_layers: int = 4
     objective: str = "elbo"
     estimator: str = "reparameterization"
     num_samples: int = 1
+    semi_amortized_steps: int = 0
+    semi_amortized_learning_rate: float | int = 0.03
+    semi_amortized_momentum: float | int = 0.5
+    semi_amortized_max_grad_norm: float | int = 28.0
+    context_window: int | None = None
+    token_embedding_stddev: float | int | None = None
     tie_encoder_decoder_embeddings: bool = False
     encoder_adapter: dict[str, Any] | None = None
     decoder_adapter: dict[str, Any] | None = None
@@ -74,7 +102,12 @@ class TextVAEConfig(PreTrainedConfig):
         self.decoder = _own_config(self.decoder, default="gpt2")
         super().__post_init__(**kwargs)
         self.encoder = as_encoder_config(self.encoder)
-        self.decoder = as_decoder_config(self.decoder, cross_attention="cross_attention" in self.injection)
+        names = injection_names(self.injection)
+        self.decoder = as_decoder_config(
+            self.decoder,
+            cross_attention="cross_attention" in names,
+            condition_size=self.latent_size if "concatenation" in names else 0,
+        )
         decoder = self.decoder.get_text_config(decoder=True)
         for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
             if getattr(self, key) is None:
@@ -88,18 +121,35 @@ class TextVAEConfig(PreTrainedConfig):
         """The parts exist and go together."""
         injection_names(self.injection)
         check_pooling(self.pooling)
-        check_posterior_type(self.posterior_type)
-        check_prior_type(self.prior_type)
+        check_posterior_prior(self.posterior_type, self.prior_type)
         check_combination(self.objective, self.estimator, self.num_samples)
+        self._check_semi_amortized()
+        if self.context_window is not None:
+            window_sizes(self.context_window, num_layers=1)
         for key in ("latent_size", "injection_length"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be at least 1, but is {getattr(self, key)}.")
         if self.posterior_initial_stddev <= 0:
             raise ValueError(f"posterior_initial_stddev must be positive, but is {self.posterior_initial_stddev}.")
+        if self.token_embedding_stddev is not None and self.token_embedding_stddev <= 0:
+            raise ValueError(f"token_embedding_stddev must be positive, but is {self.token_embedding_stddev}.")
         if self.tie_encoder_decoder_embeddings and self.encoder.vocab_size != self.decoder.vocab_size:
             raise ValueError(
                 "tie_encoder_decoder_embeddings needs one vocabulary, but the encoder has "
                 f"{self.encoder.vocab_size} tokens and the decoder {self.decoder.vocab_size}."
+            )
+
+    def options_of(self, family: type) -> dict[str, Any]:
+        """The arguments that a posterior or prior class takes from this config, by their names there."""
+        return {argument: getattr(self, key) for key, argument in family.config_options.items()}
+
+    def _check_semi_amortized(self) -> None:
+        if self.semi_amortized_steps < 0:
+            raise ValueError(f"semi_amortized_steps must be 0 or more, but is {self.semi_amortized_steps}.")
+        if self.semi_amortized_steps and self.posterior_type != "gaussian":
+            raise ValueError(
+                f"semi_amortized_steps refine a Gaussian freely, which would undo what posterior_type {self.posterior_type!r} "
+                "is for: set posterior_type to 'gaussian', or semi_amortized_steps to 0."
             )
 
 

@@ -38,7 +38,7 @@ class TextOperations:
             generator: for z; the words use torch's global generator.
         """
         options = {"do_sample": True, "top_k": 0} | options
-        latents = self.prior(num_texts).sample(generator=generator)
+        latents = self.prior_of(num_texts).sample(generator=generator)
         return self.decode_latents(latents, processor=processor, **options)
 
     def reconstruct(self, texts: str | Sequence[str], *, processor: LatentTextProcessor, **options) -> list[str]:

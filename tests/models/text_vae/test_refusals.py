@@ -24,7 +24,7 @@ def parts():
         ({"injection": ["prefix", "prefix"]}, "named twice"),
         ({"pooling": "sum"}, "Unknown pooling 'sum': choose one of 'first'"),
         ({"posterior_type": "cauchy"}, "Unknown posterior_type 'cauchy': choose one of 'gaussian'"),
-        ({"prior_type": "flow"}, "Unknown prior_type 'flow': choose one of 'standard_normal'"),
+        ({"prior_type": "uniform"}, "Unknown prior_type 'uniform': choose one of 'standard_normal'"),
         ({"objective": "elbow"}, "Unknown objective 'elbow': choose one of 'elbo'"),
         ({"estimator": "vimco"}, "'elbo' does not take the estimator 'vimco'"),
         ({"num_samples": 0}, "num_samples must be at least 1"),

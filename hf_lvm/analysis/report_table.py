@@ -1,0 +1,158 @@
+"""The numbers of a report as rows for people: a name, a value with its unit, and what it means."""
+
+from collections.abc import Iterator
+from typing import Any
+
+Row = tuple[str, str, str]
+
+
+def report_rows(metrics: dict[str, Any]) -> list[Row]:
+    """One row an instrument, in the order likelihood, latent, inference, writing.
+
+    Args:
+        metrics: those of a `TextVAEReport`; instruments that were left out have no row.
+    """
+    return [*_likelihood(metrics), *_latent(metrics), *_inference(metrics), *_writing(metrics)]
+
+
+def _likelihood(metrics: dict[str, Any]) -> Iterator[Row]:
+    yield "-ELBO", _nats(metrics["bound"]["nats_per_sentence"]), _units(metrics["bound"])
+    yield (
+        "reconstruction",
+        _nats(metrics["reconstruction_nats_per_sentence"]),
+        "the part of it that the words cost: -log p(x|z), z a sample of q(z|x)",
+    )
+    yield (
+        "KL(q(z|x) || p(z))",
+        _nats(metrics["kl_nats_per_sentence"]),
+        f"the part of it that the latent costs, {metrics['kl_estimate']}",
+    )
+    if "importance_weighted" not in metrics:
+        return
+    weighted = metrics["importance_weighted"]
+    name = f"-log p(x), {weighted['num_samples']:,} samples"
+    yield name, _nats(weighted["nats_per_sentence"]), _units(weighted)
+    error = weighted["sampling_standard_error"]
+    yield (
+        "  standard error",
+        "-" if error is None else f"{error:.3f} nats",
+        f"of its mean, over draws of z; mean effective sample size {weighted['mean_effective_sample_size']:.1f}, below 10 in "
+        f"{weighted['low_sample_size_sentences']:,} of {weighted['sentences']:,} sentences",
+    )
+    for row in metrics["importance_weighted_convergence"][:-1]:
+        remark = ", the -ELBO from more draws" if row["num_samples"] == 1 else ""
+        yield (
+            f"  with {row['num_samples']:,} of them",
+            _nats(row["nats_per_sentence"]),
+            f"perplexity {row['word_perplexity']:.2f} per word{remark}",
+        )
+
+
+def _latent(metrics: dict[str, Any]) -> Iterator[Row]:
+    latent = metrics["latent"]
+    yield (
+        "active units",
+        f"{latent['active_units']} of {latent['latent_size']}",
+        "dimensions whose posterior mean has a variance of at least 0.01",
+    )
+    yield (
+        "mutual information",
+        f"{latent['mutual_information']:.2f} nats",
+        f"over the data set; at most log N = {latent['mutual_information_ceiling']:.2f}",
+    )
+    size = min(latent["batch_size"], latent["sentences"])
+    yield (
+        "  in batches",
+        f"{latent['batch_mutual_information']:.2f} nats",
+        f"of {size}; at most log B = {latent['batch_mutual_information_ceiling']:.2f}, not comparable with the other",
+    )
+    parts = latent["kl_per_dimension"]
+    if parts:
+        ordered = sorted(parts, reverse=True)
+        yield (
+            "KL per dimension",
+            f"{ordered[0]:.2f} ... {ordered[-1]:.2f} nats",
+            f"largest to smallest; {sum(value >= 0.01 for value in parts)} of {len(parts)} carry at least 0.01",
+        )
+    cost, error = (metrics[f"permuted_latents_cost_{name}"] for name in ("nats_per_sentence", "standard_error"))
+    yield (
+        "latent-usage gap",
+        f"{cost:+.2f} nats/sentence",
+        f"± {error:.2f}: what it costs when latents are permuted across sentences",
+    )
+
+
+def _inference(metrics: dict[str, Any]) -> Iterator[Row]:
+    gap = metrics.get("inference_gap")
+    if gap is None:
+        return
+    if "left_out" in gap:
+        yield "inference gap", "-", f"left out: {gap['left_out']}"
+        return
+    yield (
+        "inference gap",
+        _nats(gap["inference_gap"]),
+        f"-ELBO minus -log p(x), on {gap['sentences']:,} sentences",
+    )
+    yield "  approximation", _nats(gap["approximation_gap"]), "of it, what no diagonal Gaussian posterior can give"
+    yield (
+        "  amortization",
+        _nats(gap["amortization_gap"]),
+        f"± {gap['amortization_gap_standard_error']:.3f}: of it, what q(z|x) loses against the best one of each sentence",
+    )
+
+
+def _writing(metrics: dict[str, Any]) -> Iterator[Row]:
+    own, others = metrics["greedy_reconstruction"], metrics["greedy_reconstruction_from_shuffled_latents"]
+    yield (
+        "token accuracy",
+        f"{metrics['teacher_forced_token_accuracy']:.1%}",
+        "tokens that are the most probable one after the true ones before them",
+    )
+    yield (
+        "reconstruction BLEU",
+        f"{own['bleu']:.2f}",
+        f"of {metrics['num_reconstructions']:,} greedy reconstructions; {others['bleu']:.2f} from permuted latents",
+    )
+    yield "  exact match", f"{own['exact_match']:.1%}", f"{others['exact_match']:.1%} from permuted latents"
+    yield (
+        "  word accuracy",
+        f"{own['token_accuracy']:.1%}",
+        f"the same word at the same place; {others['token_accuracy']:.1%} from permuted latents",
+    )
+    if "sample_diversity" in metrics:
+        samples, texts = metrics["sample_diversity"], metrics["text_diversity"]
+        yield (
+            "self-BLEU of samples",
+            f"{samples['self_bleu']:.2f}",
+            f"of {samples['sentences']:,} samples, 100 when all are alike; {texts['self_bleu']:.2f} of as many texts",
+        )
+        yield "  duplicates", f"{samples['duplicate_share']:.1%}", f"{texts['duplicate_share']:.1%} of as many texts"
+    if "reverse_perplexity" in metrics:
+        yield from _judged(metrics["reverse_perplexity"])
+
+
+def _judged(judged: dict[str, Any]) -> Iterator[Row]:
+    protocol = judged["protocol"]
+    yield (
+        "reverse perplexity",
+        f"{judged['reverse']['word_perplexity']:.2f} per word",
+        f"of these texts under an LSTM trained on {protocol['num_texts']:,} samples for {protocol['steps']:,} steps; "
+        f"{judged['real']['word_perplexity']:.2f} when trained on as many texts",
+    )
+    yield (
+        "forward perplexity",
+        f"{judged['forward']['word_perplexity']:.2f} per word",
+        "of samples under the LSTM trained on texts",
+    )
+
+
+def _nats(value: float) -> str:
+    return f"{value:.2f} nats/sentence"
+
+
+def _units(likelihood: dict[str, Any]) -> str:
+    return (
+        f"perplexity {likelihood['word_perplexity']:.2f} per word, {likelihood['token_perplexity']:.2f} per token; "
+        f"{likelihood['bits_per_byte']:.3f} bits/byte"
+    )

@@ -1,0 +1,1 @@
+"""How different the sentences of a sample are from one another."""

@@ -1,0 +1,1 @@
+"""log p(x) from importance weights, and how it converges with their number."""

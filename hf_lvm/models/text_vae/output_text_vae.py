@@ -1,0 +1,35 @@
+"""What a text VAE returns."""
+
+from dataclasses import dataclass
+
+import torch
+from torch.distributions import Distribution
+from transformers.cache_utils import Cache
+from transformers.utils import ModelOutput
+
+
+@dataclass
+class TextVAEOutput(ModelOutput):
+    """What a forward pass of a text VAE returns. B sentences, T decoder tokens, D latent dimensions, V words.
+
+    Attributes:
+        loss: scalar, the weighted negative bound in nats per sentence, averaged over the batch. With `kl_weight=1` and no free
+            bits it is the negative ELBO.
+        reconstruction: (B,), -log p(x|z) in nats per sentence, the mean over samples.
+        kl: (B,), KL(q(z|x) || p(z)) in nats, never weighted.
+        kl_per_dimension: (B, D), its parts.
+        logits: (B, T, V), lined up with the labels; of the first sample.
+        latents: (B, D), the first sample. Under the estimator `dreg` a gradient taken through it is that estimator's.
+        posterior: q(z|x), a distribution over (B, D).
+        past_key_values, conditions: what generation carries from step to step.
+    """
+
+    loss: torch.Tensor | None = None
+    reconstruction: torch.Tensor | None = None
+    kl: torch.Tensor | None = None
+    kl_per_dimension: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    latents: torch.Tensor | None = None
+    posterior: Distribution | None = None
+    past_key_values: Cache | None = None
+    conditions: dict[str, torch.Tensor] | None = None

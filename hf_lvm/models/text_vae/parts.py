@@ -1,0 +1,130 @@
+"""The two parts of a text VAE: where they come from, how they are saved together, and how one begins anew."""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from hf_lvm.backbones.adapters import adapter_config, freeze_beside_adapter
+from hf_lvm.backbones.decoders import decoder_part, load_decoder
+from hf_lvm.backbones.encoders import encoder_part, load_encoder
+from hf_lvm.models.text_vae.configuration_text_vae import TextVAEConfig
+
+_CONFIG_KEYS = set(TextVAEConfig.__annotations__) - {"encoder", "decoder"}
+
+
+class TwoParts:
+    """Methods of a text VAE about its encoder and its decoder as models of their own."""
+
+    @classmethod
+    def from_encoder_decoder_pretrained(
+        cls, encoder: str | PreTrainedModel, decoder: str | PreTrainedModel, **kwargs
+    ) -> "TwoParts":
+        """A text VAE from two pretrained parts, with a new latent between them.
+
+        Args:
+            encoder: a folder, a hub id, or a model (also one that `peft` has given a LoRA adapter).
+            decoder: the same.
+            kwargs: those prefixed `encoder_` or `decoder_` reach that part's config or `from_pretrained`; the others are keys
+                of `TextVAEConfig`.
+        """
+        own = {key: kwargs.pop(key) for key in list(kwargs) if key in _CONFIG_KEYS}
+        options = {
+            part: {key.removeprefix(f"{part}_"): kwargs.pop(key) for key in list(kwargs) if key.startswith(f"{part}_")}
+            for part in ("encoder", "decoder")
+        }
+        if kwargs:
+            raise ValueError(
+                f"Unknown option {', '.join(map(repr, kwargs))}: an option of a part begins with encoder_ or decoder_, and "
+                f"the keys of TextVAEConfig are {', '.join(sorted(_CONFIG_KEYS))}."
+            )
+        for part, given in (("encoder", encoder), ("decoder", decoder)):
+            if options[part] and not isinstance(given, str):
+                raise ValueError(
+                    f"{', '.join(f'{part}_{key}' for key in options[part])} cannot reach the {part}, which is already built: "
+                    "set it on the model, or pass a folder or a hub id."
+                )
+        if isinstance(encoder, str):
+            encoder = load_encoder(encoder, **options["encoder"])
+        if isinstance(decoder, str):
+            with_cross_attention = "cross_attention" in own.get("injection", "")
+            decoder = load_decoder(decoder, cross_attention=with_cross_attention, **options["decoder"])
+        encoder, own["encoder_adapter"] = adapter_config(encoder)
+        decoder, own["decoder_adapter"] = adapter_config(decoder)
+        encoder, decoder = encoder_part(encoder), decoder_part(decoder)
+        config = TextVAEConfig(encoder=encoder.config, decoder=decoder.config, **own)
+        return cls(config, encoder=encoder, decoder=decoder)
+
+    @classmethod
+    def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
+        """A saved text VAE; see `PreTrainedModel.from_pretrained`.
+
+        Raises:
+            ValueError: weights are missing from the checkpoint. They would be left as they happen to be initialised.
+        """
+        model, loading_info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        missing = sorted(loading_info["missing_keys"])
+        if missing:
+            raise ValueError(
+                f"The checkpoint lacks {len(missing)} of this model's tensors, the first is {missing[0]!r}: it is not whole, "
+                "or was saved from a model with other settings. Load it with the config it was saved with."
+            )
+        for part in ("encoder", "decoder"):
+            freeze_beside_adapter(getattr(model, part), getattr(model.config, f"{part}_adapter"))
+        return (model, loading_info) if output_loading_info else model
+
+    def _tie_parts(self) -> None:
+        """Name the decoder's token embeddings as copies of the encoder's; transformers then keeps and saves one table."""
+        self.config.tie_word_embeddings = True
+        names = {
+            part: next(
+                f"{part}.{name}.weight"
+                for name, module in getattr(self, part).named_modules()
+                if module is getattr(self, part).get_input_embeddings()
+            )
+            for part in ("encoder", "decoder")
+        }
+        shapes = [getattr(self, part).get_input_embeddings().weight.shape for part in ("encoder", "decoder")]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                "tie_encoder_decoder_embeddings needs embeddings of one shape (tokens, size), but the encoder has "
+                f"{tuple(shapes[0])} and the decoder {tuple(shapes[1])}."
+            )
+        self._tied_weights_keys = {names["decoder"]: names["encoder"]}
+
+    def inference_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters of q(z|x): encoder, pooling and posterior head."""
+        return self._named_parameters_of("encoder", "pooling", "posterior_head")
+
+    def generative_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters of p(x, z): decoder, injections and prior, besides those shared with q(z|x)."""
+        shared = {id(parameter) for _, parameter in self.inference_parameters()}
+        return (pair for pair in self._named_parameters_of("decoder", "conditioning", "prior") if id(pair[1]) not in shared)
+
+    def _named_parameters_of(self, *parts: str) -> Iterator[tuple[str, nn.Parameter]]:
+        return (pair for part in parts for pair in getattr(self, part).named_parameters(prefix=part))
+
+    @torch.no_grad()
+    def reset_decoder(self, seed: int = 0) -> None:
+        """Give the decoder and the injections new weights, in place; the encoder keeps what it has learned (Li et al. 2019).
+
+        Args:
+            seed: of the new weights.
+
+        Raises:
+            ValueError: the decoder shares weights with the encoder, or has an adapter beside weights that are not its own.
+        """
+        if self.config.tie_encoder_decoder_embeddings:
+            raise ValueError(
+                "The decoder cannot begin anew, because it shares its token embeddings with the encoder: set "
+                "tie_encoder_decoder_embeddings to false."
+            )
+        if self.config.decoder_adapter is not None:
+            raise ValueError("A decoder with an adapter cannot begin anew: its other weights are pretrained.")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = type(self)(copy.deepcopy(self.config))
+        for part in ("decoder", "conditioning"):
+            getattr(self, part).load_state_dict(getattr(fresh, part).state_dict())
