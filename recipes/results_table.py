@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ptb_table import ptb_table
+
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results: made by recipes/results_table.py -->\n", "<!-- /results -->\n"
 
@@ -72,6 +74,7 @@ def benchmarks_table() -> str:
 
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "README.md": models_table,
+    "recipes/text_vae/README.md": ptb_table,
     "recipes/benchmarks/README.md": benchmarks_table,
 }
 

@@ -12,6 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from hf_lvm.backbones.sources import check_pretrained
 from hf_lvm.backbones.t5_decoder import T5DecoderConfig, T5DecoderForCausalLM
+from hf_lvm.layers.decoder_interface import first_position
 
 
 def build_decoder(config: PreTrainedConfig) -> PreTrainedModel:
@@ -93,6 +94,9 @@ def decoder_positions(decoder: PreTrainedModel) -> int | None:
     """The most positions the decoder has, or None where there is no limit."""
     config = decoder.config.get_text_config(decoder=True)
     positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None:
+        # RoBERTa and its kin count positions from the one after the padding token's, and so hold that many fewer.
+        positions -= first_position(decoder) or 0
     return positions if positions and positions > 0 else None
 
 

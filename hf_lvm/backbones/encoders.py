@@ -5,6 +5,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PreTra
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 
 from hf_lvm.backbones.sources import check_pretrained
+from hf_lvm.layers.decoder_interface import first_position
 
 
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
@@ -57,12 +58,7 @@ def encoder_positions(encoder: PreTrainedModel) -> int | None:
     positions = getattr(encoder.config, "max_position_embeddings", None)
     if positions is not None:
         # RoBERTa and its kin count positions from the one after the padding token's, and so hold that many fewer.
-        offsets = [
-            module.padding_idx + 1
-            for name, module in encoder.named_modules()
-            if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
-        ]
-        positions -= max(offsets, default=0)
+        positions -= first_position(encoder) or 0
     return positions if positions and positions > 0 else None
 
 

@@ -17,24 +17,30 @@ class StateLayer(CacheLayerMixin):
         self.tokens_seen = 0
 
     def get_seq_length(self) -> int:
+        """How many tokens have been read."""
         return self.tokens_seen
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and offset of a mask over all tokens; no decoder with a state reads one."""
         return self.tokens_seen + query_length, 0
 
     def get_max_length(self) -> int:
+        """-1: a state goes on for ever."""
         return -1
 
     # The name that transformers 5.17 has for the same question.
     get_max_cache_shape = get_max_length
 
     def lazy_initialization(self, *args, **kwargs) -> None:
+        """There are no keys and values to make room for."""
         raise TypeError("This cache holds states, not keys and values: use it with the decoder that made it.")
 
     def update(self, *args, **kwargs):
+        """There are no keys and values to add to."""
         raise TypeError("This cache holds states, not keys and values: use it with the decoder that made it.")
 
     def reset(self) -> None:
+        """Forget everything."""
         self.states, self.tokens_seen = (), 0
 
     def offload(self) -> None:
@@ -43,15 +49,19 @@ class StateLayer(CacheLayerMixin):
     prefetch = offload
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Let each row go on from the state of the row that its beam comes from."""
         self.batch_select_indices(beam_idx)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep the states of some rows."""
         self.states = tuple(state.index_select(0, indices.to(state.device)) for state in self.states)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
+        """Each row's state several times."""
         self.states = tuple(state.repeat_interleave(repeats, dim=0) for state in self.states)
 
     def crop(self, *args) -> None:
+        """Refused: what a state has read cannot be taken back."""
         raise ValueError("A state cannot forget its last tokens: this decoder does not take assisted generation.")
 
 

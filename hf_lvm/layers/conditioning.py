@@ -81,6 +81,10 @@ class LatentConditioning(nn.Module):
         is_start = past_key_values is None or past_key_values.get_seq_length() == 0
         inputs = {"inputs_embeds": self._embeddings(decoder, input_ids, conditions, is_start)}
         past_key_values = self._cache(decoder, conditions, past_key_values, use_cache, is_start)
+        if self.interface.first_position is not None:
+            first = self.interface.first_position + (0 if past_key_values is None else past_key_values.get_seq_length())
+            length = inputs["inputs_embeds"].shape[1]
+            inputs["position_ids"] = torch.arange(first, first + length, device=input_ids.device).unsqueeze(0)
         if "cross_attention" in conditions:
             inputs["encoder_hidden_states"] = conditions["cross_attention"]
         if "concatenation" in conditions:

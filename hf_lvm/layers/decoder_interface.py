@@ -27,6 +27,8 @@ class DecoderInterface:
         num_layers: its layers.
         condition_size: size of what it concatenates to every embedding; None for a decoder that cannot.
         receptive_field: tokens that a logit of a convolution depends on; None for decoders that remember all.
+        first_position: where RoBERTa and its kin begin to count positions, the place behind that of padding; None for
+            decoders that count by themselves.
     """
 
     family: str
@@ -38,6 +40,7 @@ class DecoderInterface:
     num_layers: int
     condition_size: int | None
     receptive_field: int | None
+    first_position: int | None
 
     @classmethod
     def of(cls, decoder: PreTrainedModel) -> "DecoderInterface":
@@ -70,7 +73,22 @@ class DecoderInterface:
             num_layers=config.num_hidden_layers,
             condition_size=config.condition_size if "input_condition" in arguments else None,
             receptive_field=getattr(config, "receptive_field", None),
+            first_position=first_position(decoder) if "position_ids" in arguments else None,
         )
+
+
+def first_position(model: PreTrainedModel) -> int | None:
+    """The number of the first position where a family counts from behind that of padding, else None.
+
+    Given embeddings in the place of tokens, such a family does not know how many tokens its cache holds already: it has to be
+    told the positions.
+    """
+    offsets = [
+        module.padding_idx + 1
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
+    ]
+    return max(offsets, default=None)
 
 
 def is_on_meta(model: PreTrainedModel) -> bool:

@@ -10,7 +10,7 @@ from transformers.utils import is_peft_available
 
 from hf_lvm.backbones.decoders import as_decoder_config, build_decoder, load_decoder
 from hf_lvm.backbones.encoders import build_encoder, encoder_positions, load_encoder
-from hf_lvm.backbones.sources import check_exists, config_from_scratch, is_from_scratch
+from hf_lvm.backbones.sources import check_exists, config_from_scratch, full_name, is_from_scratch
 from hf_lvm.data import (
     LatentTextProcessor,
     encode_dataset,
@@ -88,9 +88,14 @@ def build_text_vae(arguments: TextVAEArguments, processor: LatentTextProcessor) 
             )
         # Tied, the output layer would begin as wide as the embeddings, and the first losses would be enormous.
         options["decoder"].setdefault("tie_word_embeddings", False)
+    # What the config does to a part that it builds, for parts that are built before it.
+    shape = {
+        "cross_attention": "cross_attention" in arguments.injection,
+        "condition_size": arguments.latent_size if "concatenation" in arguments.injection else None,
+    }
     parts = {
-        part: _part(part, getattr(arguments, part), options[part], arguments.injection, processor)
-        for part in ("encoder", "decoder")
+        "encoder": encoder_of_run(arguments.encoder, processor, **options["encoder"]),
+        "decoder": decoder_of_run(arguments.decoder, processor, **shape, **options["decoder"]),
     }
     if arguments.token_embedding_stddev is not None:
         with torch.no_grad():
@@ -107,10 +112,20 @@ def build_text_vae(arguments: TextVAEArguments, processor: LatentTextProcessor) 
         "pooling": arguments.pooling,
         "posterior_type": arguments.posterior_type,
         "posterior_initial_stddev": arguments.posterior_initial_stddev,
+        "posterior_concentration": arguments.posterior_concentration,
+        "batch_norm_scale": arguments.batch_norm_scale,
+        "committed_rate": arguments.committed_rate,
         "prior_type": arguments.prior_type,
+        "prior_components": arguments.prior_components,
+        "prior_pseudo_input_length": arguments.prior_pseudo_input_length,
+        "prior_flow_layers": arguments.prior_flow_layers,
         "objective": arguments.objective,
         "estimator": arguments.estimator,
         "num_samples": arguments.num_samples,
+        "semi_amortized_steps": arguments.semi_amortized_steps,
+        "semi_amortized_learning_rate": arguments.semi_amortized_learning_rate,
+        "context_window": arguments.context_window,
+        "token_embedding_stddev": arguments.token_embedding_stddev,
         "tie_encoder_decoder_embeddings": arguments.tie_encoder_decoder_embeddings,
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": processor.end_token_id,
@@ -142,24 +157,38 @@ def _tokenizer(name: str, data: DataArguments, texts: DatasetDict) -> PreTrained
     return load_tokenizer(name, **lacking) if lacking else tokenizer
 
 
-def _part(part: str, source: str, options: dict, injection: list[str], processor: LatentTextProcessor) -> PreTrainedModel:
+def encoder_of_run(source: str, processor: LatentTextProcessor, **options) -> PreTrainedModel:
+    """An encoder: loaded from a folder or the hub, or built from scratch in the size of a laptop."""
+    source = full_name("encoder", source)
     check_exists(source)
-    cross_attention = "cross_attention" in injection
     if not is_from_scratch(source):
-        load = load_encoder if part == "encoder" else load_decoder
-        more = {"cross_attention": cross_attention} if part == "decoder" else {}
-        return load(source, **more, **options)
-    tokenizer = processor.tokenizer if part == "encoder" else processor.decoder_tokenizer
-    defaults = SCRATCH_SIZES | {
+        return load_encoder(source, **options)
+    return build_encoder(config_from_scratch(source, _scratch_sizes(processor.tokenizer), **options))
+
+
+def decoder_of_run(
+    source: str,
+    processor: LatentTextProcessor,
+    cross_attention: bool = False,
+    condition_size: int | None = None,
+    **options,
+) -> PreTrainedModel:
+    """A decoder, likewise; see `as_decoder_config` for what shapes it."""
+    source = full_name("decoder", source)
+    check_exists(source)
+    if not is_from_scratch(source):
+        return load_decoder(source, cross_attention=cross_attention, **options)
+    config = config_from_scratch(source, _scratch_sizes(processor.decoder_tokenizer), **options)
+    return build_decoder(as_decoder_config(config, cross_attention, condition_size))
+
+
+def _scratch_sizes(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
+    return SCRATCH_SIZES | {
         "vocab_size": len(tokenizer),
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-    config = config_from_scratch(source, defaults, **options)
-    if part == "encoder":
-        return build_encoder(config)
-    return build_decoder(as_decoder_config(config, cross_attention))
 
 
 def _check_vocabulary(part: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from transformers import Trainer
-from transformers.trainer_callback import TrainerState
+from transformers.trainer_callback import ExportableState, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
+
+from hf_lvm.training.resumable import ResumableCallback
 
 logger = logging.getLogger(__name__)
 
@@ -143,10 +145,12 @@ class AtomicSavingTrainer(Trainer):
     """A `Trainer` whose checkpoints and final model appear whole or not at all.
 
     It also goes on from the newest whole checkpoint with `train(resume_from_checkpoint=True)`, starts from scratch
-    when there is none, and saves the training arguments as JSON instead of a pickle.
+    when there is none, gives every `ResumableCallback` back what it knew, finds the best checkpoint again where the whole
+    folder was moved, and saves the training arguments as JSON instead of a pickle.
     """
 
     _staging: Path | None = None
+    _resumed_from: str | None = None
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
         """Train; see `transformers.Trainer.train`.
@@ -173,7 +177,36 @@ class AtomicSavingTrainer(Trainer):
                 f"{resume_from_checkpoint} is not a whole checkpoint (no readable {TRAINER_STATE_NAME} in it). "
                 + (f"The newest whole one is {newest}" if newest else f"There is none in {self.args.output_dir}")
             )
+        self._resumed_from = resume_from_checkpoint or None
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    # ---- What a run knew ----
+
+    def _init_training_state(self, *args, **kwargs) -> tuple[int, int]:
+        for callback in self._resumable_callbacks().values():
+            callback.reset()
+        progress = super()._init_training_state(*args, **kwargs)
+        state = self.state
+        if self._resumed_from is not None and state.best_model_checkpoint is None and state.best_global_step:
+            moved = Path(self._resumed_from).parent / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+            state.best_model_checkpoint = str(moved) if is_whole(moved) else None
+        return progress
+
+    def _load_callback_state(self) -> None:
+        saved, resumable = self.state.stateful_callbacks, self._resumable_callbacks()
+        for name in resumable.keys() & saved.keys():
+            resumable[name].restore(saved.pop(name))
+        super()._load_callback_state()
+        # `Trainer._save_checkpoint` expects an entry of every callback that has a state.
+        for callback in [*self.callback_handler.callbacks, self.control]:
+            if isinstance(callback, ExportableState):
+                saved.setdefault(type(callback).__name__, callback.state())
+
+    def _resumable_callbacks(self) -> dict[str, ResumableCallback]:
+        callbacks = self.callback_handler.callbacks
+        return {type(callback).__name__: callback for callback in callbacks if isinstance(callback, ResumableCallback)}
+
+    # ---- Saving ----
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save model, config and processor so that `from_pretrained` loads them; all of them or none.

@@ -21,6 +21,9 @@ class NoiseStream(IntEnum):
     LATENTS = 1
     WORD_DROPOUT = 2
     EVALUATION_LATENTS = 3
+    INNER_STEP = 4
+    INNER_BATCH = 5
+    DECODER_RESET = 6
 
 
 def derive_seed(*counters: int) -> int:

@@ -1,8 +1,21 @@
 """A progress bar that shows the bound while it moves, instead of a line of numbers every few steps."""
 
+import logging
 import sys
 
 from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils import logging as transformers_logging
+
+
+def start_logging(process_index: int) -> None:
+    """Let a run say what it does, once for all processes, on the error stream."""
+    if process_index == 0:
+        logging.basicConfig(format="%(message)s", stream=sys.stderr)
+        logging.getLogger("hf_lvm").setLevel(logging.INFO)
+    else:
+        transformers_logging.set_verbosity_error()
+    # One bar for the run is enough; this one would draw another for each file that is saved.
+    transformers_logging.disable_progress_bar()
 
 
 class LatentProgressCallback(ProgressCallback):

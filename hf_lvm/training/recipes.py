@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from hf_lvm.training.flat_yaml import read_flat_yaml
 
 # model_type -> module with the `main` of its recipe
-RECIPES = {"hf_lvm_text_vae": "hf_lvm.training.text_vae"}
+RECIPES = {
+    "hf_lvm_text_vae": "hf_lvm.training.text_vae",
+    "language_model": "hf_lvm.training.language_model",
+}
 DEFAULT = "hf_lvm_text_vae"
 
 

@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import DatasetDict
+from transformers import TrainingArguments
+
+from hf_lvm.data import documentation
+from hf_lvm.training.run_arguments import DataArguments
 
 PACKAGES = ("hf-lvm", "torch", "transformers", "accelerate", "datasets", "tokenizers")
 
@@ -43,3 +48,20 @@ def _hardware() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
     return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}, {sys.platform}"
+
+
+def describe_corpus(data: DataArguments, texts: DatasetDict) -> str:
+    """Which texts a number was measured on: the name and the size of each split."""
+    if data.data_dir is None and data.dataset in (None, "documentation"):
+        return documentation.describe(texts)
+    sizes = ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items())
+    return f"{Path(data.data_dir or data.dataset).name}: {sizes}"
+
+
+def changed_settings(args: TrainingArguments) -> dict[str, Any]:
+    """The seed, and the training arguments that differ from their defaults, besides where the output goes."""
+    # On the same device: arguments for another one would prepare it.
+    default = json.loads(type(args)(output_dir=args.output_dir, use_cpu=args.use_cpu).to_json_string())
+    own = json.loads(args.to_json_string())
+    changed = {key for key in own if default.get(key) != own[key]} - {"output_dir"} | {"seed"}
+    return {key: own[key] for key in own if key in changed or (key == "use_cpu" and own[key])}

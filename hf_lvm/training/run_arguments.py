@@ -81,12 +81,15 @@ class TextVAEArguments:
         default="bert",
         metadata={
             "help": "The encoder: a folder or a hub id (owner/name) for a pretrained one, or a model type of "
-            "transformers (bert, roberta, modernbert, t5, ...) to build from scratch."
+            "transformers (bert, roberta, modernbert, t5, ..., or lstm) to build from scratch."
         },
     )
     decoder: str = field(
         default="gpt2",
-        metadata={"help": "The decoder: a folder, a hub id, or a model type (gpt2, llama, qwen3, opt, bart, t5, ...)."},
+        metadata={
+            "help": "The decoder: a folder, a hub id, or a model type (gpt2, llama, qwen3, opt, bart, t5, ..., or lstm, "
+            "dilated_cnn)."
+        },
     )
     latent_size: int = field(default=32, metadata={"help": "Dimensions of the latent vector."})
     injection: list[str] = field(
@@ -95,12 +98,57 @@ class TextVAEArguments:
     )
     injection_length: int = field(default=4, metadata={"help": "Positions that prefix, memory and cross_attention fill."})
     pooling: str = field(default="mean", metadata={"help": f"From the encoder's states to one vector: {', '.join(POOLINGS)}."})
-    posterior_type: str = field(default="gaussian", metadata={"help": "Family of q(z|x): gaussian (diagonal)."})
+    posterior_type: str = field(
+        default="gaussian",
+        metadata={
+            "help": "Family of q(z|x): gaussian (diagonal), batch_norm (means normalised over the batch, Zhu et al. 2020), "
+            "delta (never closer to the prior than committed_rate, Razavi et al. 2019), or von_mises_fisher (directions, with "
+            "prior_type: uniform_sphere, Xu and Durrett 2018)."
+        },
+    )
     posterior_initial_stddev: float = field(default=1.0, metadata={"help": "Standard deviation of q(z|x) in a new model."})
-    prior_type: str = field(default="standard_normal", metadata={"help": "Family of p(z): standard_normal."})
-    objective: str = field(default="elbo", metadata={"help": "The bound that is trained: elbo."})
-    estimator: str = field(default="reparameterization", metadata={"help": "Estimator of its gradient: reparameterization."})
+    posterior_concentration: float | None = field(
+        default=None,
+        metadata={"help": "Concentration of a von_mises_fisher posterior for all texts; by default the encoder chooses it."},
+    )
+    batch_norm_scale: float = field(default=0.6, metadata={"help": "Spread of the means of a batch_norm posterior."})
+    committed_rate: float = field(
+        default=5.0, metadata={"help": "Nats that every text costs at least under a delta posterior."}
+    )
+    prior_type: str = field(
+        default="standard_normal",
+        metadata={
+            "help": "Family of p(z): standard_normal, gaussian_mixture, vamp (posteriors of learned inputs, Tomczak and "
+            "Welling 2018), flow, or uniform_sphere (for von_mises_fisher)."
+        },
+    )
+    prior_components: int = field(default=10, metadata={"help": "Components of a gaussian_mixture or vamp prior."})
+    prior_pseudo_input_length: int = field(default=8, metadata={"help": "Tokens of a pseudo-input of a vamp prior."})
+    prior_flow_layers: int = field(default=4, metadata={"help": "Layers of a flow prior."})
+    objective: str = field(
+        default="elbo",
+        metadata={"help": "The bound that is trained: elbo, or iwae (of num_samples samples, Burda et al. 2016)."},
+    )
+    estimator: str = field(
+        default="reparameterization",
+        metadata={"help": "Estimator of its gradient: reparameterization, or for iwae dreg (Tucker et al. 2019)."},
+    )
     num_samples: int = field(default=1, metadata={"help": "Samples of the latent for each text in the bound."})
+    semi_amortized_steps: int = field(
+        default=0,
+        metadata={
+            "help": "Gradient steps by which the encoder's q(z|x) is refined for every text, in training and in evaluation "
+            "(Kim et al. 2018: 20). Each costs about one training step."
+        },
+    )
+    semi_amortized_learning_rate: float = field(
+        default=0.03,
+        metadata={"help": "Rate of these steps, per nat of one text; the published 1.0 for batches of 32 is 0.03."},
+    )
+    context_window: int | None = field(
+        default=None,
+        metadata={"help": "Tokens that a prediction depends on, for attention decoders; fewer make it ask the latent."},
+    )
     token_embedding_stddev: float | None = field(
         default=None,
         metadata={
@@ -111,6 +159,13 @@ class TextVAEArguments:
     )
     tie_encoder_decoder_embeddings: bool = field(
         default=False, metadata={"help": "One table of token embeddings for both parts."}
+    )
+    reset_decoder: bool = field(
+        default=False,
+        metadata={
+            "help": "With `model`: keep its encoder and begin with a new decoder, as after training as an autoencoder "
+            "(Li et al. 2019)."
+        },
     )
     freeze: list[str] = field(
         default_factory=list, metadata={"help": "Parts whose own weights stay as they are: encoder, decoder."}
@@ -125,6 +180,8 @@ class TextVAEArguments:
     def __post_init__(self) -> None:
         if self.model_type != "hf_lvm_text_vae":
             raise ValueError(f"model_type is {self.model_type!r}; this recipe trains hf_lvm_text_vae")
+        if self.reset_decoder and self.model is None:
+            raise ValueError("reset_decoder is for a run that goes on from a trained model: name it by `model`")
         for key in ("freeze", "lora"):
             unknown = set(getattr(self, key)) - {"encoder", "decoder"}
             if unknown:

@@ -1,6 +1,5 @@
 """Train a text VAE and report on it: the `main` behind `hf-lvm train` and `recipes/train_text_vae.py`."""
 
-import json
 import logging
 import sys
 import time
@@ -11,19 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from transformers import ProgressCallback, set_seed
-from transformers.utils import logging as transformers_logging
 
-from hf_lvm.analysis.figures import collect_curves, draw_kl_per_dimension, draw_latent_map, draw_training_curves
+from hf_lvm.analysis.figures import collect_curves, draw_kl_per_dimension, draw_training_curves
+from hf_lvm.analysis.latent_map import draw_latent_map
 from hf_lvm.analysis.text_vae_report import TextVAEReport, report_on
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.sources import is_from_scratch
-from hf_lvm.data import LatentTextCollator, documentation
+from hf_lvm.data import LatentTextCollator
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, build_text_vae, encode_texts, load_run_texts
 from hf_lvm.training.config_file import parse
-from hf_lvm.training.progress import LatentProgressCallback
+from hf_lvm.training.memory import keep_freed_memory
+from hf_lvm.training.progress import LatentProgressCallback, start_logging
 from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import run_description, write_results
+from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
 from hf_lvm.training.trainer import LatentTrainer
 
@@ -62,18 +62,16 @@ def prepare(
     args: LatentTrainingArguments,
 ) -> tuple[LatentTrainer, dict[str, Any]]:
     """A trainer with its model, processor and data, ready to train."""
-    if args.process_index == 0:
-        logging.basicConfig(format="%(message)s", stream=sys.stderr)
-        logging.getLogger("hf_lvm").setLevel(logging.INFO)
-    else:
-        transformers_logging.set_verbosity_error()
-    # One bar for the run is enough; this one would draw another for each file that is saved.
-    transformers_logging.disable_progress_bar()
+    start_logging(args.process_index)
+    if args.device.type == "cpu":
+        keep_freed_memory()
     set_seed(args.seed)
     texts = load_run_texts(data)
     logger.info("Texts: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
     if model_arguments.model is not None:
         model, processor = load_trained(model_arguments.model)
+        if model_arguments.reset_decoder:
+            model.reset_decoder(args.seed)
     else:
         processor = build_processor(data, model_arguments.encoder, model_arguments.decoder, texts)
         model = build_text_vae(model_arguments, processor)
@@ -93,7 +91,7 @@ def prepare(
         trainer.add_callback(LatentProgressCallback)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
-    return trainer, {"encoded": encoded, "corpus": _describe(data, texts)}
+    return trainer, {"encoded": encoded, "corpus": describe_corpus(data, texts)}
 
 
 def train_and_report(
@@ -122,7 +120,7 @@ def train_and_report(
         num_generated=report.num_generated,
         seed=args.seed,
     )
-    settings = asdict(model_arguments) | asdict(data) | asdict(report) | _changed(args) | {"seed": args.seed}
+    settings = asdict(model_arguments) | asdict(data) | asdict(report) | changed_settings(args) | {"seed": args.seed}
     results = {
         **run_description(command, settings, seconds),
         "corpus": texts["corpus"],
@@ -141,7 +139,8 @@ def draw_figures(measured: TextVAEReport, log_history: list[dict], folder: Path)
     """The latent map, the training curves and the KL of each dimension, as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     draw_latent_map(measured.corpus.means, folder / "latent_map.png", texts=measured.texts)
-    draw_kl_per_dimension(measured.corpus.kl_per_dimension, folder / "kl_per_dimension.png")
+    if measured.corpus.kl_per_dimension is not None:
+        draw_kl_per_dimension(measured.corpus.kl_per_dimension, folder / "kl_per_dimension.png")
     # A run shorter than `logging_steps` has no curve.
     if collect_curves(log_history):
         draw_training_curves(log_history, folder / "training_curves.png")
@@ -183,19 +182,3 @@ def _likelihood_line(name: str, likelihood: dict[str, Any]) -> str:
         f"perplexity {likelihood['word_perplexity']:.2f} per word and {likelihood['token_perplexity']:.2f} per token, "
         f"{likelihood['bits_per_byte']:.3f} bits/byte"
     )
-
-
-def _describe(data: DataArguments, texts) -> str:
-    if data.data_dir is None and data.dataset in (None, "documentation"):
-        return documentation.describe(texts)
-    sizes = ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items())
-    return f"{Path(data.data_dir or data.dataset).name}: {sizes}"
-
-
-def _changed(args: LatentTrainingArguments) -> dict[str, Any]:
-    """The seed, and the training arguments that differ from their defaults, besides where the output goes."""
-    # On the same device: arguments for another one would prepare it.
-    default = json.loads(LatentTrainingArguments(output_dir=args.output_dir, use_cpu=args.use_cpu).to_json_string())
-    own = json.loads(args.to_json_string())
-    changed = {key for key in own if default.get(key) != own[key]} - {"output_dir"} | {"seed"}
-    return {key: own[key] for key in own if key in changed or (key == "use_cpu" and own[key])}

@@ -1,7 +1,8 @@
 """`LatentTrainer`: a `transformers.Trainer` for models with a latent variable."""
 
 import logging
-import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate.utils import find_batch_size
@@ -12,10 +13,17 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import ModelOutput
 
 from hf_lvm.data.batching import LengthBucketedSampler
+from hf_lvm.training.aggressive import AggressiveTraining
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.checkpoints import AtomicSavingTrainer, last_checkpoint
+from hf_lvm.training.autoencoder_start import AutoencoderStart
+from hf_lvm.training.checkpoints import AtomicSavingTrainer
+from hf_lvm.training.collapse_guard import CollapseGuard
+from hf_lvm.training.divergence import stop_unless_finite
+from hf_lvm.training.kl_control import KLControlCallback
 from hf_lvm.training.latent_statistics import LatentStatistics, posterior_means
 from hf_lvm.training.noise import NoiseStream, row_generators
+from hf_lvm.training.plateau import PlateauCallback
+from hf_lvm.training.saved_settings import SavedSettings
 from hf_lvm.training.word_dropout import drop_words, replacement_token_id
 
 logger = logging.getLogger(__name__)
@@ -24,7 +32,7 @@ ACTIVE_UNITS_WINDOW = 1024
 
 
 class LatentTrainer(AtomicSavingTrainer):
-    """Trains any model of this package: KL schedule, free bits, word dropout, and noise that belongs to sentences.
+    """Trains any model of this package: the stabilizers of latent variables, and noise that belongs to sentences.
 
     What it adds to `transformers.Trainer`:
 
@@ -37,6 +45,9 @@ class LatentTrainer(AtomicSavingTrainer):
     - Logged, averaged over sentences since the last line of the log: `bound`, `reconstruction`, `kl` (nats per
       sentence, unweighted), `kl_weight`, and `active_units` over the last 1,024 or so sentences. Evaluations give
       `eval_bound`, `eval_reconstruction`, `eval_kl` and `eval_active_units`.
+    - A run may go through phases, each an object with its own rules: a warm start as an autoencoder, aggressive training of
+      the encoder, a KL weight that steers to a target, a guard against collapse, a learning rate that falls on a plateau.
+      What they know is saved with each checkpoint, and a run resumes with the schedules it began with, or not at all.
     - A loss or gradient that is not finite stops the run before it reaches the weights.
     - Batches are bucketed by length where the training set has the column `args.length_column_name`.
 
@@ -48,7 +59,8 @@ class LatentTrainer(AtomicSavingTrainer):
         **kwargs: those of `transformers.Trainer`; `processing_class` is the `LatentTextProcessor`.
 
     Raises:
-        ValueError: word dropout is on and no replacement token can be found.
+        ValueError: word dropout is on and no replacement token can be found, or a phase does not go with the model or the
+            data.
     """
 
     # Trainer divides the loss of a micro-batch by their number, in every version; `compute_loss` weighs it by its share of
@@ -70,25 +82,52 @@ class LatentTrainer(AtomicSavingTrainer):
             tokenizer = getattr(self.processing_class, "decoder_tokenizer", self.processing_class)
             self.word_dropout_token_id = replacement_token_id(tokenizer)
         self.add_callback(_SamplerEpoch())
+        self._add_phases()
         self._training_statistics = LatentStatistics(ACTIVE_UNITS_WINDOW)
         self._evaluation_statistics: LatentStatistics | None = None
         self._evaluation_step = 0
         self._last_kl_weight = 1.0
+        self._noise_step: int | None = None
         self._step_sentences: int | None = None
         self._step_batches = 1
         self._micro_step = 0
         self._micro_losses: list[torch.Tensor] = []
+        self._micro_kls: list[torch.Tensor] = []
+
+    def _add_phases(self) -> None:
+        """What a run goes through and is watched by; each is an object of its own, which knows its rules."""
+        args = self.args
+        self._settings = SavedSettings()
+        self._kl_control = KLControlCallback(args, self._kl_of_step) if args.kl_target is not None else None
+        self._plateau = PlateauCallback(args, self._load_best_model) if args.plateau_patience else None
+        starts_aggressive = args.collapse_guard == "act" and args.collapse_guard_action == "aggressive"
+        self.aggressive = AggressiveTraining(self) if args.aggressive or starts_aggressive else None
+        self._guard = CollapseGuard(self) if args.collapse_guard != "off" else None
+        warm_start = AutoencoderStart(args, self.model) if args.autoencoder_warmup_steps else None
+        # In this order at each event: the decoder begins anew before the first inner step that meets it.
+        for phase in (self._settings, warm_start, self._kl_control, self.aggressive, self._guard, self._plateau):
+            if phase is not None:
+                self.add_callback(phase)
 
     # ---- The objective ----
 
     def objective_options(self, step: int) -> dict[str, float | str]:
         """What `forward` is told about the objective at a global step: the one place where the weights are decided."""
-        free_bits = self.args.free_bits
+        total_steps = self.state.max_steps
+        weight = self.args.kl_weight_at(step, total_steps)
+        if self._kl_control is not None and step >= self.args.autoencoder_steps(total_steps):
+            weight = self._kl_control.weight
+        free_bits = self.free_bits()
         return {
-            "kl_weight": self.args.kl_weight_at(step, self.state.max_steps),
+            "kl_weight": weight,
             "free_bits": free_bits,
             "free_bits_mode": self.args.free_bits_mode if free_bits > 0.0 else "none",
         }
+
+    def free_bits(self) -> float:
+        """The free bits now: those of the run, or what the collapse guard has raised them to."""
+        given = 0.0 if self._guard is None else self._guard.free_bits(self.args.free_bits_mode)
+        return max(self.args.free_bits, given)
 
     def compute_loss(
         self,
@@ -105,16 +144,19 @@ class LatentTrainer(AtomicSavingTrainer):
     def _training_loss(self, model: nn.Module, inputs: dict) -> tuple[torch.Tensor, ModelOutput]:
         step, sentences = self.state.global_step, find_batch_size(inputs)
         options = self.objective_options(step)
+        noise_step = step if self._noise_step is None else self._noise_step
         rows = self._rows(self._micro_step, self._train_batch_size, sentences)
         if self.args.word_dropout > 0.0:
-            generators = row_generators(self.args.seed, NoiseStream.WORD_DROPOUT, step, rows)
+            generators = row_generators(self.args.seed, NoiseStream.WORD_DROPOUT, noise_step, rows)
             inputs["decoder_input_ids"] = self._dropped_words(inputs["labels"], generators)
-        generators = row_generators(self.args.seed, NoiseStream.LATENTS, step, rows)
+        generators = row_generators(self.args.seed, NoiseStream.LATENTS, noise_step, rows)
         outputs = model(**inputs, generator=generators, **options)
-        self._training_statistics.add(outputs.reconstruction, outputs.kl, posterior_means(outputs.get("posterior")))
-        self._last_kl_weight = options["kl_weight"]
+        if self._noise_step is None:  # of the run itself, not of a phase inside one of its steps
+            self._training_statistics.add(outputs.reconstruction, outputs.kl, posterior_means(outputs.get("posterior")))
+            self._last_kl_weight = options["kl_weight"]
         self._micro_step += 1
         self._micro_losses.append(outputs.loss.detach())
+        self._micro_kls.append(outputs.kl.detach().double().sum())
         share = sentences / (self._step_sentences or sentences)
         return outputs.loss * share * self._step_batches, outputs
 
@@ -163,11 +205,70 @@ class LatentTrainer(AtomicSavingTrainer):
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """The micro-batches of one optimizer step; see `transformers.Trainer.get_batch_samples`."""
         batches, num_items_in_batch = super().get_batch_samples(epoch_iterator, num_batches, device)
-        self._step_sentences = sum(find_batch_size(batch) for batch in batches)
-        self._step_batches = len(batches)
-        self._micro_step = 0
-        self._micro_losses = []
+        self.begin_step(batches)
         return batches, num_items_in_batch
+
+    # ---- Steps, the run's own and those a phase takes inside of one ----
+
+    def begin_step(self, batches: list[dict[str, torch.Tensor]], noise_step: int | None = None) -> None:
+        """Say of which micro-batches the next optimizer step is made.
+
+        Args:
+            noise_step: number that its noise is drawn by, instead of the global step's, for a step inside a step.
+        """
+        self.batches_of_step = batches
+        self._noise_step = noise_step
+        self._step_sentences = sum(find_batch_size(batch) for batch in batches)
+        self._step_batches = self.current_gradient_accumulation_steps = len(batches)
+        self._micro_step = 0
+        self._micro_losses, self._micro_kls = [], []
+
+    @property
+    def at_last_micro_batch(self) -> bool:
+        """Whether the optimizer step has all its gradients."""
+        return self._micro_step == self._step_batches
+
+    def training_step(self, model: nn.Module, inputs: dict, num_items_in_batch=None) -> torch.Tensor:
+        """Forward and backward pass of a micro-batch; see `transformers.Trainer.training_step`."""
+        step = super().training_step
+        if self.aggressive is None:
+            return step(model, inputs, num_items_in_batch)
+        return self.aggressive.outer_step(lambda module: step(module, inputs, num_items_in_batch), model)
+
+    def backward_of_step(self, batches: list[dict[str, torch.Tensor]]) -> torch.Tensor:
+        """Gradients of a step of this process alone, not averaged; its loss in nats and its tokens, summed: (2,) float64."""
+        totals = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        for batch in batches:
+            super().training_step(self.model, batch)
+            labels = batch["labels"]
+            totals += torch.stack(
+                [self._micro_losses[-1].double() * len(labels), (labels != -100).sum().to(totals.device).double()]
+            )
+        return totals
+
+    def update_weights(self) -> None:
+        """Clip, check and use the gradients there are, and clear them."""
+        norm = self._clip_grad_norm(self.model) if self.args.max_grad_norm > 0 else None
+        self._get_grad_norm(self.model, norm)
+        self.optimizer.step()
+        self.model.zero_grad()
+
+    @contextmanager
+    def synchronized_gradients(self) -> Iterator[None]:
+        """Optimizer steps count inside the `with`, also where the step around it still accumulates."""
+        state = self.accelerator.gradient_state
+        before = state.sync_gradients
+        state._set_sync_gradients(True)
+        try:
+            yield
+        finally:
+            state._set_sync_gradients(before)
+
+    def _kl_of_step(self) -> float:
+        """KL of the optimizer step just made, nats per sentence, over all processes."""
+        kl = torch.stack(self._micro_kls).sum()
+        totals = self.accelerator.reduce(torch.stack([kl, torch.full_like(kl, float(self._step_sentences))]), "sum")
+        return float(totals[0] / totals[1])
 
     # ---- Watching ----
 
@@ -179,8 +280,18 @@ class LatentTrainer(AtomicSavingTrainer):
                 total=lambda totals: self.accelerator.reduce(totals, "sum"), gather=self.accelerator.gather
             )
             logs["kl_weight"] = self._last_kl_weight
+            if self._guard is not None:
+                logs["free_bits"] = self.free_bits()
+            if self.aggressive is not None:
+                logs |= self.aggressive.averages()
             statistics.reset_totals()
         super().log(logs, start_time)
+
+    def log_aside(self, logs: dict[str, float]) -> None:
+        """Log what a phase has measured; a line of the training log that is due at this step is still written."""
+        due = self.control.should_log
+        self.log(logs)
+        self.control.should_log = due
 
     def evaluation_loop(
         self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
@@ -201,27 +312,14 @@ class LatentTrainer(AtomicSavingTrainer):
     def _get_grad_norm(self, model: nn.Module, grad_norm=None):
         # The last moment before the optimizer step, after gradients were averaged over processes.
         grad_norm = super()._get_grad_norm(model, grad_norm)
-        self._stop_unless_finite(grad_norm)
-        return grad_norm
-
-    def _stop_unless_finite(self, grad_norm: torch.Tensor | float) -> None:
-        losses = torch.stack(self._micro_losses).float()
-        norm = torch.as_tensor(grad_norm, dtype=torch.float32, device=losses.device)
-        if self.accelerator.scaler is not None:
-            # float16 gradients overflow now and then; the scaler skips those steps by itself.
-            norm = torch.zeros_like(norm)
-        # One process with a bad loss must stop all of them, or the others would wait for it.
-        values = self.accelerator.gather(torch.cat([losses, norm.reshape(1)])).view(-1, len(losses) + 1)
-        if torch.isfinite(values).all():
-            return
-        bad_loss = next((value for value in values[:, :-1].flatten().tolist() if not math.isfinite(value)), None)
-        what = f"loss is {bad_loss}" if bad_loss is not None else f"norm of the gradient is {values[0, -1].item()}"
-        checkpoint = last_checkpoint(self.args.output_dir)
-        kept = f"The last good checkpoint is {checkpoint}" if checkpoint else "No checkpoint was saved before it"
-        raise FloatingPointError(
-            f"Training stopped at step {self.state.global_step + 1}: the {what}. The weights were not updated with "
-            f"it. {kept}. A smaller learning_rate, a smaller max_grad_norm or a longer warm-up may help"
+        stop_unless_finite(
+            self._micro_losses,
+            grad_norm,
+            accelerator=self.accelerator,
+            step=self.state.global_step + 1,
+            output_dir=self.args.output_dir,
         )
+        return grad_norm
 
     # ---- Special tokens ----
 
@@ -233,6 +331,13 @@ class LatentTrainer(AtomicSavingTrainer):
         """
         self._special_token_ids = self._read_special_token_ids()
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _init_training_state(self, *args, **kwargs) -> tuple[int, int]:
+        progress = super()._init_training_state(*args, **kwargs)
+        self._settings.begin(self.args.saved_settings(self.state.max_steps), self._resumed_from)
+        if self._plateau is not None and self._plateau.finished:
+            return self.state.num_train_epochs, 0  # nothing is left to do for a run that the rule had ended
+        return progress
 
     def _inner_training_loop(self, *args, **kwargs):
         self._training_statistics = LatentStatistics(ACTIVE_UNITS_WINDOW)

@@ -5,9 +5,7 @@ then forgets the pair in which it did so half-way.
 """
 
 import argparse
-import ctypes
 import gc
-import platform
 import statistics
 import sys
 import time
@@ -77,20 +75,6 @@ class Comparison:
 
 
 HEADER = ["what", "compared with", "medians", "ratio", "min - max", "target"]
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next allocation, on both sides alike.
-
-    By default it hands large blocks back to the kernel and asks for them again in every step; the time that takes depends on
-    what else is in memory at that moment, and scatters the pairs more than what is compared. Elsewhere this does nothing.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    trim_threshold, mmap_max = -1, -4  # names of malloc.h
-    libc.mallopt(mmap_max, 0)
-    libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def seconds(run: Callable[[], Any]) -> float:

@@ -23,7 +23,6 @@ from paired_timing import (
     add_threads,
     argument_parser,
     interleaved,
-    keep_freed_memory,
     table,
     write_comparisons,
 )
@@ -31,6 +30,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hf_lvm.models.text_vae import TextVAEModel
+from hf_lvm.training.memory import keep_freed_memory
 
 ENCODER = "bert"
 BATCH_SIZE = 32

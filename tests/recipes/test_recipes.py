@@ -12,10 +12,11 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
 import hf_lvm
-from hf_lvm.backbones.sources import check_exists, config_from_scratch, is_from_scratch
+from hf_lvm.backbones.sources import check_exists, config_from_scratch, full_name, is_from_scratch
 from hf_lvm.layers.injections import injection_names
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.config_file import parse
+from hf_lvm.training.language_model import LanguageModelArguments
 from hf_lvm.training.recipes import RECIPES, main_of_recipe
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
 from hf_lvm.training.text_vae import _defaults
@@ -25,11 +26,20 @@ RECIPE_FOLDER = REPOSITORY / "recipes"
 PACKAGED = Path(hf_lvm.__file__).parent / "training"
 CONFIGS = sorted([*(RECIPE_FOLDER / "text_vae").rglob("*.yaml"), *PACKAGED.rglob("*.yaml")])
 CLASSES = (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments)
+LANGUAGE_MODEL_CLASSES = (LanguageModelArguments, DataArguments, LatentTrainingArguments)
 
 
 def test_the_recipes_are_found():
     names = {path.stem for path in CONFIGS}
-    assert {"tiny_cpu", "documentation", "bert_gpt2", "ptb", "text_vae", "text_vae_from_scratch"} <= names
+    assert {
+        "tiny_cpu",
+        "documentation",
+        "bert_gpt2",
+        "ptb_autoencoder_free_bits",
+        "ptb_language_model",
+        "text_vae",
+        "text_vae_from_scratch",
+    } <= names
 
 
 @pytest.mark.parametrize(
@@ -48,11 +58,16 @@ def test_a_run_without_a_config_begins_with_settings_that_fit_its_parts(argv, se
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_key_and_value_of_a_recipe_is_known(path, tmp_path):
     argv = ["--config", str(path), "--output_dir", str(tmp_path), "--use_cpu"]
-    model, data, report, args = parse(CLASSES, argv, "")
-    assert model.model_type in RECIPES and main_of_recipe(argv).__module__ == RECIPES[model.model_type]
-    assert injection_names(model.injection) == model.injection
+    module = main_of_recipe(argv).__module__
+    classes = LANGUAGE_MODEL_CLASSES if module == RECIPES["language_model"] else CLASSES
+    model, data, *_, args = parse(classes, argv, "")
+    assert module == RECIPES[model.model_type]
+    if classes is CLASSES:
+        assert injection_names(model.injection) == model.injection
     for part in ("encoder", "decoder"):
-        source = getattr(model, part)
+        if not hasattr(model, part):
+            continue
+        source = full_name(part, getattr(model, part))
         if is_from_scratch(source):
             check_exists(source)
             config_from_scratch(source, **model.part_options[part])

@@ -42,6 +42,16 @@ def _report(function, error_file, *args):
     os._exit(0)  # without waiting for a process group whose other members may be gone
 
 
+# Every phase of a run at once. The decoder begins anew in the middle of the aggressive phase.
+PHASES = {
+    "max_steps": 6, "lr_scheduler_type": "constant", "max_grad_norm": 5.0,
+    "save_strategy": "steps", "save_steps": 1, "save_total_limit": None,
+    "autoencoder_warmup_steps": 2, "reset_decoder_after_warmup": True, "kl_target": 2.0, "kl_integral_gain": 0.005,
+    "aggressive": True, "aggressive_check_every": 2, "aggressive_max_inner_steps": 6, "aggressive_max_epochs": 1,
+    "collapse_guard": "act", "collapse_guard_steps": 1, "collapse_guard_patience_steps": 1,
+}  # fmt: skip
+
+
 class KilledWhileSaving(LatentTrainer):
     """Is killed while it saves step 4, after the model and before the optimizer."""
 
@@ -117,7 +127,14 @@ def train_as_one_of_two(rank, port, folder, options):
     resumed = toy.trainer(folder / "run", model=toy.build(seed=5), **options)
     resumed.train(resume_from_checkpoint=str(folder / "run" / "checkpoint-4"))
     outcome = [{"weights": trainer.model.state_dict(), "log": trainer.state.log_history} for trainer in (straight, resumed)]
-    torch.save({"straight": outcome[0], "resumed": outcome[1], "evaluation": evaluation}, folder / f"outcome-{rank}.pt")
+    data = {"train": options["train"], "evaluation": toy.corpus(40, seed=1)}
+    cut = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    phases = [toy.trainer(folder / name, **PHASES, **data, **cut) for name in ("phases", "resumed")]
+    phases[0].train()
+    phases[1].train(resume_from_checkpoint=str(folder / "phases" / "checkpoint-4"))
+    outcome += [{"weights": trainer.model.state_dict(), "log": trainer.state.log_history} for trainer in phases]
+    names = ("straight", "resumed", "phases", "phases_resumed")
+    torch.save(dict(zip(names, outcome, strict=True)) | {"evaluation": evaluation}, folder / f"outcome-{rank}.pt")
     diverging = toy.trainer(folder / "diverging", model=PoisonableModel(toy.ToyConfig()), max_steps=3)
     if rank == 1:
         diverging.add_callback(Poison(1, "loss"))

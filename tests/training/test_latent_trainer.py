@@ -132,6 +132,29 @@ def test_warm_up_shares_count_from_all_steps_of_the_run(tmp_path):
     assert trainer.objective_options(3) == {"kl_weight": 0.25, "free_bits": 0.0, "free_bits_mode": "none"}
 
 
+def test_schedules_are_as_long_as_the_training(tmp_path):
+    # 45 sentences are 6 steps of 8, the last of 5 in 3 micro-batches: nothing counts sentences, batches or remainders.
+    pieces = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4, "num_train_epochs": 3}
+    schedule = {"kl_schedule": "cyclical_linear", "kl_cycles": 3, "kl_cycle_ratio": 0.5}
+    trainer = toy.trainer(tmp_path, toy.corpus(45), **pieces, **schedule, lr_scheduler_type="linear")
+    trainer.train()
+    logged = steps(trainer)
+    assert trainer.state.global_step == trainer.state.max_steps == len(logged) == 18
+    assert [entry["kl_weight"] for entry in logged] == pytest.approx([0, 1 / 3, 2 / 3, 1, 1, 1] * 3)
+    assert set(trainer.lr_scheduler.get_last_lr()) == {0.0}
+
+
+def test_gradients_are_clipped_after_the_backward_pass(tmp_path):
+    """With SGD at rate 1 an update is as long as the clipped gradient, also where it is gathered in pieces."""
+    pieces = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+    trainer = toy.trainer(tmp_path, **pieces, learning_rate=1.0, max_grad_norm=0.01, max_steps=1)
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    trainer.train()
+    moved = [now.detach() - then for now, then in zip(trainer.model.parameters(), before, strict=True)]
+    assert torch.stack([change.norm() for change in moved]).norm() == pytest.approx(0.01, rel=1e-3)
+    assert steps(trainer)[0]["grad_norm"] > 1.0
+
+
 @pytest.mark.parametrize("options", [{}, {"bf16": True, "gradient_accumulation_steps": 2, "max_grad_norm": 0.0}])
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
 def test_a_run_stops_before_a_nan_reaches_the_weights(tmp_path, kind, options):

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from hf_lvm.training.arguments import LatentTrainingArguments, steps_of
+from hf_lvm.training.arguments import LatentTrainingArguments
+from hf_lvm.training.objective_arguments import steps_of
 
 
 def arguments(tmp_path, **options):

@@ -63,6 +63,20 @@ def test_two_processes_resume_bit_for_bit(outcomes):
         assert losses[0] == losses[1]
 
 
+def test_every_phase_of_two_processes_is_that_of_one(outcomes, tmp_path):
+    single = toy.trainer(tmp_path, toy.corpus(24), toy.corpus(40, seed=1), **child_runs.PHASES)
+    single.train()
+    (first, second), _ = outcomes
+    for name, weight in single.model.state_dict().items():
+        torch.testing.assert_close(first["phases"]["weights"][name], weight, rtol=1e-4, atol=1e-5)
+        assert torch.equal(first["phases"]["weights"][name], second["phases"]["weights"][name])
+        assert torch.equal(first["phases"]["weights"][name], first["phases_resumed"]["weights"][name])
+    logs = [first["phases"]["log"], single.state.log_history]
+    for key in ("loss", "kl_weight", "inner_steps", "aggressive_mutual_information", "guard_mutual_information"):
+        two, one = ([entry[key] for entry in log if key in entry] for log in logs)
+        assert two == pytest.approx(one, rel=1e-4) and one, key
+
+
 def test_a_nan_in_one_process_stops_both(outcomes):
     for error in outcomes[1]:
         assert error.startswith("FloatingPointError: Training stopped at step 2: the loss is nan."), error

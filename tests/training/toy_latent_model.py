@@ -47,6 +47,7 @@ class ToyModel(PreTrainedModel):
         super().__init__(config)
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.posterior_head = nn.Linear(config.hidden_size, 2 * config.latent_size)
+        self.decoder_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.injection = nn.Linear(config.latent_size, config.hidden_size)
         self.head = nn.Linear(config.hidden_size, config.vocab_size)
         self.post_init()
@@ -54,6 +55,18 @@ class ToyModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Linear, nn.Embedding)):
             nn.init.normal_(module.weight, std=0.5)
+
+    def inference_parameters(self):
+        return (pair for pair in self.named_parameters() if pair[0].startswith(("embedding", "posterior_head")))
+
+    def generative_parameters(self):
+        return (pair for pair in self.named_parameters() if pair[0].startswith(("decoder_embedding", "injection", "head")))
+
+    def reset_decoder(self, seed: int = 0) -> None:
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(seed)
+            for _, parameter in self.generative_parameters():
+                parameter.normal_(std=0.5)
 
     def shift_right(self, labels: torch.Tensor) -> torch.Tensor:
         start = torch.full_like(labels[:, :1], START)
@@ -65,7 +78,7 @@ class ToyModel(PreTrainedModel):
         return Independent(Normal(mean, log_stddev.clamp(-5, 2).exp()), 1)
 
     def decode(self, latents: torch.Tensor, decoder_input_ids: torch.Tensor, labels: torch.Tensor):
-        logits = self.head(self.embedding(decoder_input_ids) + self.injection(latents).unsqueeze(1))
+        logits = self.head(self.decoder_embedding(decoder_input_ids) + self.injection(latents).unsqueeze(1))
         return logits, nn.functional.cross_entropy(logits.transpose(1, 2).float(), labels, reduction="none").sum(1)
 
     def forward(

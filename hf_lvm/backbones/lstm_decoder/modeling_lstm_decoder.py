@@ -97,7 +97,8 @@ class LSTMDecoderModel(PreTrainedModel, GenerationMixin):
             hidden = torch.zeros_like(hidden).scatter(1, order.expand_as(hidden), hidden)
         if use_cache:
             cache.advance(tuple(new_states), length)
-        logits = self.lm_head(self.dropout(hidden[:, -logits_to_keep:]))
+        # Contiguous, because beside a frozen output layer torch would else multiply sentence by sentence.
+        logits = self.lm_head(self.dropout(hidden[:, -logits_to_keep:]).contiguous())
         loss = None
         if labels is not None:
             loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size)

@@ -114,8 +114,17 @@ class TwoParts:
             seed: of the new weights.
 
         Raises:
-            ValueError: the decoder shares weights with the encoder, or has an adapter beside weights that are not its own.
+            ValueError: see `check_decoder_can_reset`.
         """
+        self.check_decoder_can_reset()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = type(self)(copy.deepcopy(self.config))
+        for part in ("decoder", "conditioning"):
+            getattr(self, part).load_state_dict(getattr(fresh, part).state_dict())
+
+    def check_decoder_can_reset(self) -> None:
+        """Raise a `ValueError` when the decoder shares weights with the encoder, or stands on weights that are not its own."""
         if self.config.tie_encoder_decoder_embeddings:
             raise ValueError(
                 "The decoder cannot begin anew, because it shares its token embeddings with the encoder: set "
@@ -123,8 +132,3 @@ class TwoParts:
             )
         if self.config.decoder_adapter is not None:
             raise ValueError("A decoder with an adapter cannot begin anew: its other weights are pretrained.")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            fresh = type(self)(copy.deepcopy(self.config))
-        for part in ("decoder", "conditioning"):
-            getattr(self, part).load_state_dict(getattr(fresh, part).state_dict())

@@ -128,3 +128,17 @@ def test_tokens_forced_by_a_pretrained_decoder_are_dropped():
     assert tiny_vae("bert", "bart").decoder.generation_config.forced_eos_token_id is not None
     model = tiny_vae("bert", "bart")
     assert all(getattr(model.generation_config, key) is None for key in ("forced_bos_token_id", "forced_eos_token_id"))
+
+
+@pytest.mark.parametrize("injection", ["prefix", "embedding", "memory"])
+@torch.no_grad()
+def test_families_that_count_positions_from_behind_padding_keep_count(injection):
+    """RoBERTa, given embeddings, forgets how many tokens its cache holds."""
+    model = perturb(tiny_vae("bert", "roberta", injection=injection), 0.3)
+    latents = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
+    options = {"max_new_tokens": 6, "eos_token_id": None, "output_logits": True, "return_dict_in_generate": True}
+    written = model.generate(latents=latents, do_sample=False, **options)
+    forced = model(labels=written.sequences[:, 1:], latents=latents).logits
+    torch.testing.assert_close(torch.stack(written.logits, 1), forced, rtol=1e-5, atol=1e-5)
+    positions = model.config.decoder.max_position_embeddings - 1 - model.conditioning.positions_used
+    assert model.positions_left == positions
