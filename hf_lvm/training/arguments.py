@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, fields
 import torch
 from transformers import TrainingArguments
 
-from hf_lvm.training.aggressive import AggressiveArguments
-from hf_lvm.training.collapse_guard import CollapseGuardArguments
 from hf_lvm.training.objective_arguments import ObjectiveArguments, steps_of
-from hf_lvm.training.plateau import PlateauArguments
+from hf_lvm.training.phases.aggressive import AggressiveArguments
+from hf_lvm.training.phases.collapse_guard import CollapseGuardArguments
+from hf_lvm.training.phases.plateau import PlateauArguments
 
 
 @dataclass

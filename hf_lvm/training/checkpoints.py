@@ -16,7 +16,7 @@ from transformers import Trainer
 from transformers.trainer_callback import ExportableState, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 
-from hf_lvm.training.resumable import ResumableCallback
+from hf_lvm.training.phases.resumable import ResumableCallback
 
 logger = logging.getLogger(__name__)
 

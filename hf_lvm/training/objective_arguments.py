@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hf_lvm.objectives.free_bits import FREE_BITS_MODES, PER_DIMENSION_MODES, check_free_bits_mode
 from hf_lvm.objectives.kl_controller import TargetKLController
 from hf_lvm.objectives.kl_schedules import KL_SCHEDULES, check_kl_schedule, kl_weight
-from hf_lvm.training.learning_rate import check_optimizer_forgets
+from hf_lvm.training.phases.learning_rate import check_optimizer_forgets
 from hf_lvm.training.word_dropout import check_rate
 
 STEPS_OR_SHARE = "Whole numbers count optimizer steps, a number between 0 and 1 is a share of all steps"

@@ -13,17 +13,17 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import ModelOutput
 
 from hf_lvm.data.batching import LengthBucketedSampler
-from hf_lvm.training.aggressive import AggressiveTraining
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.autoencoder_start import AutoencoderStart
 from hf_lvm.training.checkpoints import AtomicSavingTrainer
-from hf_lvm.training.collapse_guard import CollapseGuard
 from hf_lvm.training.divergence import stop_unless_finite
-from hf_lvm.training.kl_control import KLControlCallback
 from hf_lvm.training.latent_statistics import LatentStatistics, posterior_means
 from hf_lvm.training.noise import NoiseStream, row_generators
-from hf_lvm.training.plateau import PlateauCallback
-from hf_lvm.training.saved_settings import SavedSettings
+from hf_lvm.training.phases.aggressive import AggressiveTraining
+from hf_lvm.training.phases.autoencoder_start import AutoencoderStart
+from hf_lvm.training.phases.collapse_guard import CollapseGuard
+from hf_lvm.training.phases.kl_control import KLControlCallback
+from hf_lvm.training.phases.plateau import PlateauCallback
+from hf_lvm.training.phases.saved_settings import SavedSettings
 from hf_lvm.training.word_dropout import drop_words, replacement_token_id
 
 logger = logging.getLogger(__name__)

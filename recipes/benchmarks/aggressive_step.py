@@ -28,8 +28,8 @@ from paired_timing import (
 from torch.nn import Parameter
 
 from hf_lvm.models.text_vae import TextVAEModel
-from hf_lvm.training.aggressive import without_gradients
 from hf_lvm.training.memory import keep_freed_memory
+from hf_lvm.training.phases.aggressive import without_gradients
 
 BATCH_SIZE = 32
 LATENT_SIZE = 32

@@ -71,7 +71,9 @@ def test_memory_is_what_a_decoder_that_has_read_something_holds():
 @torch.no_grad()
 @pytest.mark.parametrize("injection", INJECTIONS)
 def test_a_filled_cache_is_continued(injection):
-    part, conditioning = conditioned(injection)
+    # The last two are for decoders of this package only.
+    own = {"decoder": "hf_lvm_lstm_decoder", "condition_size": 4 if injection == "concatenation" else 0}
+    part, conditioning = conditioned(injection, **own if injection in ("concatenation", "initial_state") else {})
     conditions = conditioning.condition(LATENTS)
     whole = conditioning.decode(part, TOKENS, conditions).logits
     first = conditioning.decode(part, TOKENS[:, :2], conditions, use_cache=True)

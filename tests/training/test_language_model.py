@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoProcessor
 
 from hf_lvm.training.language_model import main, negative_log_likelihood
 
-WORDS = "the a small large cat dog bird sees hears likes".split()
+WORDS = ["the", "a", "small", "large", "cat", "dog", "bird", "sees", "hears", "likes"]
 
 
 def corpus(folder):

@@ -115,7 +115,7 @@ for part in ("encoder", "decoder", "dataset"):
     errors = [line for line in finished.stderr.splitlines() if "error:" in line]
     assert len(errors) == len(attempts) == 3 and "Traceback" not in finished.stderr
     for (status, seconds), line in zip(attempts, errors, strict=True):
-        assert status == 2 and seconds < 5
+        assert status == 2 and seconds < 20
         assert closed in line and "someone/something" in line
     assert not (tmp_path / "out").exists()
 

@@ -17,8 +17,8 @@ class InitialStateInjection(Injection):
         super().__init__()
         if "initial_cell" not in interface.arguments:
             raise ValueError(
-                f"injection 'initial_state' needs a recurrent decoder, and a {interface.family!r} decoder has no state: choose "
-                "the decoder 'lstm', or the injection 'prefix' or 'memory'."
+                f"injection 'initial_state' needs a recurrent decoder, and a {interface.family!r} decoder has no state: "
+                "choose the decoder 'lstm', or the injection 'prefix' or 'memory'."
             )
         self.num_layers = interface.num_layers
         self.projection = nn.Linear(latent_size, interface.num_layers * interface.hidden_size, bias=False)

@@ -76,6 +76,7 @@ class TestBidirectionalLSTMToLSTM(TextVAEContract):
     encoder, decoder, injection = "hf_lvm_lstm_encoder", "hf_lvm_lstm_decoder", ["concatenation", "initial_state"]
     options: ClassVar[dict] = {"encoder_bidirectional": True, "decoder_num_hidden_layers": 2, "pooling": "last"}
     perturbation = (1.0, 0.2)
+    falls_to = 0.9
     left_out = NO_ATTENTION
 
 
@@ -96,6 +97,7 @@ class TestLSTMOnTheSphere(TextVAEContract):
     encoder, decoder, injection = "hf_lvm_lstm_encoder", "hf_lvm_lstm_decoder", "embedding"
     options: ClassVar[dict] = {"posterior_type": "von_mises_fisher", "prior_type": "uniform_sphere", "pooling": "last"}
     perturbation = (1.0, 0.2)
+    falls_to = 0.9
     left_out = NO_ATTENTION
     latent_size = 2
 
@@ -119,6 +121,7 @@ class TestLSTMOnTheSphere(TextVAEContract):
 
 class TestVampPriorTrainedByTheKSampleBound(TextVAEContract):
     injection = "embedding"
+    falls_to = 0.9
     options: ClassVar[dict] = {
         "prior_type": "vamp", "prior_components": 3, "prior_pseudo_input_length": 4,
         "objective": "iwae", "estimator": "dreg", "num_samples": 3,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from hf_lvm.training.resumable import ResumableCallback
+from hf_lvm.training.phases.resumable import ResumableCallback
 
 
 class KLControlCallback(ResumableCallback):

@@ -7,8 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_lvm.objectives.diagnostics import mutual_information
-from hf_lvm.training.inner_batches import InnerBatches
 from hf_lvm.training.noise import NoiseStream, row_generators
+from hf_lvm.training.phases.inner_batches import InnerBatches
 from hf_lvm.training.trainer import LatentTrainer
 from tests.training import toy_latent_model as toy
 from tests.training.resuming import assert_resumes_exactly

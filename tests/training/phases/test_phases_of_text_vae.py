@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_lvm import LatentTrainer, LatentTrainingArguments
-from hf_lvm.training.aggressive import without_gradients
+from hf_lvm.training.phases.aggressive import without_gradients
 from tests.tiny_parts import random_rows, tiny_vae
 from tests.training_runs import collate, corpus
 

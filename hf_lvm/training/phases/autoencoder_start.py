@@ -5,8 +5,8 @@ import logging
 from torch.nn import Module
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hf_lvm.training.learning_rate import forget_optimizer_state
 from hf_lvm.training.noise import NoiseStream, derive_seed
+from hf_lvm.training.phases.learning_rate import forget_optimizer_state
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from torch.distributions import Distribution
 
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.objectives.diagnostics import mutual_information
-from hf_lvm.training.collated_rows import CollatedRows, lengths_of
 from hf_lvm.training.noise import NoiseStream, row_generators
+from hf_lvm.training.phases.collated_rows import CollatedRows, lengths_of
 
 if TYPE_CHECKING:
     from hf_lvm.training.trainer import LatentTrainer

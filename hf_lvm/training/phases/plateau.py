@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from hf_lvm.training.learning_rate import check_optimizer_forgets, forget_optimizer_state, scale_learning_rate
-from hf_lvm.training.resumable import ResumableCallback
+from hf_lvm.training.phases.learning_rate import check_optimizer_forgets, forget_optimizer_state, scale_learning_rate
+from hf_lvm.training.phases.resumable import ResumableCallback
 
 logger = logging.getLogger(__name__)
 

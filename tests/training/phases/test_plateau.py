@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerControl, TrainerState
 
-from hf_lvm.training.learning_rate import scale_learning_rate
-from hf_lvm.training.plateau import PlateauCallback
+from hf_lvm.training.phases.learning_rate import scale_learning_rate
+from hf_lvm.training.phases.plateau import PlateauCallback
 from tests.training import toy_latent_model as toy
 
 # Adam at a rate so large that the bound of the validation set comes and goes.

@@ -11,10 +11,10 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_lvm.objectives.diagnostics import active_units
 from hf_lvm.objectives.free_bits import PER_DIMENSION_MODES
-from hf_lvm.training.held_out import HeldOut, mutual_information_of_parts
 from hf_lvm.training.latent_statistics import posterior_means
 from hf_lvm.training.objective_arguments import STEPS_OR_SHARE, check_steps_or_share, steps_of
-from hf_lvm.training.resumable import ResumableCallback
+from hf_lvm.training.phases.held_out import HeldOut, mutual_information_of_parts
+from hf_lvm.training.phases.resumable import ResumableCallback
 
 if TYPE_CHECKING:
     from hf_lvm.training.trainer import LatentTrainer

@@ -16,10 +16,10 @@ import torch
 from torch.nn import Module, Parameter
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from hf_lvm.training.held_out import HeldOut
-from hf_lvm.training.inner_batches import InnerBatches
 from hf_lvm.training.noise import NoiseStream, derive_seed
-from hf_lvm.training.resumable import ResumableCallback
+from hf_lvm.training.phases.held_out import HeldOut
+from hf_lvm.training.phases.inner_batches import InnerBatches
+from hf_lvm.training.phases.resumable import ResumableCallback
 
 if TYPE_CHECKING:
     from hf_lvm.training.trainer import LatentTrainer

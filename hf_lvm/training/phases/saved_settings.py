@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hf_lvm.training.resumable import ResumableCallback
+from hf_lvm.training.phases.resumable import ResumableCallback
 
 
 class SavedSettings(ResumableCallback):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from hf_lvm.data.batching import LengthBucketedSampler
-from hf_lvm.training.collated_rows import CollatedRows, lengths_of
+from hf_lvm.training.phases.collated_rows import CollatedRows, lengths_of
 
 if TYPE_CHECKING:
     from hf_lvm.training.trainer import LatentTrainer
