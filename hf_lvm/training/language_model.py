@@ -165,6 +165,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
         **run_description([prog or sys.argv[0], *argv], settings, seconds),
         "corpus": describe_corpus(data, texts),
         "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
         "test": {"likelihood": likelihood},
     }
     write_results(Path(args.output_dir) / "results.json", results)

@@ -15,7 +15,7 @@ from hf_lvm.analysis.figures import collect_curves, draw_kl_per_dimension, draw_
 from hf_lvm.analysis.latent_map import draw_latent_map
 from hf_lvm.analysis.text_vae_report import TextVAEReport, report_on
 from hf_lvm.analysis.trained_model import load_trained
-from hf_lvm.backbones.sources import is_from_scratch
+from hf_lvm.backbones.sources import full_name, is_from_scratch
 from hf_lvm.data import LatentTextCollator
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, build_text_vae, encode_texts, load_run_texts
@@ -66,6 +66,7 @@ def prepare(
     if args.device.type == "cpu":
         keep_freed_memory()
     set_seed(args.seed)
+    _check_decoder_is_new(model_arguments, args)
     texts = load_run_texts(data)
     logger.info("Texts: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
     if model_arguments.model is not None:
@@ -92,6 +93,16 @@ def prepare(
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
     return trainer, {"encoded": encoded, "corpus": describe_corpus(data, texts)}
+
+
+def _check_decoder_is_new(model_arguments: TextVAEArguments, args: LatentTrainingArguments) -> None:
+    """Raise a `ValueError` when a decoder that begins anew would lose what it was pretrained for."""
+    source = full_name("decoder", model_arguments.decoder)
+    if args.reset_decoder_after_warmup and model_arguments.model is None and not is_from_scratch(source):
+        raise ValueError(
+            f"reset_decoder_after_warmup would throw away the weights of {model_arguments.decoder!r}: it is for decoders built "
+            "from scratch. Leave it out; autoencoder_warmup_steps alone helps a pretrained decoder too"
+        )
 
 
 def train_and_report(
@@ -125,6 +136,7 @@ def train_and_report(
         **run_description(command, settings, seconds),
         "corpus": texts["corpus"],
         "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
         "test": measured.metrics,
     }
     output = Path(args.output_dir)

@@ -40,9 +40,9 @@ STEPS = 5
 # What a step is made of, by the names that torch gives its operations.
 KINDS = {
     "output layer and other products": ("aten::mm", "aten::addmm"),
-    "softmax and its gradient": ("softmax", "nll_loss"),
+    "softmax and its gradient": ("softmax", "aten::exp", "gather", "scatter"),
     "LSTMs": ("rnn", "lstm"),
-    "dropout masks": ("bernoulli",),
+    "dropout masks": ("bernoulli", "uniform"),
     "embeddings": ("embedding", "index"),
 }
 

@@ -14,6 +14,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from hf_lvm.backbones.dilated_cnn_decoder.configuration_dilated_cnn_decoder import DilatedCNNDecoderConfig
+from hf_lvm.backbones.dropout import Dropout
 from hf_lvm.backbones.state_cache import StateCache
 
 # How loud the condition is in a new model beside the words: heard from the first step, without drowning them.
@@ -90,7 +91,7 @@ class DilatedCNNDecoderModel(PreTrainedModel, GenerationMixin):
         # transformers would read it off a class name that ends in ForCausalLM.
         self.loss_type = "ForCausalLM"
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
-        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.embedding_dropout = Dropout(config.embedding_dropout)
         self.input_projection = nn.Conv1d(config.embedding_size, config.hidden_size, 1)
         # Concatenation before a linear map is the sum of two maps; apart, the condition is projected once for all words.
         self.condition_projection = None
@@ -98,7 +99,7 @@ class DilatedCNNDecoderModel(PreTrainedModel, GenerationMixin):
             self.condition_projection = nn.Linear(config.condition_size, config.hidden_size, bias=False)
         self.blocks = nn.ModuleList(DilatedBlock(config, dilation) for dilation in config.dilations)
         self.norm = ChannelNorm(config.hidden_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 

@@ -7,6 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from hf_lvm.backbones.dropout import Dropout
 from hf_lvm.backbones.lstm_decoder.configuration_lstm_decoder import LSTMDecoderConfig
 from hf_lvm.backbones.recurrence import LSTMState, initialize_recurrent, run_lstm
 from hf_lvm.backbones.state_cache import StateCache
@@ -28,10 +29,10 @@ class LSTMDecoderModel(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.loss_type = "ForCausalLM"
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
-        self.embedding_dropout = nn.Dropout(config.embedding_dropout)
+        self.embedding_dropout = Dropout(config.embedding_dropout)
         sizes = [config.embedding_size + config.condition_size, *[config.hidden_size] * (config.num_hidden_layers - 1)]
         self.layers = nn.ModuleList(nn.LSTM(size, config.hidden_size, batch_first=True) for size in sizes)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 

@@ -5,6 +5,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from hf_lvm.backbones.dropout import Dropout
 from hf_lvm.backbones.lstm_encoder.configuration_lstm_encoder import LSTMEncoderConfig
 from hf_lvm.backbones.recurrence import initialize_recurrent, run_lstm
 
@@ -22,7 +23,7 @@ class LSTMEncoderModel(PreTrainedModel):
     def __init__(self, config: LSTMEncoderConfig):
         super().__init__(config)
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=None)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         directions = 2 if config.bidirectional else 1
         sizes = [config.embedding_size, *[config.hidden_size] * (config.num_hidden_layers - 1)]
 
