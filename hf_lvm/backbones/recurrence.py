@@ -1,5 +1,7 @@
 """What both LSTM backbones share: how one is run, and how one begins."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import nn
 from transformers import initialization as init
@@ -13,10 +15,18 @@ def run_lstm(lstm: nn.LSTM, inputs: torch.Tensor, state: LSTMState | None = None
     Not in that of autocast: a cell state that is rounded to 8 bits at every step forgets what small updates would tell it.
     """
     dtype = lstm.weight_ih_l0.dtype
-    # cuDNN has no backward pass in evaluation mode, where a posterior may be refined by gradients.
-    cudnn = torch.backends.cudnn.enabled and (lstm.training or not torch.is_grad_enabled())
-    with torch.autocast(inputs.device.type, enabled=False), torch.backends.cudnn.flags(enabled=cudnn):
+    with torch.autocast(inputs.device.type, enabled=False), _differentiable(lstm, inputs.device):
         return lstm(inputs.to(dtype), None if state is None else tuple(part.to(dtype) for part in state))
+
+
+def _differentiable(lstm: nn.LSTM, device: torch.device) -> AbstractContextManager:
+    """cuDNN has no backward pass in evaluation mode, where a posterior may be refined by gradients."""
+    cudnn = torch.backends.cudnn
+    if device.type != "cuda" or lstm.training or not torch.is_grad_enabled():
+        return nullcontext()
+    return cudnn.flags(
+        enabled=False, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=cudnn.allow_tf32
+    )
 
 
 def initialize_recurrent(module: nn.Module, weight_range: float, embedding_range: float) -> None:

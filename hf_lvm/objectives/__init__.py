@@ -19,7 +19,7 @@ from hf_lvm.objectives.importance_weighting import (
 )
 from hf_lvm.objectives.kl_controller import TargetKLController
 from hf_lvm.objectives.kl_schedules import KL_SCHEDULES, check_kl_schedule, kl_weight
-from hf_lvm.objectives.posterior_refinement import FittedGaussian, fit_gaussian, refine_gaussian
+from hf_lvm.objectives.posterior_refinement import refine_gaussian
 
 __all__ = [
     "BATCH_MODES",
@@ -27,7 +27,6 @@ __all__ = [
     "KL_SCHEDULES",
     "OBJECTIVES",
     "PER_DIMENSION_MODES",
-    "FittedGaussian",
     "KLTerms",
     "LikelihoodEstimate",
     "TargetKLController",
@@ -35,7 +34,6 @@ __all__ = [
     "check_free_bits_mode",
     "check_kl_schedule",
     "estimate_from_log_weights",
-    "fit_gaussian",
     "free_bits_kl",
     "importance_weighted_bound",
     "kl_terms",

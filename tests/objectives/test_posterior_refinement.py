@@ -9,7 +9,7 @@ import torch
 from torch.autograd import gradcheck
 
 from hf_lvm.distributions import DiagonalGaussian, standard_normal
-from hf_lvm.objectives import fit_gaussian, refine_gaussian
+from hf_lvm.objectives import refine_gaussian
 
 SIZE, SIGMA, ROWS = 2, 0.8, 3
 WEIGHT = torch.tensor([[1.0, 0.4], [-0.3, 0.9], [0.5, 0.5]], dtype=torch.float64)
@@ -81,20 +81,14 @@ def test_the_steps_are_gradient_descent_with_momentum_clipped_by_sentence():
     torch.testing.assert_close(found[1], log_variance)
 
 
-def test_a_sentence_is_refined_and_fitted_alike_alone_and_in_a_batch():
+def test_a_sentence_is_refined_alike_alone_and_in_a_batch():
     settings = {"steps": 5, "learning_rate": 0.2, "momentum": 0.5, "max_grad_norm": 1.0}
-    fitting = {"max_steps": 60, "window": 10, "patience": 1, "tolerance": 0.3}
     together = refine_gaussian(ZEROS, ZEROS, noisy_bound(TEXTS, row_generators(range(ROWS))), **settings)
-    fitted = fit_gaussian(ZEROS, ZEROS, noisy_bound(TEXTS, row_generators(range(ROWS))), **fitting)
-    assert len(set(fitted.steps.tolist())) > 1
     for row in range(ROWS):
         one = slice(row, row + 1)
         alone = refine_gaussian(ZEROS[one], ZEROS[one], noisy_bound(TEXTS[one], row_generators([row])), **settings)
-        fitted_alone = fit_gaussian(ZEROS[one], ZEROS[one], noisy_bound(TEXTS[one], row_generators([row])), **fitting)
         for part in range(2):
             torch.testing.assert_close(alone[part], together[part][one], rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(fitted_alone.mean, fitted.mean[one], rtol=1e-12, atol=1e-12)
-        assert fitted_alone.steps.item() == fitted.steps[row]
 
 
 def whole_procedure(mean, log_variance, weight):
@@ -137,19 +131,6 @@ def test_without_gradients_it_still_takes_its_steps():
     assert refine_gaussian(ZEROS, ZEROS, negative_bound(), steps=0, learning_rate=0.1)[0].equal(ZEROS)
 
 
-def test_a_fit_finds_the_best_gaussian_with_and_without_noise_and_says_when_it_was_stopped():
-    best_mean, best_log_variance = optimum()
-    quiet = fit_gaussian(ZEROS, ZEROS, negative_bound(), tolerance=1e-6)
-    assert quiet.converged.all()
-    torch.testing.assert_close(quiet.mean, best_mean, atol=2e-3, rtol=0)
-    torch.testing.assert_close(quiet.log_variance, best_log_variance, atol=2e-3, rtol=0)
-    noisy = fit_gaussian(ZEROS, ZEROS, noisy_bound(TEXTS, row_generators(range(ROWS)), 16), window=50)
-    lost = negative_bound()(noisy.mean, noisy.log_variance) - negative_bound()(best_mean, best_log_variance)
-    assert noisy.converged.all() and (lost >= 0).all() and (lost < 0.02).all()
-    stopped = fit_gaussian(ZEROS, ZEROS, negative_bound(), max_steps=45)
-    assert not stopped.converged.any() and stopped.steps.tolist() == [40] * ROWS
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -165,14 +146,3 @@ def test_refusals(change, said):
     arguments = {"mean": ZEROS, "log_variance": ZEROS, "negative_bound": negative_bound(), "steps": 2, "learning_rate": 0.1}
     with pytest.raises(ValueError, match=said):
         refine_gaussian(**{**arguments, **change})
-
-
-def test_a_fit_refuses_bad_settings_and_reports_a_bound_that_is_not_finite():
-    with pytest.raises(ValueError, match="window=20"):
-        fit_gaussian(ZEROS, ZEROS, negative_bound(), max_steps=10)
-
-    def infinite_for_one(mean, log_variance):
-        return negative_bound()(mean, log_variance) + torch.tensor([0.0, torch.inf, 0.0])
-
-    with pytest.raises(FloatingPointError, match="not finite for 1 of 3 sentences"):
-        fit_gaussian(ZEROS, ZEROS, infinite_for_one)
