@@ -100,8 +100,8 @@ def _check_decoder_is_new(model_arguments: TextVAEArguments, args: LatentTrainin
     source = full_name("decoder", model_arguments.decoder)
     if args.reset_decoder_after_warmup and model_arguments.model is None and not is_from_scratch(source):
         raise ValueError(
-            f"reset_decoder_after_warmup would throw away the weights of {model_arguments.decoder!r}: it is for decoders built "
-            "from scratch. Leave it out; autoencoder_warmup_steps alone helps a pretrained decoder too"
+            f"reset_decoder_after_warmup would throw away the weights of {model_arguments.decoder!r}: it is for decoders "
+            "built from scratch. Leave it out; autoencoder_warmup_steps alone helps a pretrained decoder too"
         )
 
 

@@ -297,3 +297,14 @@ def test_a_trained_model_goes_on_with_its_own_parts_and_tokenizers(trained_run, 
     moved = max((before[name] - after[name]).abs().max().item() for name in before)
     assert 0 < moved < 0.1, "it went on from the trained weights"
     assert (tmp_path / "more" / "tokenizer.json").read_text() == (trained_run.folder / "tokenizer.json").read_text()
+
+
+def test_a_pretrained_decoder_does_not_begin_anew(tmp_path):
+    flags = ["--decoder", "somebody/decoder", "--autoencoder_warmup_steps", "0.5", "--reset_decoder_after_warmup", "true"]
+    with pytest.raises(ValueError, match="would throw away the weights of 'somebody/decoder'"):
+        main([*flags, "--output_dir", str(tmp_path), "--use_cpu"])
+
+
+def test_a_new_decoder_needs_a_trained_model_to_stand_beside(tmp_path):
+    with pytest.raises(ValueError, match="reset_decoder is for a run that goes on from a trained model"):
+        main(["--reset_decoder", "true", "--output_dir", str(tmp_path), "--use_cpu"])
