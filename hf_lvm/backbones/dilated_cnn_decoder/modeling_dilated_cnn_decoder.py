@@ -82,6 +82,7 @@ class DilatedCNNDecoderModel(PreTrainedModel, GenerationMixin):
     config: DilatedCNNDecoderConfig
     base_model_prefix = "dilated_cnn_decoder"
     main_input_name = "input_ids"
+    _input_embed_layer = "embeddings"
     supports_gradient_checkpointing = True
     _no_split_modules = ["DilatedBlock"]
     _tied_weights_keys = {"lm_head.weight": "embeddings.weight"}
@@ -107,18 +108,6 @@ class DilatedCNNDecoderModel(PreTrainedModel, GenerationMixin):
     def receptive_field(self) -> int:
         """The number of words a logit depends on, the word just read counted."""
         return self.config.receptive_field
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embeddings = value
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head
-
-    def set_output_embeddings(self, value: nn.Module) -> None:
-        self.lm_head = value
 
     def forward(
         self,

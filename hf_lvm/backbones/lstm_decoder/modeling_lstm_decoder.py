@@ -23,6 +23,7 @@ class LSTMDecoderModel(PreTrainedModel, GenerationMixin):
     config: LSTMDecoderConfig
     base_model_prefix = "lstm_decoder"
     main_input_name = "input_ids"
+    _input_embed_layer = "embeddings"
     _tied_weights_keys = {"lm_head.weight": "embeddings.weight"}
 
     def __init__(self, config: LSTMDecoderConfig):
@@ -35,18 +36,6 @@ class LSTMDecoderModel(PreTrainedModel, GenerationMixin):
         self.dropout = Dropout(config.dropout)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embeddings = value
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.lm_head
-
-    def set_output_embeddings(self, value: nn.Module) -> None:
-        self.lm_head = value
 
     def forward(
         self,

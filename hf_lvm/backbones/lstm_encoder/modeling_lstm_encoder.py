@@ -19,6 +19,7 @@ class LSTMEncoderModel(PreTrainedModel):
     config: LSTMEncoderConfig
     base_model_prefix = "lstm_encoder"
     main_input_name = "input_ids"
+    _input_embed_layer = "embeddings"
 
     def __init__(self, config: LSTMEncoderConfig):
         super().__init__(config)
@@ -33,12 +34,6 @@ class LSTMEncoderModel(PreTrainedModel):
         self.forward_layers = stack()
         self.backward_layers = stack() if config.bidirectional else None
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embeddings = value
 
     def forward(
         self,
