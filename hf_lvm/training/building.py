@@ -22,7 +22,7 @@ from hf_lvm.data import (
 from hf_lvm.models.text_vae import TextVAEModel
 from hf_lvm.training.run_arguments import DataArguments, TextVAEArguments
 
-# The shape of a part built from scratch where the run does not say otherwise: small enough for a laptop.
+# The shape of a transformer built from scratch where the run does not say otherwise: small enough for a laptop.
 SCRATCH_SIZES = {
     "hidden_size": 256,
     "num_hidden_layers": 2,
@@ -163,7 +163,7 @@ def encoder_of_run(source: str, processor: LatentTextProcessor, **options) -> Pr
     check_exists(source)
     if not is_from_scratch(source):
         return load_encoder(source, **options)
-    return build_encoder(config_from_scratch(source, _scratch_sizes(processor.tokenizer), **options))
+    return build_encoder(config_from_scratch(source, _scratch_sizes(source, processor.tokenizer), **options))
 
 
 def decoder_of_run(
@@ -178,12 +178,14 @@ def decoder_of_run(
     check_exists(source)
     if not is_from_scratch(source):
         return load_decoder(source, cross_attention=cross_attention, **options)
-    config = config_from_scratch(source, _scratch_sizes(processor.decoder_tokenizer), **options)
+    config = config_from_scratch(source, _scratch_sizes(source, processor.decoder_tokenizer), **options)
     return build_decoder(as_decoder_config(config, cross_attention, condition_size))
 
 
-def _scratch_sizes(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
-    return SCRATCH_SIZES | {
+def _scratch_sizes(family: str, tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
+    # Backbones of this package have the sizes of the literature by themselves.
+    sizes = {} if family.startswith("hf_lvm_") else SCRATCH_SIZES
+    return sizes | {
         "vocab_size": len(tokenizer),
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.bos_token_id,

@@ -15,6 +15,7 @@ import hf_lvm
 from hf_lvm.backbones.sources import check_exists, config_from_scratch, full_name, is_from_scratch
 from hf_lvm.layers.injections import injection_names
 from hf_lvm.training.arguments import LatentTrainingArguments
+from hf_lvm.training.building import _scratch_sizes
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.language_model import LanguageModelArguments
 from hf_lvm.training.recipes import RECIPES, main_of_recipe
@@ -27,6 +28,15 @@ PACKAGED = Path(hf_lvm.__file__).parent / "training"
 CONFIGS = sorted([*(RECIPE_FOLDER / "text_vae").rglob("*.yaml"), *PACKAGED.rglob("*.yaml")])
 CLASSES = (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments)
 LANGUAGE_MODEL_CLASSES = (LanguageModelArguments, DataArguments, LatentTrainingArguments)
+
+
+class TenWords:
+    """As much of a tokenizer as the sizes of a part need."""
+
+    pad_token_id, bos_token_id, eos_token_id = 0, 1, 2
+
+    def __len__(self) -> int:
+        return 10
 
 
 def test_the_recipes_are_found():
@@ -70,7 +80,7 @@ def test_every_key_and_value_of_a_recipe_is_known(path, tmp_path):
         source = full_name(part, getattr(model, part))
         if is_from_scratch(source):
             check_exists(source)
-            config_from_scratch(source, **model.part_options[part])
+            config_from_scratch(source, _scratch_sizes(source, TenWords()), **model.part_options[part])
     assert args.learning_rate != LatentTrainingArguments(output_dir=str(tmp_path), use_cpu=True).learning_rate or (
         "pretrained" in path.read_text()
     ), "a model from scratch needs a larger learning rate than the default"

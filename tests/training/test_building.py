@@ -193,3 +193,32 @@ def test_a_run_over_pretrained_parts_with_lora_and_a_frozen_encoder(lines, bert_
     assert processor.decoder_tokenizer.pad_token == "<s>"
     assert json.loads((folder / "results.json").read_text()) == results
     assert model.reconstruct([text], processor=processor, max_new_tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "injection", "sizes"),
+    [
+        ("lstm", ["concatenation", "initial_state"], {"hidden_size": 16, "num_hidden_layers": 1}),
+        ("dilated_cnn", ["concatenation"], {"hidden_size": 16, "internal_size": 8, "embedding_size": 8, "size": "small"}),
+    ],
+)
+def test_backbones_of_the_literature_by_their_short_names(texts, decoder, injection, sizes):
+    options = {"encoder": {"hidden_size": 16, "bidirectional": True}, "decoder": sizes}
+    model, processor = build(
+        texts, {"tokenizer": "words"}, encoder="lstm", decoder=decoder, injection=injection, pooling="last",
+        prior_type="gaussian_mixture", prior_components=3, part_options=options,
+    )  # fmt: skip
+    assert model.config.encoder.model_type == "hf_lvm_lstm_encoder"
+    assert model.config.decoder.model_type == f"hf_lvm_{decoder}_decoder"
+    assert model.config.decoder.condition_size == model.config.latent_size == 4
+    assert model.prior.mean.shape == (3, 4)
+    assert loss_of(model, processor, texts).isfinite()
+    assert len(model.sample(2, processor=processor)) == 2
+
+
+def test_a_limited_context_and_refinement_come_from_the_run(texts):
+    model, processor = build(
+        texts, encoder="bert", decoder="gpt2", context_window=3, semi_amortized_steps=2, part_options=SCRATCH
+    )
+    assert model.conditioning.window.reach == 3 and model.config.semi_amortized_steps == 2
+    assert loss_of(model, processor, texts).isfinite()
