@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 ARGUMENTS = (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments)
 
-DESCRIPTION = """Train a variational autoencoder of text: any encoder, any decoder, a Gaussian latent between them.
+DESCRIPTION = """Train a variational autoencoder of text: any encoder, any decoder, a latent vector between them.
 
 Without a config it trains on the documentation that comes with Python, by settings that keep the latent in use (one set for
 parts built from scratch, one for pretrained parts). Afterwards the output folder holds the model (AutoModel.from_pretrained

@@ -1,6 +1,6 @@
 """The text VAE: a latent vector between any encoder and any decoder of transformers.
 
-The model of Bowman et al. (2015) with the parts left open: z ~ N(0, I), x ~ p(x|z) from a causal decoder, and an encoder that
+The model of Bowman et al. (2015) with the parts left open: z ~ p(z), x ~ p(x|z) from a causal decoder, and an encoder that
 amortizes q(z|x). It writes no attention of its own.
 """
 
@@ -177,7 +177,7 @@ class TextVAEModel(TwoParts, Inference, Likelihood, LatentGenerationMixin, TextO
             sample_posterior: take a sample of q(z|x), in evaluation too; its mode otherwise, which is not the bound.
             generator: None, one generator, or one for each row.
             kl_weight: weight of the KL term in `loss`.
-            free_bits: nats per dimension that cost nothing in `loss`.
+            free_bits: nats that cost nothing in `loss`, in each dimension or in total, as the mode has it.
             free_bits_mode: how, see `hf_lvm.objectives.free_bits`.
             past_key_values, use_cache, logits_to_keep, conditions: for generation.
 
