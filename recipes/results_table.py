@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ptb_table import ptb_table
+from text_vae_table import text_vae_table
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results: made by recipes/results_table.py -->\n", "<!-- /results -->\n"
@@ -83,7 +83,7 @@ def benchmarks_table() -> str:
 
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "README.md": models_table,
-    "recipes/text_vae/README.md": ptb_table,
+    "recipes/text_vae/README.md": text_vae_table,
     "recipes/benchmarks/README.md": benchmarks_table,
 }
 
