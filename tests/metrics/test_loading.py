@@ -30,6 +30,8 @@ INPUTS = {
     "reconstruction": {"predictions": ["a cat sat on the mat"], "references": ["the cat sat on the mat"]},
     "diversity": {"predictions": ["a cat sat on the mat", "a dog sat on the mat"], "max_order": 3},
     "importance_weighting": {"log_weights": [[-20.0, -21.0, -22.0], [-30.0, -30.5, -29.0]], "sizes": [1, 3]},
+    "clustering": {"predictions": [0, 0, 1, 2], "references": ["DT", "DT", "NN", "NN"]},
+    "topics": {"topics": [["file", "path"]], "documents": [["file", "path"], ["file"], ["path", "file"]], "top_words": 2},
 }
 
 
@@ -53,7 +55,9 @@ def test_every_metric_describes_itself(name, tmp_path):
     assert metric.name == name
     assert len(metric.description) > 100
     assert "@" in metric.citation
-    assert all(feature in metric.inputs_description for feature in metric.features)
+    # Several ways to give the inputs, under the same names.
+    features = metric.features if isinstance(metric.features, dict) else metric.features[0]
+    assert all(feature in metric.inputs_description for feature in features)
     assert "Returns:" in metric.inputs_description
     assert f'load("{name}")' in metric.inputs_description
 

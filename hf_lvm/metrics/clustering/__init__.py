@@ -1,0 +1,1 @@
+"""How well discrete latents agree with gold classes, and how much of them is used."""

@@ -1,0 +1,1 @@
+"""How coherent the topics of a topic model are, and how different from one another."""
