@@ -1,18 +1,23 @@
 """Distributions over latents as torch.distributions objects."""
 
+from hf_lvm.distributions.categorical_vector import CategoricalVector
 from hf_lvm.distributions.flow import NormalizingFlow
 from hf_lvm.distributions.gaussian import DiagonalGaussian, standard_normal
 from hf_lvm.distributions.interpolation import INTERPOLATION_PATHS, interpolate_latents
+from hf_lvm.distributions.linear_chain import BestPaths, LinearChainCRF
 from hf_lvm.distributions.mixture import GaussianMixture
 from hf_lvm.distributions.noise import Generators, normal_noise, uniform_noise
 from hf_lvm.distributions.von_mises_fisher import HypersphericalUniform, VonMisesFisher
 
 __all__ = [
     "INTERPOLATION_PATHS",
+    "BestPaths",
+    "CategoricalVector",
     "DiagonalGaussian",
     "GaussianMixture",
     "Generators",
     "HypersphericalUniform",
+    "LinearChainCRF",
     "NormalizingFlow",
     "VonMisesFisher",
     "interpolate_latents",

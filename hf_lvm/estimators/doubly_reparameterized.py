@@ -20,49 +20,62 @@ Decoder and prior have their ordinary gradient, with weights v_k. So has a prior
 import torch
 from torch.distributions import Distribution
 
-from hf_lvm.estimators.reparameterization import Reparameterization
+from hf_lvm.distributions.noise import Generators
+from hf_lvm.estimators.base import Estimator
+from hf_lvm.estimators.draws import Draws
+from hf_lvm.estimators.reparameterization import differentiable_samples
 
 
-class DoublyReparameterized(Reparameterization):
-    """The estimator `dreg`: used like every other, see [`Reparameterization`].
+class DoublyReparameterized(Estimator):
+    """The estimator `dreg`, of the K-sample bound.
 
     It needs a posterior with a method `detached()`, which returns the same distribution with no gradient to its
     parameters.
     """
 
-    def density(self, posterior: Distribution) -> Distribution:
-        """The posterior with its parameters held fixed: log q(z|x) has a gradient through z only.
+    def draw(
+        self,
+        posterior: Distribution,
+        num_samples: int,
+        generator: Generators = None,
+        features: torch.Tensor | None = None,
+        temperature: float | None = None,
+    ) -> Draws:
+        """Differentiable latents (num_samples, B, *event shape), and their density under parameters held fixed.
 
         Raises:
-            ValueError: the posterior has no method `detached`.
+            ValueError: the posterior has no reparameterized sample, or no method `detached`.
         """
+        latents = differentiable_samples(posterior, num_samples, generator)
         if not callable(getattr(posterior, "detached", None)):
             raise ValueError(
                 f"The estimator 'dreg' takes log q(z|x) with the parameters of q held fixed, and {type(posterior).__name__} "
                 "has no method detached() that returns it so: choose the estimator 'reparameterization', or give it one."
             )
-        return posterior.detached()
+        return DoublyReparameterizedDraws(latents, posterior.detached())
 
-    def surrogate(self, log_weights: torch.Tensor, samples: torch.Tensor, *, kl_weight: float = 1.0) -> torch.Tensor:
-        """The log weights as they are; from here on, gradients that arrive at `samples` are weighted once more.
 
-        Args:
-            log_weights: (K, B), computed from `samples` and `density`.
-            samples: (K, B, *event shape), of `draw`. Everything that is differentiated through them after this call gets the
-                factor, so let nothing but the bound depend on them.
-            kl_weight: the beta that `log_weights` were computed with.
+class DoublyReparameterizedDraws(Draws):
+    """Samples through which the gradient of the bound is weighted once more."""
+
+    def surrogate(self, log_weights: torch.Tensor, *, kl_weight: float = 1.0) -> torch.Tensor:
+        """The log weights as they are; from here on, gradients that arrive at `latents` are weighted once more.
+
+        Everything that is differentiated through the latents after this call gets the factor, so let nothing but the bound
+        depend on them.
 
         Raises:
             ValueError: the shapes do not fit.
         """
-        if samples.shape[:2] != log_weights.shape:
+        latents = self.latents
+        if latents.shape[:2] != log_weights.shape:
             raise ValueError(
-                f"log_weights has shape {tuple(log_weights.shape)} and samples {tuple(samples.shape)}: there is one weight "
-                "(K, B) a sample (K, B, ...)."
+                f"log_weights has shape {tuple(log_weights.shape)} and the latents {tuple(latents.shape)}: there is one "
+                "weight (K, B) a latent (K, B, ...)."
             )
-        if samples.requires_grad:
+        if latents.requires_grad:
             normalised = log_weights.detach().softmax(dim=0)
             factor = (1.0 - kl_weight) + kl_weight * normalised
-            factor = factor.view(*factor.shape, *[1] * (samples.dim() - 2))
-            samples.register_hook(lambda gradient: gradient * factor.to(gradient.dtype))
+            factor = factor.view(*factor.shape, *[1] * (latents.dim() - 2))
+            latents.register_hook(lambda gradient: gradient * factor.to(gradient.dtype))
         return log_weights

@@ -1,7 +1,8 @@
 """Bounds on log p(x), what weighs them and what diagnoses them."""
 
 from hf_lvm.objectives.combinations import OBJECTIVES, check_combination
-from hf_lvm.objectives.divergence import KLTerms, kl_terms
+from hf_lvm.objectives.discrete_bound import BoundTerms, discrete_bound, draw_for
+from hf_lvm.objectives.divergence import KLTerms, closed_form_kl, kl_terms
 from hf_lvm.objectives.elbo import negative_elbo
 from hf_lvm.objectives.free_bits import (
     BATCH_MODES,
@@ -19,6 +20,8 @@ from hf_lvm.objectives.importance_weighting import (
 )
 from hf_lvm.objectives.kl_controller import TargetKLController
 from hf_lvm.objectives.kl_schedules import KL_SCHEDULES, check_kl_schedule, kl_weight
+from hf_lvm.objectives.marginal import MarginalTerms, marginal_terms
+from hf_lvm.objectives.minimum_risk import draw_candidates, risk
 from hf_lvm.objectives.posterior_refinement import refine_gaussian
 
 __all__ = [
@@ -27,19 +30,27 @@ __all__ = [
     "KL_SCHEDULES",
     "OBJECTIVES",
     "PER_DIMENSION_MODES",
+    "BoundTerms",
     "KLTerms",
     "LikelihoodEstimate",
+    "MarginalTerms",
     "TargetKLController",
     "check_combination",
     "check_free_bits_mode",
     "check_kl_schedule",
+    "closed_form_kl",
+    "discrete_bound",
+    "draw_candidates",
+    "draw_for",
     "estimate_from_log_weights",
     "free_bits_kl",
     "importance_weighted_bound",
     "kl_terms",
     "kl_weight",
     "log_importance_weights",
+    "marginal_terms",
     "negative_elbo",
     "negative_iwae",
     "refine_gaussian",
+    "risk",
 ]

@@ -1,23 +1,59 @@
 """Which objective goes with which estimator, and what the error says when they do not."""
 
-OBJECTIVES = {"elbo": ("reparameterization",), "iwae": ("reparameterization", "dreg")}
+# The estimators of each objective, for latents that a gradient can go through and for latents of which it cannot.
+CONTINUOUS = {"elbo": ("reparameterization",), "iwae": ("reparameterization", "dreg")}
+DISCRETE = {
+    "elbo": (
+        "exact",
+        "exact_topk",
+        "reinforce",
+        "reinforce_moving_average",
+        "reinforce_learned",
+        "reinforce_self_critical",
+        "rloo",
+        "gumbel_softmax",
+        "straight_through",
+        "relax",
+        "disarm",
+    ),
+    "marginal": ("exact",),
+    "iwae": ("vimco",),
+    "minimum_risk": (None,),
+}
+OBJECTIVES = {"continuous": CONTINUOUS, "discrete": DISCRETE}
+LEAVE_ONE_OUT = ("rloo", "vimco")
 
 
-def check_combination(objective: str, estimator: str, num_samples: int, *, free_bits_mode: str = "none") -> None:
+def check_combination(
+    objective: str,
+    estimator: str | None,
+    num_samples: int,
+    *,
+    latents: str = "continuous",
+    free_bits_mode: str = "none",
+) -> None:
     """Raise a `ValueError` for an objective or estimator that does not exist, or a combination that makes no sense.
 
     Args:
-        objective: a name in `OBJECTIVES`.
-        estimator: a name in `OBJECTIVES[objective]`.
+        objective: a name in `OBJECTIVES[latents]`.
+        estimator: a name in `OBJECTIVES[latents][objective]`; None for `minimum_risk`, which is its own.
         num_samples: samples of the latent for each sentence.
+        latents: `continuous` or `discrete`.
         free_bits_mode: that of the training; "none" where free bits are off.
     """
-    if objective not in OBJECTIVES:
-        raise ValueError(f"Unknown objective {objective!r}: choose one of {', '.join(map(repr, OBJECTIVES))}.")
-    if estimator not in OBJECTIVES[objective]:
-        allowed = ", ".join(map(repr, OBJECTIVES[objective]))
-        taken_by = [name for name, estimators in OBJECTIVES.items() if estimator in estimators]
-        hint = f" {estimator!r} goes with the objective {', '.join(map(repr, taken_by))}." if taken_by else ""
+    objectives = OBJECTIVES[latents]
+    if objective not in objectives:
+        raise ValueError(
+            f"Unknown objective {objective!r} of {latents} latents: choose one of {', '.join(map(repr, objectives))}."
+        )
+    if estimator not in objectives[objective]:
+        allowed = ", ".join(map(repr, objectives[objective]))
+        taken_by = [name for name, estimators in objectives.items() if estimator in estimators]
+        hint = ""
+        if taken_by:
+            hint = f" {estimator!r} goes with the objective {', '.join(map(repr, taken_by))}."
+        elif any(estimator in estimators for others in OBJECTIVES.values() for estimators in others.values()):
+            hint = f" {estimator!r} is not for {latents} latents."
         raise ValueError(f"Objective {objective!r} does not take the estimator {estimator!r}: choose one of {allowed}.{hint}")
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, but is {num_samples}.")
@@ -26,8 +62,18 @@ def check_combination(objective: str, estimator: str, num_samples: int, *, free_
             "The K-sample bound of one sample is the ELBO with a noisier KL term: set num_samples to 2 or more (5 and 50 are "
             "common) for the objective 'iwae', or choose the objective 'elbo'."
         )
-    if objective == "iwae" and free_bits_mode != "none":
+    if estimator in LEAVE_ONE_OUT and num_samples == 1:
         raise ValueError(
-            f"free_bits_mode {free_bits_mode!r} holds up the KL term of the ELBO, and the K-sample bound has no KL term: set "
-            "free_bits to 0, or choose the objective 'elbo'."
+            f"The estimator {estimator!r} judges each sample by the others, and num_samples is 1: set it to 2 or more (4 is "
+            "common), or choose 'reinforce_moving_average'."
+        )
+    if objective != "elbo" and free_bits_mode != "none":
+        reason = {
+            "iwae": "the K-sample bound has no KL term",
+            "marginal": "the marginal likelihood has no KL term",
+            "minimum_risk": "a risk has no KL term of its own",
+        }[objective]
+        raise ValueError(
+            f"free_bits_mode {free_bits_mode!r} holds up the KL term of the ELBO, and {reason}: set free_bits to 0, or choose "
+            "the objective 'elbo'."
         )

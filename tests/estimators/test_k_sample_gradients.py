@@ -12,13 +12,15 @@ import torch
 from torch.distributions import Independent, Normal
 
 from hf_lvm.distributions import DiagonalGaussian
-from hf_lvm.estimators import ESTIMATORS, DoublyReparameterized, Reparameterization
+from hf_lvm.estimators import DoublyReparameterized, Draws, Reparameterization
+from hf_lvm.estimators.doubly_reparameterized import DoublyReparameterizedDraws
 from hf_lvm.objectives import log_importance_weights, negative_iwae
 
 OBSERVED = 1.4
 NAMES = ("mean", "log_stddev", "slope", "prior_mean")
 START = torch.tensor([0.1, -0.1, 0.8, -0.4], dtype=torch.float64)
 ENCODER, OTHERS = slice(0, 2), slice(2, 4)
+ESTIMATORS = {"reparameterization": Reparameterization(), "dreg": DoublyReparameterized()}
 
 
 def log_likelihood(latents: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
@@ -30,14 +32,14 @@ def rows_of_gradients(estimator, samples: int, kl_weight: float, rows: int, weig
     parameters = START.repeat(rows, 1).requires_grad_()
     mean, log_stddev, slope, prior_mean = parameters.unbind(1)
     posterior = DiagonalGaussian(mean[:, None], log_stddev.exp()[:, None])
-    latents = estimator.draw(posterior, samples, torch.Generator().manual_seed(7))
+    draws = estimator.draw(posterior, samples, torch.Generator().manual_seed(7))
     log_weights = weigh(
-        log_likelihood(latents.squeeze(-1), slope),
-        Independent(Normal(prior_mean[:, None], 1.0), 1).log_prob(latents),
-        estimator.density(posterior).log_prob(latents),
+        log_likelihood(draws.latents.squeeze(-1), slope),
+        Independent(Normal(prior_mean[:, None], 1.0), 1).log_prob(draws.latents),
+        draws.log_posterior,
         kl_weight=kl_weight,
     )
-    loss = negative_iwae(estimator.surrogate(log_weights, latents, kl_weight=kl_weight))
+    loss = negative_iwae(draws.surrogate(log_weights, kl_weight=kl_weight))
     (gradient,) = torch.autograd.grad(loss, parameters)
     return loss.item(), -gradient * rows
 
@@ -102,13 +104,18 @@ def test_the_value_is_the_bound_and_the_decoder_and_prior_have_their_ordinary_gr
 
 
 class WithoutTheSquare(DoublyReparameterized):
-    def surrogate(self, log_weights, samples, *, kl_weight=1.0):
-        return log_weights
+    def draw(self, posterior, num_samples, generator=None):
+        return Draws(posterior.rsample((num_samples,), generator), posterior.detached())
+
+
+class BlindDraws(DoublyReparameterizedDraws):
+    def surrogate(self, log_weights, *, kl_weight=1.0):
+        return super().surrogate(log_weights)
 
 
 class BlindToTheWeightOfTheKL(DoublyReparameterized):
-    def surrogate(self, log_weights, samples, *, kl_weight=1.0):
-        return super().surrogate(log_weights, samples)
+    def draw(self, posterior, num_samples, generator=None):
+        return BlindDraws(posterior.rsample((num_samples,), generator), posterior.detached())
 
 
 def test_mutants_are_caught():
@@ -145,9 +152,10 @@ def test_vectors_in_several_dimensions_are_weighted_as_wholes():
     mean = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
     stddev = torch.full((2, 3), 0.7, dtype=torch.float64, requires_grad=True)
     posterior, estimator = DiagonalGaussian(mean, stddev), ESTIMATORS["dreg"]
-    latents = estimator.draw(posterior, 4)
-    weights = latents.sin().sum(-1) - estimator.density(posterior).log_prob(latents)
-    loss = negative_iwae(estimator.surrogate(weights, latents))
+    draws = estimator.draw(posterior, 4)
+    latents = draws.latents
+    weights = latents.sin().sum(-1) - draws.log_posterior
+    loss = negative_iwae(draws.surrogate(weights))
     fixed = latents.detach()
     slope = fixed.cos() + (fixed - mean.detach()) / stddev.detach() ** 2
     expected = -(weights.detach().softmax(0).square().unsqueeze(-1) * slope).sum(0) / 2
@@ -156,17 +164,22 @@ def test_vectors_in_several_dimensions_are_weighted_as_wholes():
 
 def test_it_runs_where_no_gradient_is_recorded():
     posterior, estimator = DiagonalGaussian(torch.zeros(2, 1), torch.ones(2, 1)), ESTIMATORS["dreg"]
-    latents = estimator.draw(posterior, 3)
-    weights = -estimator.density(posterior).log_prob(latents)
-    assert estimator.surrogate(weights, latents) is weights
+    draws = estimator.draw(posterior, 3)
+    weights = -draws.log_posterior
+    assert draws.surrogate(weights) is weights
+
+
+class WithoutDetached(Independent):
+    def rsample(self, sample_shape=(), generator=None):
+        return super().rsample(sample_shape)
 
 
 def test_refusals():
     estimator = ESTIMATORS["dreg"]
-    with pytest.raises(ValueError, match=r"'dreg' .* Independent has no method detached\(\)"):
-        estimator.density(Independent(Normal(torch.zeros(2, 3), 1.0), 1))
-    with pytest.raises(ValueError, match=r"log_weights has shape \(3, 2\) and samples \(4, 2, 5\)"):
-        estimator.surrogate(torch.zeros(3, 2), torch.zeros(4, 2, 5))
+    with pytest.raises(ValueError, match=r"'dreg' .* WithoutDetached has no method detached\(\)"):
+        estimator.draw(WithoutDetached(Normal(torch.zeros(2, 3), 1.0), 1), 4)
+    with pytest.raises(ValueError, match=r"log_weights has shape \(3, 2\) and the latents \(4, 2, 5\)"):
+        estimator.draw(DiagonalGaussian(torch.zeros(2, 5), torch.ones(2, 5)), 4).surrogate(torch.zeros(3, 2))
     for name in ESTIMATORS:
         with pytest.raises(ValueError, match="Categorical has no reparameterized sample"):
             ESTIMATORS[name].draw(torch.distributions.Categorical(torch.ones(2, 3)), 1)

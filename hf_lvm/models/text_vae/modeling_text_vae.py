@@ -15,7 +15,7 @@ from hf_lvm.backbones.decoders import build_decoder, decoder_positions
 from hf_lvm.backbones.encoders import build_encoder
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import Generators
-from hf_lvm.estimators import ESTIMATORS
+from hf_lvm.estimators import Draws, build_estimator
 from hf_lvm.generation.latent_generation import LatentGenerationMixin
 from hf_lvm.layers.conditioning import LatentConditioning
 from hf_lvm.layers.decoder_interface import in_evaluation_mode, is_on_meta
@@ -99,6 +99,7 @@ class TextVAEModel(TwoParts, Inference, Likelihood, LatentGenerationMixin, TextO
             config.context_window,
         )
         config.memory_shape = self.conditioning.memory_shape
+        self.estimator = build_estimator(config.estimator)
         if config.tie_encoder_decoder_embeddings:
             self._tie_parts()
         self.post_init()
@@ -200,20 +201,18 @@ class TextVAEModel(TwoParts, Inference, Likelihood, LatentGenerationMixin, TextO
         check_combination(self.config.objective, self.config.estimator, self.config.num_samples, free_bits_mode=free_bits_mode)
         posterior = self.infer(input_ids, attention_mask, labels, decoder_input_ids, generator, kl_weight)
         prior = self.prior_of(labels.shape[0])
-        estimator = ESTIMATORS[self.config.estimator]
         if sample_posterior:
-            samples = estimator.draw(posterior, self.config.num_samples, generator)
+            draws = self.estimator.draw(posterior, self.config.num_samples, generator)
         else:
-            samples = posterior.mode.unsqueeze(0)
+            draws = Draws(posterior.mode.unsqueeze(0), posterior)
+        samples = draws.latents
         nll, logits = self.score(samples, decoder_input_ids, labels)
-        reconstruction = nll.mean(0)
+        reconstruction = draws.mean(nll)
         divergence = kl_terms(posterior, prior, samples)
         kl, kl_per_dimension = divergence.kl, divergence.per_dimension
         if self.config.objective == "iwae" and sample_posterior:
-            log_weights = log_importance_weights(
-                -nll, prior.log_prob(samples), estimator.density(posterior).log_prob(samples), kl_weight=kl_weight
-            )
-            loss = negative_iwae(estimator.surrogate(log_weights, samples, kl_weight=kl_weight))
+            log_weights = log_importance_weights(-nll, prior.log_prob(samples), draws.log_posterior, kl_weight=kl_weight)
+            loss = negative_iwae(draws.surrogate(log_weights, kl_weight=kl_weight))
         else:
             loss = negative_elbo(
                 reconstruction,

@@ -1,0 +1,205 @@
+"""A vector of independent categorical variables, with everything an estimator of discrete gradients asks of it.
+
+Its M variables have C classes each, so there are C^M values. None of the methods but `enumerate_support` writes them all
+down: the k most probable are found variable by variable, and so is a sample from all the others.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.distributions import Distribution, constraints, register_kl
+
+from hf_lvm.distributions.noise import Generators, uniform_noise
+
+
+class CategoricalVector(Distribution):
+    """q(z) = product over m of Categorical(z_m): batch shape (B,), event shape (M,), values 0..C-1 as integers.
+
+    Args:
+        logits: (B, M, C), unnormalised log-probabilities; -inf for a class that cannot be.
+
+    Raises:
+        ValueError: another number of dimensions.
+    """
+
+    arg_constraints = {"logits": constraints.real_vector}
+    has_enumerate_support = True
+
+    def __init__(self, logits: torch.Tensor, validate_args: bool | None = False):
+        if logits.dim() != 3:
+            raise ValueError(
+                f"logits has shape {tuple(logits.shape)}: a vector of categories takes (batch, variables, classes)."
+            )
+        # Rounded to the 8 bits of bfloat16, probabilities would not sum to one.
+        self.logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+        super().__init__(logits.shape[:1], logits.shape[1:2], validate_args=validate_args)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(constraints.integer_interval(0, self.num_classes - 1), 1)
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.logits.shape[-1]
+
+    @property
+    def support_size(self) -> int:
+        """How many values there are: C^M."""
+        return self.num_classes ** self.event_shape[0]
+
+    @property
+    def probs(self) -> torch.Tensor:
+        """(B, M, C)."""
+        return self.logits.exp()
+
+    @property
+    def mode(self) -> torch.Tensor:
+        """The most probable value: (B, M)."""
+        return self.logits.argmax(-1)
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        """log q(value) in nats, of values (..., B, M): (..., B)."""
+        return self._log_probs_of(value).sum(-1)
+
+    def _log_probs_of(self, value: torch.Tensor) -> torch.Tensor:
+        """log q(z_m) of each variable of values (..., B, M): (..., B, M)."""
+        logits = self.logits.expand(*value.shape, self.num_classes)
+        return logits.gather(-1, value.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> torch.Tensor:
+        """(B,), nats."""
+        return self.entropy_per_dimension().sum(-1)
+
+    def entropy_per_dimension(self) -> torch.Tensor:
+        """(B, M), nats."""
+        return -_expected(self.probs, self.logits)
+
+    def kl_per_dimension(self, prior: "CategoricalVector") -> torch.Tensor:
+        """KL(self || prior) of each variable, nats: (B, M). Infinite where the prior excludes what this does not."""
+        return _expected(self.probs, self.logits) - _expected(self.probs, prior.logits)
+
+    # ---- samples -----------------------------------------------------------------------------------------------------
+
+    def gumbels(self, sample_shape: Sequence[int] = torch.Size(), generator: Generators = None) -> torch.Tensor:
+        """log q(c) + standard Gumbel noise, (*sample_shape, B, M, C): its argmax over c is a sample (Gumbel 1954)."""
+        noise = uniform_noise(
+            sample_shape,
+            self.logits.shape[0],
+            self.logits.shape[1:],
+            generator=generator,
+            device=self.logits.device,
+            dtype=self.logits.dtype,
+        )
+        return self.logits + gumbel_of_uniform(noise)
+
+    def sample(self, sample_shape: Sequence[int] = torch.Size(), generator: Generators = None) -> torch.Tensor:
+        """Samples (*sample_shape, B, M).
+
+        Args:
+            generator: None, one generator, or a list of B generators (see `uniform_noise`).
+        """
+        with torch.no_grad():
+            return self.gumbels(sample_shape, generator).argmax(-1)
+
+    def relaxed_sample(
+        self, temperature: torch.Tensor | float, sample_shape: Sequence[int] = torch.Size(), generator: Generators = None
+    ) -> torch.Tensor:
+        """Points of the simplex (*sample_shape, B, M, C), differentiable: softmax(Gumbel-perturbed log q / temperature).
+
+        The Concrete or Gumbel-softmax distribution (Maddison et al. 2017, equation 10; Jang et al. 2017, equation 2). With
+        the same generator the argmax of each is what `sample` draws.
+        """
+        return (self.gumbels(sample_shape, generator) / temperature).softmax(-1)
+
+    def one_hot(self, value: torch.Tensor) -> torch.Tensor:
+        """Values (..., B, M) as corners of the simplex (..., B, M, C), which is where relaxed samples live."""
+        return torch.nn.functional.one_hot(value, self.num_classes).to(self.logits.dtype)
+
+    # ---- many values at once -----------------------------------------------------------------------------------------
+
+    def enumerate_support(self, expand: bool = True) -> torch.Tensor:
+        """All values: (C^M, B, M), or (C^M, 1, M) without `expand`."""
+        classes = torch.arange(self.num_classes, device=self.logits.device)
+        values = torch.cartesian_prod(*[classes] * self.event_shape[0]).view(-1, 1, self.event_shape[0])
+        return values.expand(-1, self.logits.shape[0], -1) if expand else values
+
+    def top_k(self, count: int) -> torch.Tensor:
+        """The `count` most probable values of each row, best first: (min(count, C^M), B, M).
+
+        Exact, without writing down all values: of the beginnings of a value only the `count` best can go on.
+        """
+        with torch.no_grad():
+            logits = self.logits.transpose(0, 1)  # (M, B, C)
+            scores = logits.new_zeros(logits.shape[1], 1)
+            values = torch.zeros(logits.shape[1], 1, 0, dtype=torch.long, device=logits.device)
+            for variable in logits:
+                extended = (scores.unsqueeze(-1) + variable.unsqueeze(1)).flatten(1)  # (B, kept * C)
+                scores, chosen = extended.topk(min(count, extended.shape[1]), dim=1)
+                beginnings = (chosen // self.num_classes).unsqueeze(-1).expand(-1, -1, values.shape[-1])
+                values = torch.cat([values.gather(1, beginnings), (chosen % self.num_classes).unsqueeze(-1)], dim=-1)
+            return values.transpose(0, 1)
+
+    def sample_excluding(
+        self, excluded: torch.Tensor, sample_shape: Sequence[int] = torch.Size(), generator: Generators = None
+    ) -> torch.Tensor:
+        """Samples (*sample_shape, B, M) from q restricted to all values but some, without rejecting any.
+
+        Variable by variable: a class is drawn by its probability times the share of what follows it that is not excluded.
+
+        Args:
+            excluded: (K, B, M), different values. With less than rounding left besides them, what comes is arbitrary.
+        """
+        with torch.no_grad():
+            count = math.prod(sample_shape)
+            batch, variables = self.logits.shape[:2]
+            noise = uniform_noise(
+                (count,), batch, self.logits.shape[1:], generator=generator, device=self.logits.device, dtype=self.logits.dtype
+            )
+            gumbels = gumbel_of_uniform(noise)
+            # Probability of the rest of each excluded value, from a variable on: (K, B, M), 1 behind the last.
+            own = self._log_probs_of(excluded)
+            rest = torch.cat([own.flip(-1).cumsum(-1).flip(-1)[..., 1:], torch.zeros_like(own[..., :1])], dim=-1).exp()
+            # Whether an excluded value begins as the sample does: (count, K, B).
+            alive = torch.ones(count, *excluded.shape[:2], dtype=rest.dtype, device=rest.device)
+            chosen = []
+            for variable in range(variables):
+                classes = excluded[..., variable].expand(count, -1, -1)
+                taken = torch.zeros(count, batch, self.num_classes, dtype=rest.dtype, device=rest.device)
+                taken.scatter_add_(-1, classes.transpose(1, 2), (alive * rest[..., variable]).transpose(1, 2))
+                log_weights = self.logits[:, variable] + (1.0 - taken).clamp(min=0.0).log()
+                draw = (log_weights + gumbels[:, :, variable]).argmax(-1)  # (count, B)
+                alive = alive * (classes == draw.unsqueeze(1))
+                chosen.append(draw)
+            return torch.stack(chosen, dim=-1).view(*sample_shape, batch, variables)
+
+    # ---- the same with other parameters ------------------------------------------------------------------------------
+
+    def with_logits(self, logits: torch.Tensor) -> "CategoricalVector":
+        """A distribution of the same kind with other logits (B, M, C)."""
+        return CategoricalVector(logits)
+
+    def detached(self) -> "CategoricalVector":
+        """The same distribution, with no gradient to its parameters."""
+        return self.with_logits(self.logits.detach())
+
+    def expand(self, batch_shape: Sequence[int], _instance=None) -> "CategoricalVector":
+        return self.with_logits(self.logits.expand(*batch_shape, *self.logits.shape[1:]))
+
+
+def gumbel_of_uniform(noise: torch.Tensor) -> torch.Tensor:
+    """Standard Gumbel noise from noise uniform on [0, 1)."""
+    tiny = torch.finfo(noise.dtype).tiny
+    return -(-noise.clamp(min=tiny).log()).clamp(min=tiny).log()
+
+
+def _expected(probs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """sum over classes of probs * logits, with 0 * -inf = 0, in the value and in the gradient: (..., C) -> (...)."""
+    impossible = probs == 0
+    return (probs * logits.masked_fill(impossible, 0.0)).sum(-1)
+
+
+@register_kl(CategoricalVector, CategoricalVector)
+def _kl(posterior: CategoricalVector, prior: CategoricalVector) -> torch.Tensor:
+    return posterior.kl_per_dimension(prior).sum(-1)

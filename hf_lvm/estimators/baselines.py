@@ -1,0 +1,122 @@
+"""Baselines: what is subtracted from a score before it weighs the gradient of log q(z).
+
+E_q[b d log q(z)] is zero for every b that does not depend on z itself, so a baseline changes the variance of a
+score-function gradient and not its mean. That is why no baseline here ever contains the sample it is subtracted from, and
+why the moving average of the scores takes a batch in only after it has served that batch.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+
+class NoBaseline(nn.Module):
+    """b = 0: the plain score function."""
+
+    uses_mode: ClassVar[bool] = False
+    min_samples: ClassVar[int] = 1
+
+    def forward(
+        self, scores: torch.Tensor, mode_score: torch.Tensor | None, features: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The baseline of each sample, and how well it fits.
+
+        Args:
+            scores: (K, B) of K independent samples, without a gradient.
+            mode_score: (B,), that of the most probable value, where `uses_mode` says so.
+            features: (B, H), without a gradient.
+
+        Returns:
+            The baseline, which broadcasts to (K, B), without a gradient; and a loss (B,) to train it by, or None.
+        """
+        return scores.new_zeros(()), None
+
+    def update(self, scores: torch.Tensor) -> None:
+        """Take the scores of a training batch in, after they have been served."""
+
+
+class LeaveOneOutBaseline(NoBaseline):
+    """The mean score of the other K - 1 samples of the same row (Kool et al. 2019; VIMCO's, without its bound)."""
+
+    min_samples = 2
+
+    def forward(self, scores, mode_score, features):
+        return (scores.sum(0) - scores) / (scores.shape[0] - 1), None
+
+
+class SelfCriticalBaseline(NoBaseline):
+    """The score of the most probable value, greedily decoded (Rennie et al. 2017, equation 8): one more latent to score."""
+
+    uses_mode = True
+
+    def forward(self, scores, mode_score, features):
+        return mode_score, None
+
+
+class MovingAverageBaseline(NoBaseline):
+    """The average score of the training batches before this one, the latest counting most.
+
+    The buffers are saved and resumed with the model, and averaged over processes at every update.
+
+    Args:
+        decay: weight of the past in an update. The average is one of as many batches as there were, from the first on.
+    """
+
+    def __init__(self, decay: float = 0.9):
+        super().__init__()
+        if not 0.0 <= decay < 1.0:
+            raise ValueError(f"baseline_decay must be at least 0 and less than 1, but is {decay}.")
+        self.decay = decay
+        # Sums under the same weights, so that no batch is needed to begin with: weight, scores, squares.
+        self.register_buffer("moments", torch.zeros(3))
+
+    def forward(self, scores, mode_score, features):
+        return self.mean.to(scores.dtype), None
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """Scalar; 0 before the first batch."""
+        return torch.where(self.moments[0] > 0, self.moments[1] / self.moments[0], 0.0)
+
+    @property
+    def stddev(self) -> torch.Tensor:
+        """Scalar; 1 before the first batch."""
+        variance = self.moments[2] / self.moments[0] - self.mean.square()
+        return torch.where(self.moments[0] > 0, variance.clamp(min=1e-8).sqrt(), 1.0)
+
+    @torch.no_grad()
+    def update(self, scores):
+        sums = torch.stack([scores.new_tensor(scores.numel()), scores.sum(), scores.square().sum()]).double()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(sums)
+        batch = (sums / sums[0]).to(self.moments.dtype)
+        self.moments.mul_(self.decay).add_(batch, alpha=1.0 - self.decay)
+
+
+class LearnedBaseline(MovingAverageBaseline):
+    """A network of what is known of x, trained by least squares (Mnih and Gregor 2014, section 2.2).
+
+    b(x) = mean + stddev * network(features), with the moving average and deviation of the scores: the network need not find
+    out that a sentence costs a hundred nats, and its loss, in units of that deviation, does not take over the gradient norm.
+    The last layer begins at zero, so the baseline begins as the moving average.
+
+    Args:
+        feature_size: H.
+        decay: of the moving average.
+        hidden_size: of the network.
+    """
+
+    def __init__(self, feature_size: int, decay: float = 0.9, hidden_size: int = 64):
+        super().__init__(decay)
+        self.network = nn.Sequential(nn.Linear(feature_size, hidden_size), nn.Tanh(), nn.Linear(hidden_size, 1))
+        nn.init.zeros_(self.network[-1].weight)
+        nn.init.zeros_(self.network[-1].bias)
+
+    def forward(self, scores, mode_score, features):
+        if features is None:
+            raise ValueError("The estimator 'reinforce_learned' predicts scores from features of x: pass features (B, H).")
+        predicted = self.network(features.to(self.network[0].weight.dtype)).squeeze(-1)
+        mean, stddev = self.mean, self.stddev
+        error = ((scores - mean) / stddev - predicted).square().mean(0)
+        return (mean + stddev * predicted.detach()).to(scores.dtype), error
