@@ -20,6 +20,8 @@ _PUBLIC = {
     "LatentTextProcessor": "hf_lvm.data",
     "LatentTrainer": "hf_lvm.training",
     "LatentTrainingArguments": "hf_lvm.training",
+    "NeuralHMMConfig": "hf_lvm.models.neural_hmm",
+    "NeuralHMMModel": "hf_lvm.models.neural_hmm",
     "T5DecoderConfig": "hf_lvm.backbones.t5_decoder",
     "T5DecoderForCausalLM": "hf_lvm.backbones.t5_decoder",
     "TextVAEConfig": "hf_lvm.models.text_vae",

@@ -17,6 +17,7 @@ MODEL_MODULES = {
     "hf_lvm_dilated_cnn_decoder": "hf_lvm.backbones.dilated_cnn_decoder",
     "hf_lvm_lstm_decoder": "hf_lvm.backbones.lstm_decoder",
     "hf_lvm_lstm_encoder": "hf_lvm.backbones.lstm_encoder",
+    "hf_lvm_neural_hmm": "hf_lvm.models.neural_hmm",
     "hf_lvm_t5_decoder": "hf_lvm.backbones.t5_decoder",
     "hf_lvm_text_vae": "hf_lvm.models.text_vae",
 }

@@ -182,7 +182,9 @@ class ModelContract:
         assert reloaded.tensors_before == reloaded.tensors_after
         assert reloaded.config_after["model_type"] == reloaded.config_before["model_type"]
         for name, value in reloaded.outputs_before.items():
-            torch.testing.assert_close(reloaded.outputs_after[name], value, rtol=0, atol=1e-6, msg=name)
+            # A loss of tens of nats has no sixth decimal in float32.
+            relative = 1e-6 if name == "loss" else 0
+            torch.testing.assert_close(reloaded.outputs_after[name], value, rtol=relative, atol=1e-6, msg=name)
 
     # ---- the same numbers by another way ---------------------------------------------------------------------------
 

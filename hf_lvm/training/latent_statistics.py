@@ -73,7 +73,7 @@ class LatentStatistics:
 
 
 def posterior_means(posterior: Distribution | None) -> Tensor | None:
-    """(B, D) means of a posterior over vectors; `None` for a posterior that has none."""
-    if posterior is None or len(posterior.event_shape) != 1:
+    """(B, D) means of a posterior over vectors; `None` for one over categories or none, whose means are not of vectors."""
+    if posterior is None or len(posterior.event_shape) != 1 or posterior.support.is_discrete:
         return None
     return posterior.mean
