@@ -107,3 +107,15 @@ def test_bad_sizes_are_refused():
         LengthBucketedSampler([1, 2], 2, mega_batches=0)
     with pytest.raises(ValueError, match="empty"):
         LengthBucketedSampler([], 2)
+
+
+def test_the_batch_that_is_not_full_is_of_any_length():
+    """It comes last, so what it does to a model is what an evaluation at the end of the epoch sees."""
+    lengths = list(range(1, 101)) * 2  # 200 rows, the last 8 of them in a batch that is not full
+    sampler = LengthBucketedSampler(lengths, batch_size=16)
+    last = []
+    for epoch in range(200):
+        sampler.set_epoch(epoch)
+        last.append(sum(lengths[row] for row in list(sampler)[-8:]) / 8)
+    assert min(last) < 15 and max(last) > 85
+    assert sum(last) / len(last) == pytest.approx(50.5, abs=7)  # 3.5 standard errors
