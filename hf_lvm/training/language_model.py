@@ -5,7 +5,6 @@ It is the line that every bound is read against: a text VAE that is no better ha
 
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,22 +12,21 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, ProgressCallback, set_seed
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from hf_lvm.analysis.corpus import batches
 from hf_lvm.backbones.decoders import decoder_positions
-from hf_lvm.data import LatentTextCollator, LatentTextProcessor, encode_dataset
+from hf_lvm.data import LatentTextProcessor, encode_dataset
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.metrics.text_likelihood.text_likelihood import compute_text_likelihood
 from hf_lvm.objectives.likelihood import sentence_nll, shift_right
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, decoder_of_run, load_run_texts
 from hf_lvm.training.config_file import parse
-from hf_lvm.training.memory import keep_freed_memory
-from hf_lvm.training.progress import LatentProgressCallback, start_logging
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
+from hf_lvm.training.run_parts import begin_run, build_trainer, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
@@ -122,10 +120,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     kinds = (LanguageModelArguments, DataArguments, LatentTrainingArguments)
     model_arguments, data, args = parse(kinds, argv, DESCRIPTION, prog)
     _check_no_latent(args)
-    start_logging(args.process_index)
-    if args.device.type == "cpu":
-        keep_freed_memory()
-    set_seed(args.seed)
+    begin_run(args)
     texts = load_run_texts(data)
     processor = build_processor(data, model_arguments.decoder, model_arguments.decoder, texts)
     if model_arguments.part_options.get("encoder"):
@@ -134,22 +129,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     encoded = encode_dataset(
         texts, processor, max_length=data.max_length, max_positions=(None, decoder_positions(model)), keep_columns=("text",)
     )
-    trainer = LanguageModelTrainer(
-        model=model,
-        args=args,
-        train_dataset=encoded["train"],
-        eval_dataset=encoded["validation"],
-        data_collator=LatentTextCollator(processor),
-        processing_class=processor,
-    )
-    if not args.disable_tqdm:
-        trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(LatentProgressCallback)
-    begin = time.perf_counter()
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    seconds = time.perf_counter() - begin
-    trainer.save_model()
-    trainer.save_state()
+    trainer = build_trainer(model, args, encoded, processor, LanguageModelTrainer)
+    seconds = train_and_save(trainer)
     if not trainer.is_world_process_zero():
         return {}
     test = encoded["test"]

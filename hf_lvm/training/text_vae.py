@@ -2,29 +2,24 @@
 
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from transformers import ProgressCallback, set_seed
-
 from hf_lvm.analysis.figures import collect_curves, draw_kl_per_dimension, draw_training_curves
 from hf_lvm.analysis.latent_map import draw_latent_map
 from hf_lvm.analysis.text_vae_report import TextVAEReport, report_on
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.sources import full_name, is_from_scratch
-from hf_lvm.data import LatentTextCollator
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, build_text_vae, encode_texts, load_run_texts
 from hf_lvm.training.config_file import parse
-from hf_lvm.training.memory import keep_freed_memory
-from hf_lvm.training.progress import LatentProgressCallback, start_logging
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
+from hf_lvm.training.run_parts import begin_run, build_trainer, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
@@ -62,10 +57,7 @@ def prepare(
     args: LatentTrainingArguments,
 ) -> tuple[LatentTrainer, dict[str, Any]]:
     """A trainer with its model, processor and data, ready to train."""
-    start_logging(args.process_index)
-    if args.device.type == "cpu":
-        keep_freed_memory()
-    set_seed(args.seed)
+    begin_run(args)
     _check_decoder_is_new(model_arguments, args)
     texts = load_run_texts(data)
     logger.info("Texts: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
@@ -79,17 +71,7 @@ def prepare(
     encoded = encode_texts(texts, processor, model, data)
     if len(encoded["test"]) < 2:
         raise ValueError("The report needs at least 2 texts in the test split, and this one has 1: give more texts.")
-    trainer = LatentTrainer(
-        model=model,
-        args=args,
-        train_dataset=encoded["train"],
-        eval_dataset=encoded["validation"],
-        data_collator=LatentTextCollator(processor),
-        processing_class=processor,
-    )
-    if not args.disable_tqdm:
-        trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(LatentProgressCallback)
+    trainer = build_trainer(model, args, encoded, processor)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
     return trainer, {"encoded": encoded, "corpus": describe_corpus(data, texts)}
@@ -116,11 +98,7 @@ def train_and_report(
     command: list[str],
 ) -> dict[str, Any]:
     """Train, save, measure on the test split, and write everything into the output folder."""
-    begin = time.perf_counter()
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-    seconds = time.perf_counter() - begin
-    trainer.save_model()
-    trainer.save_state()
+    seconds = train_and_save(trainer)
     if not trainer.is_world_process_zero():
         return {}
     measured = report_on(

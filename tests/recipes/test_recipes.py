@@ -18,6 +18,7 @@ from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import _scratch_sizes
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.language_model import LanguageModelArguments
+from hf_lvm.training.neural_hmm import NeuralHMMArguments
 from hf_lvm.training.recipes import RECIPES, main_of_recipe
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
 from hf_lvm.training.text_vae import _defaults
@@ -25,9 +26,16 @@ from hf_lvm.training.text_vae import _defaults
 REPOSITORY = Path(__file__).parents[2]
 RECIPE_FOLDER = REPOSITORY / "recipes"
 PACKAGED = Path(hf_lvm.__file__).parent / "training"
-CONFIGS = sorted([*(RECIPE_FOLDER / "text_vae").rglob("*.yaml"), *PACKAGED.rglob("*.yaml")])
+CONFIGS = sorted(
+    [file for model in ("text_vae", "neural_hmm") for file in (RECIPE_FOLDER / model).rglob("*.yaml")]
+    + [*PACKAGED.rglob("*.yaml")]
+)
 CLASSES = (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments)
-LANGUAGE_MODEL_CLASSES = (LanguageModelArguments, DataArguments, LatentTrainingArguments)
+CLASSES_OF = {
+    "hf_lvm_text_vae": CLASSES,
+    "hf_lvm_neural_hmm": (NeuralHMMArguments, DataArguments, LatentTrainingArguments),
+    "language_model": (LanguageModelArguments, DataArguments, LatentTrainingArguments),
+}
 
 
 class TenWords:
@@ -47,6 +55,7 @@ def test_the_recipes_are_found():
         "bert_gpt2",
         "ptb_autoencoder_free_bits",
         "ptb_language_model",
+        "wsj_words",
         "text_vae",
         "text_vae_from_scratch",
     } <= names
@@ -69,7 +78,7 @@ def test_a_run_without_a_config_begins_with_settings_that_fit_its_parts(argv, se
 def test_every_key_and_value_of_a_recipe_is_known(path, tmp_path):
     argv = ["--config", str(path), "--output_dir", str(tmp_path), "--use_cpu"]
     module = main_of_recipe(argv).__module__
-    classes = LANGUAGE_MODEL_CLASSES if module == RECIPES["language_model"] else CLASSES
+    classes = next(CLASSES_OF[model_type] for model_type, name in RECIPES.items() if name == module)
     model, data, *_, args = parse(classes, argv, "")
     assert module == RECIPES[model.model_type]
     if classes is CLASSES:

@@ -1,0 +1,53 @@
+"""What the recipes have in common: how a run begins, its trainer, and training with everything saved."""
+
+import time
+from collections.abc import Mapping
+
+from datasets import Dataset
+from transformers import PreTrainedModel, ProgressCallback, set_seed
+
+from hf_lvm.data import LatentTextCollator, LatentTextProcessor
+from hf_lvm.training.arguments import LatentTrainingArguments
+from hf_lvm.training.memory import keep_freed_memory
+from hf_lvm.training.progress import LatentProgressCallback, start_logging
+from hf_lvm.training.trainer import LatentTrainer
+
+
+def begin_run(args: LatentTrainingArguments) -> None:
+    """Logging, memory and seed of this process; before anything random happens."""
+    start_logging(args.process_index)
+    if args.device.type == "cpu":
+        keep_freed_memory()
+    set_seed(args.seed)
+
+
+def build_trainer(
+    model: PreTrainedModel,
+    args: LatentTrainingArguments,
+    encoded: Mapping[str, Dataset],
+    processor: LatentTextProcessor,
+    trainer_class: type[LatentTrainer] = LatentTrainer,
+) -> LatentTrainer:
+    """A trainer over the splits `train` and `validation`, with a progress bar that speaks of bounds."""
+    trainer = trainer_class(
+        model=model,
+        args=args,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded["validation"],
+        data_collator=LatentTextCollator(processor),
+        processing_class=processor,
+    )
+    if not args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(LatentProgressCallback)
+    return trainer
+
+
+def train_and_save(trainer: LatentTrainer) -> float:
+    """Train, resuming where the arguments say so, and save model and state; the seconds of training."""
+    begin = time.perf_counter()
+    trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+    seconds = time.perf_counter() - begin
+    trainer.save_model()
+    trainer.save_state()
+    return seconds
