@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from neural_hmm_table import neural_hmm_table
 from text_vae_table import text_vae_table
 
 ROOT = Path(__file__).parent.parent
@@ -32,9 +33,15 @@ TABLES = (
         "`recipes/text_vae/ptb_*.yaml`",
         "[a line each, beside the published numbers](recipes/text_vae/README.md#measured)",
     ),
+    (
+        "Rabiner 1989; Tran et al. 2016",
+        "`NeuralHMMModel` on `LinearChainCRF`",
+        "`recipes/neural_hmm/*.yaml`",
+        "[likelihood, V-measure and accuracies](recipes/neural_hmm/README.md#measured)",
+    ),
 )
 PLANNED = (
-    ("Maddison et al. 2017; Jang et al. 2017", "`LatentClassModel`, `NeuralHMMModel`, `NeuralTopicModel`"),
+    ("Maddison et al. 2017; Jang et al. 2017", "`LatentClassModel`, `NeuralTopicModel`"),
     ("Kim et al. 2019", "`URNNGModel`"),
     ("Miao & Blunsom 2016", "`LatentSummarizerModel`"),
     ("Yin et al. 2018", "`StructVAEModel`"),
@@ -84,6 +91,7 @@ def benchmarks_table() -> str:
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "README.md": models_table,
     "recipes/text_vae/README.md": text_vae_table,
+    "recipes/neural_hmm/README.md": neural_hmm_table,
     "recipes/benchmarks/README.md": benchmarks_table,
 }
 
