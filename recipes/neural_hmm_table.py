@@ -13,8 +13,8 @@ ROWS = (
     ("wsj_words", "Wall Street Journal words, 3,396 sentences, 45 gold tags"),
 )
 COLUMNS = (
-    "recipe", "what", "split", "-log p(x), nats", "perplexity per word", "states used", "V-measure", "many-to-one", "one-to-one",
-    "most frequent tag alone", "seeds",
+    "recipe", "what", "split", "-log p(x), nats", "perplexity per word", "states used", "V-measure", "many-to-one",
+    "one-to-one", "most frequent tag alone", "seeds",
 )  # fmt: skip
 
 

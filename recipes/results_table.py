@@ -47,7 +47,7 @@ PLANNED = (
     ("Yin et al. 2018", "`StructVAEModel`"),
     ("Havrylov & Titov 2017; Kottur et al. 2017", "`ReferentialGameModel`, `TaskAndTalkModel`"),
 )
-BENCHMARKS = ("training_step", "generation", "import_time", "lstm_training", "aggressive_step")
+BENCHMARKS = ("training_step", "generation", "import_time", "lstm_training", "aggressive_step", "linear_chain")
 
 
 def models_table() -> str:
@@ -85,7 +85,31 @@ def benchmarks_table() -> str:
         target = f"<= {padding['target']['at_most']:.0%}" if batches == "bucketed by length" else ""
         share = f"{shares['encoder']:.1%} encoder, {shares['decoder']:.1%} decoder"
         lines.append(f"| `padding.py` | padding in batches {batches} | all tokens | {share} | | {target} |")
-    return "\n".join(lines) + f"\n\n{padding['hardware']}; {_versions(padding)}.\n"
+    lines += ["", f"{padding['hardware']}; {_versions(padding)}.", "", *_estimators_table()]
+    return "\n".join(lines) + "\n"
+
+
+def _estimators_table() -> list[str]:
+    """Bias and variance of each estimator on each toy, `rloo` being the measure."""
+    run = _read("recipes/benchmarks/results/estimators.json")
+    rows = run["estimators"]
+    lines = [
+        f"`estimators.py`, {run['settings']['draws']:,} draws, {run['settings']['num_samples']} values of z scored in each; "
+        "bias and variance in units of the exact gradient's norm and its square. Where there is no bias, about the standard "
+        "error is measured as one.",
+        "",
+        "| toy | objective | estimator | scored | bias | standard error | cosine | variance | variance / `rloo` |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        rloo = next(other for other in rows if other["problem"] == row["problem"] and other["estimator"] == "rloo")
+        ratio = f"{row['variance'] / rloo['variance']:.2f}" if row["objective"] == "elbo" else ""
+        lines.append(
+            f"| {row['problem']} | {row['objective']} | {row['estimator'] or '-'} | {row['scored_latents']} | "
+            f"{row['relative_bias']:.3f} | {row['standard_error']:.3f} | {row['cosine']:.3f} | {row['variance']:.3g} | "
+            f"{ratio} |"
+        )
+    return lines
 
 
 DOCUMENTS: dict[str, Callable[[], str]] = {

@@ -44,6 +44,7 @@ class EstimatorRow:
     seconds: float
 
     def as_dict(self) -> dict:
+        """The row as a plain dictionary, for JSON."""
         return asdict(self)
 
 

@@ -160,10 +160,12 @@ class SymbolChain(Distribution):
 
     @property
     def num_symbols(self) -> int:
+        """C."""
         return self.first.shape[-1]
 
     @property
     def support_size(self) -> int:
+        """C^M."""
         return self.num_symbols**self.length
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
@@ -216,9 +218,11 @@ class SymbolChain(Distribution):
         return torch.stack(points, dim=-2)
 
     def one_hot(self, value: torch.Tensor) -> torch.Tensor:
+        """Values (..., R, M) as corners of simplices (..., R, M, C)."""
         return torch.nn.functional.one_hot(value, self.num_symbols).to(self.first.dtype)
 
     def top_k(self, count: int) -> torch.Tensor:
+        """The `count` most probable values of each row, best first: (count, R, M)."""
         with torch.no_grad():
             best = self._log_probs_of_all().topk(min(count, self.support_size), dim=1).indices
             return self.enumerate_support(expand=False).squeeze(1)[best.T]
@@ -226,6 +230,7 @@ class SymbolChain(Distribution):
     def sample_excluding(
         self, excluded: torch.Tensor, sample_shape: Sequence[int] = torch.Size(), generator: Generators = None
     ) -> torch.Tensor:
+        """Samples (*sample_shape, R, M) of the values besides the excluded ones (K, R, M)."""
         with torch.no_grad():
             powers = self.num_symbols ** torch.arange(self.length - 1, -1, -1)
             log_probs = self._log_probs_of_all().scatter(1, (excluded * powers).sum(-1).T, -math.inf)
