@@ -44,7 +44,7 @@ def check_combination(
     objectives = OBJECTIVES[latents]
     if objective not in objectives:
         raise ValueError(
-            f"Unknown objective {objective!r} of {latents} latents: choose one of {', '.join(map(repr, objectives))}."
+            f"Unknown objective {objective!r}: choose one of {', '.join(map(repr, objectives))} for {latents} latents."
         )
     if estimator not in objectives[objective]:
         allowed = ", ".join(map(repr, objectives[objective]))

@@ -18,7 +18,7 @@ def test_every_estimator_an_objective_takes_exists():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("elob", "reparameterization", 1), "Unknown objective 'elob' of continuous latents: choose one of 'elbo', 'iwae'"),
+        (("elob", "reparameterization", 1), "Unknown objective 'elob': choose one of 'elbo', 'iwae' for continuous latents"),
         (
             ("elbo", "reinforce", 1),
             "'elbo' does not take the estimator 'reinforce': choose one of 'reparameterization'.* not for continuous latents",
