@@ -1,0 +1,45 @@
+"""A moving average over two processes is that of one process with the whole batch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_lvm.estimators.baselines import MovingAverageBaseline
+
+SCORES = [torch.arange(12.0).view(2, 6) - 20.0, torch.arange(12.0).view(2, 6).square()]
+
+
+def moments_of_process(rank: int, folder: Path) -> None:
+    """The moments after two batches of which this process sees its share: four rows the first, two the second."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
+    baseline = MovingAverageBaseline(decay=0.7)
+    rows = slice(0, 4) if rank == 0 else slice(4, 6)
+    for scores in SCORES:
+        baseline.update(scores[:, rows])
+    torch.save(baseline.moments, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture
+def two_processes(tmp_path):
+    commands = [[sys.executable, __file__, str(rank), str(tmp_path)] for rank in range(2)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    for process in running:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors[-2000:]
+    return [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def test_processes_agree_with_each_other_and_with_one(two_processes):
+    whole = MovingAverageBaseline(decay=0.7)
+    for scores in SCORES:
+        whole.update(scores)
+    assert torch.equal(*two_processes)
+    torch.testing.assert_close(two_processes[0], whole.moments)
+
+
+if __name__ == "__main__":
+    moments_of_process(int(sys.argv[1]), Path(sys.argv[2]))
