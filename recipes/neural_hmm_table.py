@@ -34,7 +34,7 @@ def neural_hmm_table() -> str:
         notes += [
             f"`{name}`, seed {run['settings']['seed']}: {run['corpus']}; {run['epochs']:.0f} epochs, "
             f"{run['training_seconds'] / 60:.0f} min on {run['hardware']}; torch {run['versions']['torch']}, transformers "
-            f"{run['versions']['transformers']}."
+            f"{run['versions']['transformers']}.{' ' + run['remark'] if 'remark' in run else ''}"
             for run in runs
         ]
     return "\n".join(lines) + "\n" + ("\n" + "\n".join(f"- {note}" for note in notes) + "\n" if notes else "")
