@@ -8,14 +8,16 @@ from transformers.utils import logging
 from hf_lvm.data import LatentTextProcessor, check_hub_repository, is_hub_id
 
 
-def load_trained(name: str) -> tuple[PreTrainedModel, LatentTextProcessor]:
+def load_trained(name: str, needs: str) -> tuple[PreTrainedModel, LatentTextProcessor]:
     """The model, in evaluation mode, and its processor.
 
     Args:
         name: the output folder of a run, or a hub id.
+        needs: a method that the model is loaded for.
 
     Raises:
         FileNotFoundError: no such folder, or no model in it.
+        ValueError: a model of another kind, without that method.
         ConnectionError: the hub does not answer.
     """
     path = Path(name).expanduser()
@@ -28,4 +30,10 @@ def load_trained(name: str) -> tuple[PreTrainedModel, LatentTextProcessor]:
     else:
         raise FileNotFoundError(f"there is no folder {name!r}: give the output_dir of a run, or a hub id (owner/name)")
     logging.disable_progress_bar()
-    return AutoModel.from_pretrained(name).eval(), AutoProcessor.from_pretrained(name)
+    model = AutoModel.from_pretrained(name).eval()
+    if not hasattr(model, needs):
+        raise ValueError(
+            f"{name} holds a {model.config.model_type!r} model, which cannot {needs.replace('_', ' ')}: give the output_dir "
+            "of a model that can, such as a text VAE"
+        )
+    return model, AutoProcessor.from_pretrained(name)

@@ -36,7 +36,7 @@ def main(argv: Sequence[str], prog: str) -> None:
             f"--reverse_perplexity trains language models on the train split and measures on texts they have not seen, and "
             f"--split {options.split} has seen ones: choose --split test or --split validation"
         )
-    model, processor = load_trained(options.model)
+    model, processor = load_trained(options.model, "encode_texts")
     model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     splits = load_texts(
         options.dataset,

@@ -19,6 +19,6 @@ def main(argv: Sequence[str], prog: str) -> None:
     parser.add_argument("--steps", type=int, default=7, help="texts on the way, both ends included (default: 7)")
     parser.add_argument("--path", choices=INTERPOLATION_PATHS, default="linear", help="shape of the way (default: linear)")
     options = parser.parse_args(argv)
-    model, processor = load_trained(options.model)
+    model, processor = load_trained(options.model, "interpolate")
     texts = model.interpolate(options.start, options.end, processor=processor, steps=options.steps, path=options.path)
     print("\n".join(texts))

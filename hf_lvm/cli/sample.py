@@ -17,9 +17,11 @@ def main(argv: Sequence[str], prog: str) -> None:
     parser.add_argument("--temperature", type=float, default=1.0, help="of the words; 0 takes the most probable (default: 1)")
     parser.add_argument("--max_new_tokens", type=int, default=64, help="longest text in tokens (default: 64)")
     options = parser.parse_args(argv)
-    model, processor = load_trained(options.model)
+    model, processor = load_trained(options.model, "sample")
     torch.manual_seed(options.seed)
-    decoding = {"do_sample": False} if options.temperature == 0 else {"temperature": options.temperature}
+    decoding = {}
+    if options.temperature != 1.0:
+        decoding = {"do_sample": False} if options.temperature == 0 else {"temperature": options.temperature}
     texts = model.sample(
         options.num_texts,
         processor=processor,

@@ -26,10 +26,20 @@ from hf_lvm.training.building import build_processor, decoder_of_run, load_run_t
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, train_and_save
+from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
+
+LATENT_KEYS = (
+    "kl_schedule",
+    "kl_target",
+    "free_bits",
+    "autoencoder_warmup_steps",
+    "aggressive",
+    "collapse_guard",
+    "word_dropout",
+)
 
 DESCRIPTION = """Train a language model to compare text VAEs with: any decoder, no latent variable.
 
@@ -97,29 +107,12 @@ def score_texts(
     return scores
 
 
-def _check_no_latent(args: LatentTrainingArguments) -> None:
-    """Raise a `ValueError` for keys about a latent variable, which this model has not."""
-    default = LatentTrainingArguments(output_dir=args.output_dir, use_cpu=args.use_cpu)
-    keys = (
-        "kl_schedule",
-        "kl_target",
-        "free_bits",
-        "autoencoder_warmup_steps",
-        "aggressive",
-        "collapse_guard",
-        "word_dropout",
-    )
-    given = [key for key in keys if getattr(args, key) != getattr(default, key)]
-    if given:
-        raise ValueError(f"A language model has no latent variable, and so no {', '.join(given)}: leave it out.")
-
-
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
     kinds = (LanguageModelArguments, DataArguments, LatentTrainingArguments)
     model_arguments, data, args = parse(kinds, argv, DESCRIPTION, prog)
-    _check_no_latent(args)
+    refuse_keys(args, LATENT_KEYS, "A language model has no latent variable")
     begin_run(args)
     texts = load_run_texts(data)
     processor = build_processor(data, model_arguments.decoder, model_arguments.decoder, texts)

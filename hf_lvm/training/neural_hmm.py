@@ -18,9 +18,12 @@ from hf_lvm.training.building import build_processor, load_run_texts
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, train_and_save
+from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save
 
 logger = logging.getLogger(__name__)
+
+ENCODER_KEYS = ("autoencoder_warmup_steps", "aggressive", "word_dropout")
+KL_KEYS = ("free_bits", "kl_target", "collapse_guard")
 
 DESCRIPTION = """Train a hidden Markov model of sentences whose transitions and emissions come from embeddings.
 
@@ -58,6 +61,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
     model_arguments, data, args = parse((NeuralHMMArguments, DataArguments, LatentTrainingArguments), argv, DESCRIPTION, prog)
+    refuse_keys(args, ENCODER_KEYS, "A hidden Markov model has neither an encoder nor a decoder that reads words")
+    refuse_keys(args, KL_KEYS, "A hidden Markov model is trained by its likelihood, which has no KL term to hold up")
     begin_run(args)
     texts = load_run_texts(data)
     tag_column = model_arguments.tag_column

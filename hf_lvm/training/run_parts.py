@@ -1,7 +1,7 @@
 """What the recipes have in common: how a run begins, its trainer, and training with everything saved."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from datasets import Dataset
 from transformers import PreTrainedModel, ProgressCallback, set_seed
@@ -19,6 +19,19 @@ def begin_run(args: LatentTrainingArguments) -> None:
     if args.device.type == "cpu":
         keep_freed_memory()
     set_seed(args.seed)
+
+
+def refuse_keys(args: LatentTrainingArguments, keys: Sequence[str], reason: str) -> None:
+    """Raise a `ValueError` for keys that were given and mean nothing to a model.
+
+    Args:
+        keys: names of arguments that must have their defaults.
+        reason: why, as the beginning of a sentence that goes on with the names.
+    """
+    default = LatentTrainingArguments(output_dir=args.output_dir, use_cpu=args.use_cpu)
+    given = [key for key in keys if getattr(args, key) != getattr(default, key)]
+    if given:
+        raise ValueError(f"{reason}, and so no {', '.join(given)}: leave it out.")
 
 
 def build_trainer(

@@ -62,7 +62,7 @@ def prepare(
     texts = load_run_texts(data)
     logger.info("Texts: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
     if model_arguments.model is not None:
-        model, processor = load_trained(model_arguments.model)
+        model, processor = load_trained(model_arguments.model, "encode_texts")
         if model_arguments.reset_decoder:
             model.reset_decoder(args.seed)
     else:

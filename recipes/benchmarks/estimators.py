@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from hf_lvm.analysis.estimator_check.check import EstimatorRow
-from hf_lvm.analysis.estimator_check.figure import is_biased
+from hf_lvm.analysis.estimator_check.figure import is_biased, label
 from hf_lvm.analysis.estimator_check.problems import PROBLEMS
 from hf_lvm.analysis.estimator_check.suite import compare_estimators
 from hf_lvm.training.results import run_description
@@ -50,9 +50,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
 
     def on_row(row: EstimatorRow) -> None:
-        name = row.estimator or row.objective
         print(
-            f"{row.problem:15} {name:25} bias {row.relative_bias:.4f} +- {row.standard_error:.4f}  variance {row.variance:.4g}"
+            f"{row.problem:15} {label(row):25} bias {row.relative_bias:.4f} +- {row.standard_error:.4f}",
+            f" variance {row.variance:.4g}",
         )
 
     rows = compare_estimators(num_samples=options.num_samples, draws=options.draws, on_row=on_row)

@@ -115,5 +115,5 @@ def test_interpolate_begins_and_ends_with_the_reconstructions(capsys, trained_ru
         status, output, _ = run(capsys, *argv)
         steps = output.splitlines()
         assert status == 0 and len(steps) == 5
-        model, processor = load_trained(str(trained_run.folder))
+        model, processor = load_trained(str(trained_run.folder), "interpolate")
         assert [steps[0], steps[-1]] == model.reconstruct(list(ends), processor=processor)

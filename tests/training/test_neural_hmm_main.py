@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from transformers import AutoModel, AutoProcessor
 
+from hf_lvm.cli.main import main as command
 from hf_lvm.training.neural_hmm import main
 
 CLASSES = {"D": ["the", "a", "every"], "N": ["cat", "dog", "bird", "fish"], "V": ["sees", "hears", "likes"], "R": ["often"]}
@@ -80,7 +81,10 @@ def test_what_is_written_is_the_model_its_states_and_its_curves(run):
         (["--tag_column", "pos"], "There is no column 'pos'; the columns are text, tags"),
         (["--decoding", "greedy"], "decoding is 'greedy': choose 'viterbi' or 'posterior'"),
         (["--num_states", "0"], "num_states must be at least 1, but is 0"),
-        (["--free_bits", "0.5", "--free_bits_mode", "kingma"], "has no KL term: set free_bits to 0"),
+        (["--free_bits", "0.5", "--free_bits_mode", "kingma"], "no KL term to hold up, and so no free_bits: leave it out"),
+        (["--collapse_guard", "warn", "--kl_target", "3"], "and so no kl_target, collapse_guard"),
+        (["--word_dropout", "0.3"], "neither an encoder nor a decoder that reads words, and so no word_dropout"),
+        (["--aggressive", "true"], "and so no aggressive"),
     ],
 )
 def test_refusals(tmp_path, more, said):
@@ -91,3 +95,18 @@ def test_refusals(tmp_path, more, said):
 def test_tags_that_do_not_fit_the_tokens_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"Sentence 0 has \d tokens and \d gold tags"):
         main(arguments(corpus(tmp_path, drop_a_tag=True), "--max_steps", "2", "--tag_column", "tags"))
+
+
+def test_commands_do_what_the_model_can_and_refuse_the_rest_in_one_line(run, capsys):
+    _, folder = run
+    capsys.readouterr()
+    assert command(["sample", "--model", str(folder), "--num_texts", "3"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    for argv, said in (
+        (["sample", "--temperature", "0.5"], "without temperature: leave it out"),
+        (["interpolate", "the cat", "a dog"], "which cannot interpolate"),
+        (["evaluate", "--dataset", str(folder.parent / "test.jsonl")], "which cannot encode texts"),
+    ):
+        assert command([*argv, "--model", str(folder)]) == 2
+        errors = capsys.readouterr().err
+        assert said in errors and len(errors.splitlines()) == 1

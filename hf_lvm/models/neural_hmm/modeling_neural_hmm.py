@@ -284,8 +284,17 @@ class NeuralHMMModel(PreTrainedModel):
         processor: LatentTextProcessor,
         max_new_tokens: int = 64,
         generator: torch.Generator | None = None,
+        **options,
     ) -> list[str]:
-        """New texts, drawn exactly from p(x)."""
+        """New texts, drawn exactly from p(x).
+
+        Raises:
+            ValueError: options of decoders, such as a temperature, which there is none for.
+        """
+        if options:
+            raise ValueError(
+                f"A hidden Markov model draws its texts exactly from p(x), without {', '.join(options)}: leave it out."
+            )
         return processor.batch_decode(self.generate(num_texts, max_new_tokens, generator))
 
 
