@@ -34,20 +34,23 @@ from hf_lvm.estimators.temperature import TEMPERATURE_SCHEDULES, check_temperatu
 from hf_lvm.estimators.vimco import Vimco
 
 ESTIMATORS: dict[str, type[Estimator]] = {
-    "reparameterization": Reparameterization,
-    "dreg": DoublyReparameterized,
-    "exact": Exact,
-    "exact_topk": ExactTopK,
-    "reinforce": Reinforce,
-    "reinforce_moving_average": ReinforceMovingAverage,
-    "reinforce_learned": ReinforceLearned,
-    "reinforce_self_critical": ReinforceSelfCritical,
-    "rloo": ReinforceLeaveOneOut,
-    "vimco": Vimco,
-    "gumbel_softmax": GumbelSoftmax,
-    "straight_through": StraightThrough,
-    "relax": Relax,
-    "disarm": Disarm,
+    estimator.name: estimator
+    for estimator in (
+        Reparameterization,
+        DoublyReparameterized,
+        Exact,
+        ExactTopK,
+        Reinforce,
+        ReinforceMovingAverage,
+        ReinforceLearned,
+        ReinforceSelfCritical,
+        ReinforceLeaveOneOut,
+        Vimco,
+        GumbelSoftmax,
+        StraightThrough,
+        Relax,
+        Disarm,
+    )
 }
 
 

@@ -13,13 +13,19 @@ from hf_lvm.estimators.draws import Draws
 class Estimator(nn.Module):
     """A way to get the gradient of an expectation over a latent; a module, because some learn a baseline.
 
+    A subclass says in `needs` and `min_samples` what it asks for, and draws in `_draw`.
+
     Attributes:
+        name: the string it is chosen by.
         config_options: which keys of a model's config are arguments of the class, by the names they have there.
+        needs: attributes that it asks of a posterior.
         min_samples: the fewest samples a draw can be made of.
         biased: whether the mean of its gradient is another than that of the objective.
     """
 
+    name: ClassVar[str] = ""
     config_options: ClassVar[dict[str, str]] = {}
+    needs: ClassVar[tuple[str, ...]] = ()
     min_samples: ClassVar[int] = 1
     biased: ClassVar[bool] = False
 
@@ -39,15 +45,31 @@ class Estimator(nn.Module):
             generator: None, one generator, or a list of B generators, one a row.
             features: (B, H), what is known of x, for estimators that learn from it. They do not send it a gradient.
             temperature: of relaxed samples, instead of the estimator's own.
+
+        Raises:
+            ValueError: fewer samples than `min_samples`, a posterior that lacks what the estimator needs, or one of what the
+                class itself refuses.
         """
-        raise NotImplementedError
-
-
-def check_methods(posterior: Distribution, estimator: str, *methods: str) -> None:
-    """Raise a `ValueError` when a posterior lacks what an estimator asks of it."""
-    for method in methods:
-        if not hasattr(posterior, method):
+        if num_samples < self.min_samples:
             raise ValueError(
-                f"The estimator {estimator!r} needs a posterior with {method}, and {type(posterior).__name__} has none: "
-                "choose 'rloo', which needs samples and their log-probability only."
+                f"The estimator {self.name!r} needs num_samples of {self.min_samples} or more, but has {num_samples}: set it "
+                f"to {max(self.min_samples, 4)}, or choose one for a single sample, such as 'reinforce_moving_average'."
             )
+        for attribute in self.needs:
+            if not hasattr(posterior, attribute):
+                raise ValueError(
+                    f"The estimator {self.name!r} needs a posterior with {attribute}, and {type(posterior).__name__} has "
+                    "none: choose 'rloo', which needs samples and their log-probability only."
+                )
+        return self._draw(posterior, num_samples, generator, None if features is None else features.detach(), temperature)
+
+    def _draw(
+        self,
+        posterior: Distribution,
+        num_samples: int,
+        generator: Generators,
+        features: torch.Tensor | None,
+        temperature: float | None,
+    ) -> Draws:
+        """`draw`, once its arguments have been looked at."""
+        raise NotImplementedError

@@ -15,7 +15,6 @@ class NoBaseline(nn.Module):
     """b = 0: the plain score function."""
 
     uses_mode: ClassVar[bool] = False
-    min_samples: ClassVar[int] = 1
 
     def forward(
         self, scores: torch.Tensor, mode_score: torch.Tensor | None, features: torch.Tensor | None
@@ -38,8 +37,6 @@ class NoBaseline(nn.Module):
 
 class LeaveOneOutBaseline(NoBaseline):
     """The mean score of the other K - 1 samples of the same row (Kool et al. 2019; VIMCO's, without its bound)."""
-
-    min_samples = 2
 
     def forward(self, scores, mode_score, features):
         return (scores.sum(0) - scores) / (scores.shape[0] - 1), None

@@ -9,38 +9,31 @@ unbiased, with two scores a pair and no baseline: the one is the other's.
 """
 
 import torch
-from torch.distributions import Distribution
 
-from hf_lvm.distributions.noise import Generators, uniform_noise
-from hf_lvm.estimators.base import Estimator, check_methods
+from hf_lvm.distributions.noise import uniform_noise
+from hf_lvm.estimators.base import Estimator
 from hf_lvm.estimators.draws import Draws, value_and_gradient
 
 
 class Disarm(Estimator):
     """The estimator `disarm`, of a vector of variables with two classes each."""
 
+    name = "disarm"
+    needs = ("logits",)
     min_samples = 2
 
-    def draw(
-        self,
-        posterior: Distribution,
-        num_samples: int,
-        generator: Generators = None,
-        features: torch.Tensor | None = None,
-        temperature: float | None = None,
-    ) -> Draws:
+    def _draw(self, posterior, num_samples, generator, features, temperature) -> Draws:
         """`num_samples` / 2 antithetic pairs: (num_samples, B, M), the first of each pair in the first half.
 
         Raises:
             ValueError: another number of classes than two, or of samples that does not make pairs.
         """
-        check_methods(posterior, "disarm", "logits")
         if posterior.logits.shape[-1] != 2:
             raise ValueError(
                 f"The estimator 'disarm' is for binary latents, and these have {posterior.logits.shape[-1]} classes: choose "
                 "'rloo' or 'relax', or set num_classes to 2."
             )
-        if num_samples < 2 or num_samples % 2:
+        if num_samples % 2:
             raise ValueError(f"The estimator 'disarm' draws pairs: set num_samples to an even number, not {num_samples}.")
         log_odds = posterior.logits[..., 1] - posterior.logits[..., 0]
         noise = uniform_noise(

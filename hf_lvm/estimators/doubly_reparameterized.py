@@ -18,9 +18,7 @@ Decoder and prior have their ordinary gradient, with weights v_k. So has a prior
 """
 
 import torch
-from torch.distributions import Distribution
 
-from hf_lvm.distributions.noise import Generators
 from hf_lvm.estimators.base import Estimator
 from hf_lvm.estimators.draws import Draws
 from hf_lvm.estimators.reparameterization import differentiable_samples
@@ -33,14 +31,9 @@ class DoublyReparameterized(Estimator):
     parameters.
     """
 
-    def draw(
-        self,
-        posterior: Distribution,
-        num_samples: int,
-        generator: Generators = None,
-        features: torch.Tensor | None = None,
-        temperature: float | None = None,
-    ) -> Draws:
+    name = "dreg"
+
+    def _draw(self, posterior, num_samples, generator, features, temperature) -> Draws:
         """Differentiable latents (num_samples, B, *event shape), and their density under parameters held fixed.
 
         Raises:

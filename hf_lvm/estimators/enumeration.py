@@ -3,12 +3,9 @@
 from typing import ClassVar
 
 import torch
-from torch.distributions import Distribution
 
-from hf_lvm.distributions.noise import Generators
-from hf_lvm.estimators.base import Estimator, check_methods
+from hf_lvm.estimators.base import Estimator
 from hf_lvm.estimators.draws import Draws, value_and_gradient
-from hf_lvm.estimators.score_function import check_num_samples
 
 DEFAULT_BUDGET = 1024
 
@@ -20,6 +17,8 @@ class Exact(Estimator):
         budget: values of z that may be scored for a row. Each is a pass of the decoder.
     """
 
+    name = "exact"
+    needs = ("enumerate_support", "support_size")
     config_options: ClassVar[dict[str, str]] = {"enumeration_budget": "budget"}
 
     def __init__(self, budget: int = DEFAULT_BUDGET):
@@ -28,20 +27,12 @@ class Exact(Estimator):
             raise ValueError(f"enumeration_budget must be at least 1, but is {budget}.")
         self.budget = budget
 
-    def draw(
-        self,
-        posterior: Distribution,
-        num_samples: int = 1,
-        generator: Generators = None,
-        features: torch.Tensor | None = None,
-        temperature: float | None = None,
-    ) -> Draws:
+    def _draw(self, posterior, num_samples, generator, features, temperature) -> Draws:
         """All values of z: (S, B, *event shape).
 
         Raises:
-            ValueError: there are more of them than the budget, or they cannot be enumerated.
+            ValueError: there are more of them than the budget.
         """
-        check_methods(posterior, "exact", "enumerate_support", "support_size")
         if posterior.support_size > self.budget:
             raise ValueError(
                 f"The estimator 'exact' would score all {posterior.support_size:,} values of z for every sentence, and "
@@ -79,6 +70,8 @@ class ExactTopK(Estimator):
         sampled: latents drawn from the rest; half of the K where it is None.
     """
 
+    name = "exact_topk"
+    needs = ("top_k", "sample_excluding", "support_size")
     config_options: ClassVar[dict[str, str]] = {"sampled_of_the_rest": "sampled"}
     min_samples = 2
 
@@ -88,21 +81,12 @@ class ExactTopK(Estimator):
             raise ValueError(f"sampled_of_the_rest must be at least 1, but is {sampled}.")
         self.sampled = sampled
 
-    def draw(
-        self,
-        posterior: Distribution,
-        num_samples: int,
-        generator: Generators = None,
-        features: torch.Tensor | None = None,
-        temperature: float | None = None,
-    ) -> Draws:
+    def _draw(self, posterior, num_samples, generator, features, temperature) -> Draws:
         """The most probable values and samples of the others, `num_samples` together.
 
         Raises:
-            ValueError: fewer than two latents, or none left for the most probable values.
+            ValueError: none is left for the most probable values.
         """
-        check_num_samples(self, num_samples)
-        check_methods(posterior, "exact_topk", "top_k", "sample_excluding", "support_size")
         if num_samples >= posterior.support_size:
             return ExactDraws(posterior.enumerate_support(), posterior)
         sampled = num_samples // 2 if self.sampled is None else self.sampled

@@ -15,10 +15,8 @@ from typing import ClassVar
 
 import torch
 from torch import nn
-from torch.distributions import Distribution
 
-from hf_lvm.distributions.noise import Generators
-from hf_lvm.estimators.base import Estimator, check_methods
+from hf_lvm.estimators.base import Estimator
 from hf_lvm.estimators.draws import Draws
 from hf_lvm.estimators.temperature import check_temperature
 
@@ -41,7 +39,8 @@ class GumbelSoftmax(Estimator):
     }
     biased = True
     straight_through: ClassVar[bool] = False
-    name: ClassVar[str] = "gumbel_softmax"
+    name = "gumbel_softmax"
+    needs = ("relaxed_sample", "one_hot")
 
     def __init__(
         self,
@@ -79,19 +78,11 @@ class GumbelSoftmax(Estimator):
             return self.temperature
         if features is None:
             raise ValueError("A learned temperature is predicted from features of x: pass features (B, H).")
-        inverse = self.inverse_temperature(features.detach().to(self.inverse_temperature.weight.dtype))
+        inverse = self.inverse_temperature(features.to(self.inverse_temperature.weight.dtype))
         return 1.0 / (nn.functional.softplus(inverse) + 1.0 / self.max_temperature).unsqueeze(-1)
 
-    def draw(
-        self,
-        posterior: Distribution,
-        num_samples: int,
-        generator: Generators = None,
-        features: torch.Tensor | None = None,
-        temperature: float | None = None,
-    ) -> Draws:
+    def _draw(self, posterior, num_samples, generator, features, temperature) -> Draws:
         """K samples as points of simplices (K, B, M, C): inside them in the training of `gumbel_softmax`, else corners."""
-        check_methods(posterior, self.name, "relaxed_sample", "one_hot")
         if not self.training:
             return RelaxedDraws(posterior.one_hot(posterior.sample((num_samples,), generator)), posterior)
         if temperature is None:

@@ -15,11 +15,10 @@ from typing import ClassVar
 
 import torch
 from torch import nn
-from torch.distributions import Distribution
 
 from hf_lvm.distributions.categorical_vector import gumbel_of_uniform
-from hf_lvm.distributions.noise import Generators, uniform_noise
-from hf_lvm.estimators.base import Estimator, check_methods
+from hf_lvm.distributions.noise import uniform_noise
+from hf_lvm.estimators.base import Estimator
 from hf_lvm.estimators.baselines import MovingAverageBaseline
 from hf_lvm.estimators.draws import Draws, value_and_gradient
 from hf_lvm.estimators.temperature import check_temperature
@@ -40,6 +39,8 @@ class Relax(Estimator):
         decay: of the moving average.
     """
 
+    name = "relax"
+    needs = ("logits", "with_logits")
     config_options: ClassVar[dict[str, str]] = {
         "num_variables": "num_variables",
         "num_classes": "num_classes",
@@ -67,20 +68,12 @@ class Relax(Estimator):
         nn.init.zeros_(self.network[-1].weight)
         nn.init.zeros_(self.network[-1].bias)
 
-    def draw(
-        self,
-        posterior: Distribution,
-        num_samples: int,
-        generator: Generators = None,
-        features: torch.Tensor | None = None,
-        temperature: float | None = None,
-    ) -> Draws:
+    def _draw(self, posterior, num_samples, generator, features, temperature) -> Draws:
         """K samples of q(z|x): (K, B, M).
 
         Raises:
-            ValueError: features are missing, or the posterior is not a vector of categories.
+            ValueError: features are missing.
         """
-        check_methods(posterior, "relax", "logits", "with_logits")
         if self.feature_size and features is None:
             raise ValueError("The control variate of 'relax' was built to read features of x: pass features (B, H).")
         logits = posterior.logits
@@ -94,7 +87,7 @@ class Relax(Estimator):
         )
         noise, second_noise = noise.split(num_samples)
         latents = (logits.detach() + gumbel_of_uniform(noise)).argmax(-1)
-        features = features.detach() if self.feature_size else None
+        features = features if self.feature_size else None
         return RelaxDraws(latents, posterior, self, noise, second_noise, features)
 
     def control(self, relaxed: torch.Tensor, features: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:

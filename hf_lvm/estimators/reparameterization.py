@@ -15,14 +15,9 @@ from hf_lvm.estimators.draws import Draws
 class Reparameterization(Estimator):
     """The estimator `reparameterization`, of the ELBO and of the K-sample bound."""
 
-    def draw(
-        self,
-        posterior: Distribution,
-        num_samples: int,
-        generator: Generators = None,
-        features: torch.Tensor | None = None,
-        temperature: float | None = None,
-    ) -> Draws:
+    name = "reparameterization"
+
+    def _draw(self, posterior, num_samples, generator, features, temperature) -> Draws:
         """Differentiable latents (num_samples, B, *event shape) from a posterior with an `rsample` of its own.
 
         Raises:

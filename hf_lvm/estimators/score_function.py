@@ -8,10 +8,8 @@ value, or the mean of the other samples. See `hf_lvm.estimators.baselines`.
 from typing import ClassVar
 
 import torch
-from torch.distributions import Distribution
 
-from hf_lvm.distributions.noise import Generators
-from hf_lvm.estimators.base import Estimator, check_methods
+from hf_lvm.estimators.base import Estimator
 from hf_lvm.estimators.baselines import (
     LearnedBaseline,
     LeaveOneOutBaseline,
@@ -29,25 +27,11 @@ class ScoreFunction(Estimator):
         super().__init__()
         self.baseline = NoBaseline() if baseline is None else baseline
 
-    def draw(
-        self,
-        posterior: Distribution,
-        num_samples: int,
-        generator: Generators = None,
-        features: torch.Tensor | None = None,
-        temperature: float | None = None,
-    ) -> Draws:
-        """K samples of q(z|x), and behind them its mode where the baseline needs its score.
-
-        Raises:
-            ValueError: one sample for a baseline of the others, or a posterior without a mode where it is needed.
-        """
-        check_num_samples(self, num_samples)
+    def _draw(self, posterior, num_samples, generator, features, temperature) -> Draws:
+        """K samples of q(z|x), and behind them its mode where the baseline needs its score."""
         latents = posterior.sample((num_samples,), generator)
         if self.baseline.uses_mode:
-            check_methods(posterior, "reinforce_self_critical", "mode")
             latents = torch.cat([latents, posterior.mode.unsqueeze(0)])
-        features = None if features is None else features.detach()
         return ScoreFunctionDraws(latents, posterior, num_samples, self.baseline, features)
 
 
@@ -79,23 +63,16 @@ class ScoreFunctionDraws(Draws):
         return value_and_gradient(self.mean(scores), score_function)
 
 
-def check_num_samples(estimator: Estimator, num_samples: int) -> None:
-    """Raise a `ValueError` when there are fewer samples than the estimator needs."""
-    needed = max(estimator.min_samples, getattr(getattr(estimator, "baseline", None), "min_samples", 1))
-    if num_samples < needed:
-        raise ValueError(
-            f"{type(estimator).__name__} needs num_samples of {needed} or more, but has {num_samples}: set num_samples to "
-            f"{max(needed, 4)}, or choose an estimator that goes with one sample, such as 'reinforce_moving_average'."
-        )
-
-
 class Reinforce(ScoreFunction):
     """The estimator `reinforce`: no baseline."""
+
+    name = "reinforce"
 
 
 class ReinforceMovingAverage(ScoreFunction):
     """The estimator `reinforce_moving_average`."""
 
+    name = "reinforce_moving_average"
     config_options: ClassVar[dict[str, str]] = {"baseline_decay": "decay"}
 
     def __init__(self, decay: float = 0.9):
@@ -105,6 +82,7 @@ class ReinforceMovingAverage(ScoreFunction):
 class ReinforceLearned(ScoreFunction):
     """The estimator `reinforce_learned`."""
 
+    name = "reinforce_learned"
     config_options: ClassVar[dict[str, str]] = {"baseline_decay": "decay", "feature_size": "feature_size"}
 
     def __init__(self, feature_size: int, decay: float = 0.9):
@@ -114,6 +92,9 @@ class ReinforceLearned(ScoreFunction):
 class ReinforceSelfCritical(ScoreFunction):
     """The estimator `reinforce_self_critical`."""
 
+    name = "reinforce_self_critical"
+    needs = ("mode",)
+
     def __init__(self):
         super().__init__(SelfCriticalBaseline())
 
@@ -121,6 +102,7 @@ class ReinforceSelfCritical(ScoreFunction):
 class ReinforceLeaveOneOut(ScoreFunction):
     """The estimator `rloo`."""
 
+    name = "rloo"
     min_samples = 2
 
     def __init__(self):

@@ -7,33 +7,19 @@ sample is judged by what it adds, and its baseline does not contain it.
 """
 
 import torch
-from torch.distributions import Distribution
 
-from hf_lvm.distributions.noise import Generators
 from hf_lvm.estimators.base import Estimator
 from hf_lvm.estimators.draws import Draws, value_and_gradient
-from hf_lvm.estimators.score_function import check_num_samples
 
 
 class Vimco(Estimator):
     """The estimator `vimco`."""
 
+    name = "vimco"
     min_samples = 2
 
-    def draw(
-        self,
-        posterior: Distribution,
-        num_samples: int,
-        generator: Generators = None,
-        features: torch.Tensor | None = None,
-        temperature: float | None = None,
-    ) -> Draws:
-        """K samples of q(z|x): (K, B, *event shape).
-
-        Raises:
-            ValueError: one sample, which leaves no others.
-        """
-        check_num_samples(self, num_samples)
+    def _draw(self, posterior, num_samples, generator, features, temperature) -> Draws:
+        """K samples of q(z|x): (K, B, *event shape)."""
         return VimcoDraws(posterior.sample((num_samples,), generator), posterior)
 
 

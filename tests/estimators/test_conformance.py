@@ -117,7 +117,7 @@ class OwnWeightInItsBound(Vimco):
             adds = torch.logsumexp(fixed, 0) - fixed.mean(0)
             return value_and_gradient(log_weights, (adds * self.log_prob).sum(0).expand_as(log_weights) * fixed.softmax(0))
 
-    def draw(self, posterior, num_samples, generator=None, features=None, temperature=None):
+    def _draw(self, posterior, num_samples, generator, features, temperature):
         return self.OwnDraws(posterior.sample((num_samples,), generator), posterior)
 
 

@@ -104,7 +104,7 @@ def test_the_value_is_the_bound_and_the_decoder_and_prior_have_their_ordinary_gr
 
 
 class WithoutTheSquare(DoublyReparameterized):
-    def draw(self, posterior, num_samples, generator=None):
+    def _draw(self, posterior, num_samples, generator, features, temperature):
         return Draws(posterior.rsample((num_samples,), generator), posterior.detached())
 
 
@@ -114,7 +114,7 @@ class BlindDraws(DoublyReparameterizedDraws):
 
 
 class BlindToTheWeightOfTheKL(DoublyReparameterized):
-    def draw(self, posterior, num_samples, generator=None):
+    def _draw(self, posterior, num_samples, generator, features, temperature):
         return BlindDraws(posterior.rsample((num_samples,), generator), posterior.detached())
 
 

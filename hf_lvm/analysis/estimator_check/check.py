@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from hf_lvm.analysis.estimator_check.problems import Problem
-from hf_lvm.estimators import ESTIMATORS, Estimator, build_estimator
+from hf_lvm.estimators import Estimator, build_estimator
 from hf_lvm.objectives import discrete_bound, draw_for
 
 BUDGET = 10_000
@@ -84,7 +84,6 @@ def check_estimator(
     """
     if not isinstance(estimator, Estimator) and estimator is not None:
         estimator = build_estimator(estimator, **{"enumeration_budget": BUDGET, **options})
-    name = next((key for key, cls in ESTIMATORS.items() if type(estimator) is cls), type(estimator).__name__)
     generator = torch.Generator().manual_seed(seed)
 
     def estimates(rows: int) -> tuple[torch.Tensor, torch.Tensor, int]:
@@ -129,7 +128,7 @@ def check_estimator(
     return EstimatorRow(
         problem=problem.name,
         objective=objective,
-        estimator=None if estimator is None else name,
+        estimator=None if estimator is None else estimator.name,
         num_samples=num_samples,
         scored_latents=scored,
         relative_bias=(mean.norm() / norm).item(),
