@@ -3,28 +3,13 @@
 import torch
 from torch.distributions import Distribution
 
-from hf_lvm.backbones.encoders import encode_tokens, encoder_positions
+from hf_lvm.backbones.encoders import encode_tokens
 from hf_lvm.distributions import DiagonalGaussian, Generators
-from hf_lvm.layers.alignment import left_align
-from hf_lvm.models.text_vae.lengths import check_length
 from hf_lvm.objectives import kl_terms, refine_gaussian
 
 
 class Inference:
     """Methods of a text VAE that infer its latent."""
-
-    def encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> Distribution:
-        """q(z|x) of sentences (B, S), padded on either side, by the encoder alone: a distribution over (B, D).
-
-        Raises:
-            ValueError: sentences longer than the encoder's positions.
-        """
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        check_length(input_ids.shape[1], encoder_positions(self.encoder), "encoder", self.config.encoder.model_type)
-        input_ids, attention_mask = left_align(input_ids, attention_mask)
-        hidden = encode_tokens(self.encoder, input_ids, attention_mask)
-        return self.posterior_head(self.pooling(hidden, attention_mask))
 
     def infer(
         self,
@@ -70,11 +55,7 @@ class Inference:
     def prior_of(self, batch_size: int) -> Distribution:
         """p(z) for each of `batch_size` sentences, on the model's device: a distribution over (B, D)."""
         options = {"posterior": self._pseudo_posterior()} if self.prior.needs_encoder else {}
-        return self.prior(batch_size, device=self.device, dtype=self._latent_dtype, **options)
-
-    @property
-    def _latent_dtype(self) -> torch.dtype:
-        return torch.promote_types(self.dtype, torch.float32)
+        return self.prior(batch_size, device=self.device, dtype=self.latent_dtype, **options)
 
     def _pseudo_posterior(self) -> Distribution:
         """q(z|u) of the pseudo-inputs u that a VampPrior has learned: a distribution over (K, D)."""

@@ -1,40 +1,14 @@
-"""p(x|z) and p(x) of sentences under a text VAE."""
+"""p(x) of sentences under a text VAE, by importance weighting."""
 
 import torch
 
 from hf_lvm.distributions import Generators
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
-from hf_lvm.models.text_vae.lengths import check_length
 from hf_lvm.objectives import LikelihoodEstimate, estimate_from_log_weights
-from hf_lvm.objectives.likelihood import sentence_nll
-
-# Logits held at once while a likelihood is estimated, in numbers: enough to keep a GPU busy, few enough for a CPU's cache.
-MAX_LOGITS = {"cpu": 2**22, "cuda": 2**26}
 
 
 class Likelihood:
-    """Methods of a text VAE that score sentences."""
-
-    def decode(self, latents: torch.Tensor, decoder_input_ids: torch.Tensor) -> torch.Tensor:
-        """Logits (B, T, V) of a decoder that reads tokens (B, T) under latents (B, D).
-
-        Raises:
-            ValueError: another number of latents than of sentences, or sentences longer than the decoder's positions.
-        """
-        if latents.shape[0] != decoder_input_ids.shape[0]:
-            raise ValueError(
-                f"Got {latents.shape[0]} latents for {decoder_input_ids.shape[0]} sentences: give one latent a sentence."
-            )
-        check_length(decoder_input_ids.shape[1], self.positions_left, "decoder", self.config.decoder.model_type)
-        return self.conditioning.decode(self.decoder, decoder_input_ids, self.condition(latents)).logits
-
-    def score(
-        self, samples: torch.Tensor, decoder_input_ids: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """-log p(x|z) of samples (K, B, D), nats per sentence: (K, B); and the logits (B, T, V) of the first sample."""
-        count, batch = samples.shape[:2]
-        logits = self.decode(samples.flatten(0, 1), decoder_input_ids.repeat(count, 1))
-        return sentence_nll(logits, labels.repeat(count, 1)).view(count, batch), logits[:batch]
+    """Methods of a text VAE that estimate the likelihood of sentences."""
 
     def estimate_log_likelihood(
         self,
@@ -58,8 +32,7 @@ class Likelihood:
             `.log_likelihood`, `.standard_error`, `.effective_sample_size`, `.low_sample_size`, each (B,).
         """
         if chunk_size is None:
-            limit = MAX_LOGITS.get(labels.device.type, MAX_LOGITS["cuda"])
-            chunk_size = max(1, limit // (labels.numel() * self.conditioning.interface.vocab_size))
+            chunk_size = self.samples_at_once(labels)
         decoder_input_ids = self.shift_right(labels)
         with in_evaluation_mode(self):
             posterior = self.infer(input_ids, attention_mask, labels, decoder_input_ids, generator)

@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass
 
-import torch
-from torch.distributions import Distribution
-from transformers.cache_utils import Cache
-from transformers.utils import ModelOutput
+from hf_lvm.backbones.composition import ComposedOutput
 
 
 @dataclass
-class TextVAEOutput(ModelOutput):
+class TextVAEOutput(ComposedOutput):
     """What a forward pass of a text VAE returns. B sentences, T decoder tokens, D latent dimensions, V words.
 
     Attributes:
@@ -24,13 +21,3 @@ class TextVAEOutput(ModelOutput):
         posterior: q(z|x), a distribution over (B, D).
         past_key_values, conditions: what generation carries from step to step.
     """
-
-    loss: torch.Tensor | None = None
-    reconstruction: torch.Tensor | None = None
-    kl: torch.Tensor | None = None
-    kl_per_dimension: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    latents: torch.Tensor | None = None
-    posterior: Distribution | None = None
-    past_key_values: Cache | None = None
-    conditions: dict[str, torch.Tensor] | None = None

@@ -1,49 +1,16 @@
-"""Text in, text out: what one does with a space of sentences, a line each.
+"""What one does with a space of sentences: walk from one to another, calculate with them, fill a blank.
 
-A model owns no tokenizer, so every method takes the processor. Each has a tensor twin: `encode`, `generate`,
-`interpolate_latents`.
+A model owns no tokenizer, so every method takes the processor.
 """
 
-from collections.abc import Sequence
-
-import torch
-
+from hf_lvm.backbones.composition import TextOperations
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import interpolate_latents
-from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.models.text_vae.imputation import impute
 
-MAX_NEW_TOKENS = 64
 
-
-class TextOperations:
-    """Methods of a text VAE that read and write strings."""
-
-    def encode_texts(self, texts: str | Sequence[str], *, processor: LatentTextProcessor) -> torch.distributions.Distribution:
-        """q(z|x) of texts, without dropout: a distribution over (B, D). `.mode` is the place of each text."""
-        inputs = processor(texts).to(self.device)
-        with in_evaluation_mode(self):
-            return self.encode(inputs["input_ids"], inputs["attention_mask"])
-
-    def decode_latents(self, latents: torch.Tensor, *, processor: LatentTextProcessor, **options) -> list[str]:
-        """The texts of latents (B, D); `options` are those of `generate` (greedy by default)."""
-        options.setdefault("max_new_tokens", self._room_for_tokens())
-        with in_evaluation_mode(self):
-            return processor.batch_decode(self.generate(latents=latents.to(self.device), **options))
-
-    def sample(self, num_texts: int = 8, *, processor: LatentTextProcessor, generator=None, **options) -> list[str]:
-        """New texts: z from the prior, then (with `do_sample=True`, the default) words from p(x|z).
-
-        Args:
-            generator: for z; the words use torch's global generator.
-        """
-        options = {"do_sample": True, "top_k": 0} | options
-        latents = self.prior_of(num_texts).sample(generator=generator)
-        return self.decode_latents(latents, processor=processor, **options)
-
-    def reconstruct(self, texts: str | Sequence[str], *, processor: LatentTextProcessor, **options) -> list[str]:
-        """Each text encoded to the mean of q(z|x) and written again."""
-        return self.decode_latents(self.encode_texts(texts, processor=processor).mode, processor=processor, **options)
+class LatentSpaceOperations(TextOperations):
+    """Methods of a text VAE that read and write strings, `TextOperations` among them."""
 
     def interpolate(
         self,
@@ -93,7 +60,3 @@ class TextOperations:
             num_samples=num_samples,
             generator=generator,
         )
-
-    def _room_for_tokens(self) -> int:
-        limit = self.positions_left
-        return MAX_NEW_TOKENS if limit is None else min(MAX_NEW_TOKENS, limit - 1)

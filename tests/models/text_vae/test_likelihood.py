@@ -82,7 +82,7 @@ def test_the_chunk_size_changes_nothing():
 
 
 def test_chunks_hold_no_more_logits_than_allowed(monkeypatch):
-    from hf_lvm.models.text_vae import likelihood
+    from hf_lvm.backbones.composition import scoring
 
     model, batch, largest = tiny_vae(), batch_of(ROWS), []
     decode = type(model.conditioning).decode
@@ -94,7 +94,7 @@ def test_chunks_hold_no_more_logits_than_allowed(monkeypatch):
 
     monkeypatch.setattr(type(model.conditioning), "decode", watched)
     limit = 3 * batch["labels"].numel() * 23
-    monkeypatch.setitem(likelihood.MAX_LOGITS, "cpu", limit)
+    monkeypatch.setitem(scoring.MAX_LOGITS, "cpu", limit)
     model.estimate_log_likelihood(**batch, num_samples=10)
     assert len(largest) == 4 and max(largest) <= limit
 

@@ -1,36 +1,34 @@
-"""The two parts of a text VAE: where they come from, how they are saved together, and how one begins anew."""
+"""The two parts of a composed model: where they come from, how they are saved together, and how one begins anew."""
 
 import copy
 from collections.abc import Iterator
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_lvm.backbones.adapters import adapter_config, freeze_beside_adapter
 from hf_lvm.backbones.decoders import decoder_part, load_decoder
 from hf_lvm.backbones.encoders import encoder_part, load_encoder
-from hf_lvm.models.text_vae.configuration_text_vae import TextVAEConfig
-
-_CONFIG_KEYS = set(TextVAEConfig.__annotations__) - {"encoder", "decoder"}
 
 
 class TwoParts:
-    """Methods of a text VAE about its encoder and its decoder as models of their own."""
+    """Methods of a composed model about its encoder and its decoder as models of their own."""
 
     @classmethod
     def from_encoder_decoder_pretrained(
         cls, encoder: str | PreTrainedModel, decoder: str | PreTrainedModel, **kwargs
     ) -> "TwoParts":
-        """A text VAE from two pretrained parts, with a new latent between them.
+        """A model from two pretrained parts, with a new latent between them.
 
         Args:
             encoder: a folder, a hub id, or a model (also one that `peft` has given a LoRA adapter).
             decoder: the same.
             kwargs: those prefixed `encoder_` or `decoder_` reach that part's config or `from_pretrained`; the others are keys
-                of `TextVAEConfig`.
+                of the model's config.
         """
-        own = {key: kwargs.pop(key) for key in list(kwargs) if key in _CONFIG_KEYS}
+        keys = _own_keys(cls.config_class)
+        own = {key: kwargs.pop(key) for key in list(kwargs) if key in keys}
         options = {
             part: {key.removeprefix(f"{part}_"): kwargs.pop(key) for key in list(kwargs) if key.startswith(f"{part}_")}
             for part in ("encoder", "decoder")
@@ -38,7 +36,7 @@ class TwoParts:
         if kwargs:
             raise ValueError(
                 f"Unknown option {', '.join(map(repr, kwargs))}: an option of a part begins with encoder_ or decoder_, and "
-                f"the keys of TextVAEConfig are {', '.join(sorted(_CONFIG_KEYS))}."
+                f"the keys of {cls.config_class.__name__} are {', '.join(sorted(keys))}."
             )
         for part, given in (("encoder", encoder), ("decoder", decoder)):
             if options[part] and not isinstance(given, str):
@@ -54,12 +52,12 @@ class TwoParts:
         encoder, own["encoder_adapter"] = adapter_config(encoder)
         decoder, own["decoder_adapter"] = adapter_config(decoder)
         encoder, decoder = encoder_part(encoder), decoder_part(decoder)
-        config = TextVAEConfig(encoder=encoder.config, decoder=decoder.config, **own)
+        config = cls.config_class(encoder=encoder.config, decoder=decoder.config, **own)
         return cls(config, encoder=encoder, decoder=decoder)
 
     @classmethod
     def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
-        """A saved text VAE; see `PreTrainedModel.from_pretrained`.
+        """A saved model; see `PreTrainedModel.from_pretrained`.
 
         Raises:
             ValueError: weights are missing from the checkpoint. They would be left as they happen to be initialised.
@@ -132,3 +130,9 @@ class TwoParts:
             )
         if self.config.decoder_adapter is not None:
             raise ValueError("A decoder with an adapter cannot begin anew: its other weights are pretrained.")
+
+
+def _own_keys(config_class: type) -> set[str]:
+    """The keys of a composed config beside its parts, without those that every config of transformers has."""
+    classes = config_class.__mro__[: config_class.__mro__.index(PreTrainedConfig)]
+    return {key for each in classes for key in each.__annotations__} - {"encoder", "decoder"}
