@@ -17,6 +17,8 @@ _PUBLIC = {
     "LSTMDecoderModel": "hf_lvm.backbones.lstm_decoder",
     "LSTMEncoderConfig": "hf_lvm.backbones.lstm_encoder",
     "LSTMEncoderModel": "hf_lvm.backbones.lstm_encoder",
+    "LatentClassConfig": "hf_lvm.models.latent_class",
+    "LatentClassModel": "hf_lvm.models.latent_class",
     "LatentTextProcessor": "hf_lvm.data",
     "LatentTrainer": "hf_lvm.training",
     "LatentTrainingArguments": "hf_lvm.training",

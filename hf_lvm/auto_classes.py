@@ -15,6 +15,7 @@ from types import ModuleType
 # model_type -> module that registers it
 MODEL_MODULES = {
     "hf_lvm_dilated_cnn_decoder": "hf_lvm.backbones.dilated_cnn_decoder",
+    "hf_lvm_latent_class": "hf_lvm.models.latent_class",
     "hf_lvm_lstm_decoder": "hf_lvm.backbones.lstm_decoder",
     "hf_lvm_lstm_encoder": "hf_lvm.backbones.lstm_encoder",
     "hf_lvm_neural_hmm": "hf_lvm.models.neural_hmm",

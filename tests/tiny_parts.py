@@ -1,9 +1,9 @@
-"""Models small enough to be built hundreds of times: parts from scratch, without dropout, and text VAEs of them."""
+"""Models small enough to be built hundreds of times: parts from scratch, without dropout, and models composed of them."""
 
 import torch
 from transformers import PreTrainedConfig
 
-from hf_lvm import TextVAEConfig, TextVAEModel
+from hf_lvm import LatentClassConfig, LatentClassModel, TextVAEConfig, TextVAEModel
 from hf_lvm.backbones.sources import config_from_scratch
 
 PAD, START, END = 0, 1, 2
@@ -33,17 +33,26 @@ def tiny_config(model_type: str, **sizes) -> PreTrainedConfig:
 
 def tiny_vae(encoder: str = "bert", decoder: str = "gpt2", *, seed: int = 0, **options) -> TextVAEModel:
     """A text VAE in evaluation mode; options prefixed `encoder_` and `decoder_` are sizes of that part."""
+    return _composed(TextVAEModel, TextVAEConfig, encoder, decoder, seed, {"latent_size": 4, **options})
+
+
+def tiny_classes(encoder: str = "bert", decoder: str = "gpt2", *, seed: int = 0, **options) -> LatentClassModel:
+    """A latent class model in evaluation mode; options prefixed `encoder_` and `decoder_` are sizes of that part."""
+    return _composed(LatentClassModel, LatentClassConfig, encoder, decoder, seed, {"num_classes": 3, **options})
+
+
+def _composed(model_class, config_class, encoder: str, decoder: str, seed: int, options: dict):
     sizes = {
         part: {key.removeprefix(f"{part}_"): options.pop(key) for key in list(options) if key.startswith(f"{part}_")}
         for part in ("encoder", "decoder")
     }
     torch.manual_seed(seed)
-    config = TextVAEConfig(
+    config = config_class(
         encoder=tiny_config(encoder, **sizes["encoder"]),
         decoder=tiny_config(decoder, **sizes["decoder"]),
-        **{"latent_size": 4, "injection_length": 2, **options},
+        **{"injection_length": 2, **options},
     )
-    return TextVAEModel(config).eval()
+    return model_class(config).eval()
 
 
 @torch.no_grad()

@@ -174,6 +174,25 @@ class CategoricalVector(Distribution):
                 chosen.append(draw)
             return torch.stack(chosen, dim=-1).view(*sample_shape, batch, variables)
 
+    # ---- what is observed of a value ---------------------------------------------------------------------------------
+
+    def observed_log_prob(self, classes: torch.Tensor) -> torch.Tensor:
+        """log q of the variables that are observed, each row its own: (B,), nats.
+
+        Args:
+            classes: (B, M), -1 where a variable is not observed.
+        """
+        return self._log_probs_of(classes.clamp(min=0)).masked_fill(classes < 0, 0.0).sum(-1)
+
+    def given(self, classes: torch.Tensor) -> "CategoricalVector":
+        """q(z | the observed variables): certain there, and unchanged elsewhere, as the variables are independent.
+
+        Args:
+            classes: (B, M), -1 where a variable is not observed.
+        """
+        others = torch.nn.functional.one_hot(classes.clamp(min=0), self.num_classes) == 0
+        return self.with_logits(self.logits.masked_fill(others & (classes >= 0).unsqueeze(-1), -torch.inf))
+
     # ---- the same with other parameters ------------------------------------------------------------------------------
 
     def with_logits(self, logits: torch.Tensor) -> "CategoricalVector":

@@ -131,6 +131,8 @@ class ExactTopKDraws(Draws):
             baseline = summed.detach() + others.detach() * others_mean
         else:
             baseline = summed.detach() / best.detach().sum(0)
-        log_conditional = self.log_prob[-self.sampled :] - others.log()
+        # Finite where nothing is left to draw but what cannot be: its share is nothing, and so is its gradient.
+        log_rest = self.log_prob[-self.sampled :].clamp(min=torch.finfo(self.log_prob.dtype).min / 4)
+        log_conditional = log_rest - others.log()
         score_function = others.detach() * ((signal - baseline) * log_conditional).mean(0)
         return value_and_gradient(summed + others * rest.mean(0), score_function)

@@ -24,6 +24,10 @@ from hf_lvm.estimators.draws import Draws, value_and_gradient
 from hf_lvm.estimators.temperature import check_temperature
 
 
+# A class that cannot be is relaxed as one that will not be met: nothing is differentiable at minus infinity.
+LEAST_LOG_PROB = -60.0
+
+
 class Relax(Estimator):
     """The estimator `relax`.
 
@@ -117,7 +121,9 @@ class RelaxDraws(Draws):
         if not torch.is_grad_enabled():
             return value
         gradient = self._gradient(scores.detach())  # (B, M, C), of the log-probabilities
-        expectation = value_and_gradient(value, (gradient.detach() * self.posterior.logits).flatten(1).sum(-1))
+        # A class that cannot be has no probability to move.
+        logits = self.posterior.logits.masked_fill(self.posterior.logits == -torch.inf, 0.0)
+        expectation = value_and_gradient(value, (gradient.detach() * logits).flatten(1).sum(-1))
         if self.estimator.training:
             # In units of the scores' variance, so that it does not take over the norm of all gradients. It is to fall.
             variance = gradient.square().flatten(1).sum(-1) / self.estimator.scale.stddev.square()
@@ -127,7 +133,7 @@ class RelaxDraws(Draws):
 
     def _gradient(self, scores: torch.Tensor) -> torch.Tensor:
         """The estimate of the gradient, itself differentiable in the control variate's parameters."""
-        logits = self.posterior.logits.detach().requires_grad_()
+        logits = self.posterior.logits.detach().clamp(min=LEAST_LOG_PROB).requires_grad_()
         posterior = self.posterior.with_logits(logits)
         temperature = self.estimator.log_temperature.exp().to(logits.dtype)
         relaxed = posterior.logits + gumbel_of_uniform(self.noise)

@@ -23,6 +23,7 @@ from hf_lvm.objectives.kl_schedules import KL_SCHEDULES, check_kl_schedule, kl_w
 from hf_lvm.objectives.marginal import MarginalTerms, marginal_terms
 from hf_lvm.objectives.minimum_risk import draw_candidates, risk
 from hf_lvm.objectives.posterior_refinement import refine_gaussian
+from hf_lvm.objectives.semi_supervision import RowCounts, check_classes, semi_supervised_mean
 
 __all__ = [
     "BATCH_MODES",
@@ -34,7 +35,9 @@ __all__ = [
     "KLTerms",
     "LikelihoodEstimate",
     "MarginalTerms",
+    "RowCounts",
     "TargetKLController",
+    "check_classes",
     "check_combination",
     "check_free_bits_mode",
     "check_kl_schedule",
@@ -53,4 +56,5 @@ __all__ = [
     "negative_iwae",
     "refine_gaussian",
     "risk",
+    "semi_supervised_mean",
 ]

@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 from hf_lvm.distributions.noise import Generators
 from hf_lvm.estimators import Draws, Estimator
 from hf_lvm.objectives.divergence import closed_form_kl
+from hf_lvm.objectives.free_bits import free_bits_kl
 from hf_lvm.objectives.importance_weighting import importance_weighted_bound, log_importance_weights
 from hf_lvm.objectives.marginal import marginal_terms
 from hf_lvm.objectives.minimum_risk import draw_candidates, risk
@@ -68,6 +69,8 @@ def discrete_bound(
     prior: Distribution,
     *,
     kl_weight: float = 1.0,
+    free_bits: float = 0.0,
+    free_bits_mode: str = "none",
     risk_sharpness: float = 1.0,
 ) -> BoundTerms:
     """The terms of an objective from what was drawn and scored.
@@ -81,13 +84,14 @@ def discrete_bound(
         log_likelihood: (R, B), log p(x|z) of `draws.latents`.
         prior: p(z), batch shape (B,) or one that broadcasts to it.
         kl_weight: of the KL term, in the loss and in the learning signal alike.
+        free_bits, free_bits_mode: KL that costs nothing in the loss of `elbo`, see `hf_lvm.objectives.free_bits`.
         risk_sharpness: of `minimum_risk`.
 
     Raises:
-        ValueError: there is no objective of that name.
+        ValueError: there is no objective of that name, or free bits without a KL divergence in closed form.
     """
     if objective == "elbo":
-        return _elbo(draws, log_likelihood, prior, kl_weight)
+        return _elbo(draws, log_likelihood, prior, kl_weight, free_bits, free_bits_mode)
     if objective == "marginal":
         log_prior = prior.log_prob(draws.latents)
         terms = marginal_terms(log_likelihood, log_prior, kl_weight=kl_weight)
@@ -105,14 +109,27 @@ def discrete_bound(
     return BoundTerms(loss, draws.mean(-log_likelihood.detach()), kl, kl_per_dimension)
 
 
-def _elbo(draws: Draws, log_likelihood: torch.Tensor, prior: Distribution, kl_weight: float) -> BoundTerms:
+def _elbo(
+    draws: Draws,
+    log_likelihood: torch.Tensor,
+    prior: Distribution,
+    kl_weight: float,
+    free_bits: float,
+    free_bits_mode: str,
+) -> BoundTerms:
     divergence = closed_form_kl(draws.posterior, prior)
     if divergence is None:
+        if free_bits_mode != "none":
+            raise ValueError(
+                f"free_bits_mode {free_bits_mode!r} holds up a KL term, and that of {type(draws.posterior).__name__} is "
+                "a part of what the samples are scored by: set free_bits to 0."
+            )
         log_posterior = draws.log_posterior
         log_ratio = prior.log_prob(draws.latents) - log_posterior
         loss = -draws.expectation(log_likelihood + kl_weight * log_ratio)
         return BoundTerms(loss, draws.mean(-log_likelihood.detach()), draws.mean(-log_ratio.detach()))
-    loss = kl_weight * divergence.kl - draws.expectation(log_likelihood)
+    held_up = free_bits_kl(divergence.per_dimension, free_bits, free_bits_mode, kl=divergence.kl)
+    loss = kl_weight * held_up - draws.expectation(log_likelihood)
     return BoundTerms(loss, draws.mean(-log_likelihood.detach()), divergence.kl, divergence.per_dimension)
 
 

@@ -98,10 +98,11 @@ class ComposedModel(TwoParts, Scoring, LatentGenerationMixin, PreTrainedModel):
             config.context_window,
         )
         config.memory_shape = self.conditioning.memory_shape
-        self.estimator = self.build_estimator(config)
         if config.tie_encoder_decoder_embeddings:
             self._tie_parts()
         self.post_init()
+        # Afterwards, because what an estimator learns begins where the estimator says, and not as other layers do.
+        self.estimator = self.build_estimator(config)
         self.neutralise_forced_tokens()
         if not is_on_meta(self.decoder):
             self._begin(own_decoder=decoder is None)

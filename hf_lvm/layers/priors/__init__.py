@@ -10,10 +10,23 @@
 
 Each class has `latent_space` (`vectors` or `sphere`), which the posterior must share; `config_options`, from keys of a model's
 config to its own arguments; and `needs_encoder`: whether it is called with the posterior of its pseudo-inputs.
+
+Over vectors of categories (`CATEGORY_PRIORS`, latent space `categories`) the KL is always in closed form:
+
+| name | p(z) | learned |
+|---|---|---|
+| `uniform` | all values alike | nothing |
+| `learned` | a probability for each class of each variable | these |
+| `conditional` | the same, from a text that z is about (`needs_condition`) | a linear map of its encoding |
 """
 
 from torch import nn
 
+from hf_lvm.layers.priors.categories import (
+    ConditionalCategoriesPrior,
+    LearnedCategoriesPrior,
+    UniformCategoriesPrior,
+)
 from hf_lvm.layers.priors.flow import FlowPrior
 from hf_lvm.layers.priors.gaussian_mixture import GaussianMixturePrior
 from hf_lvm.layers.priors.standard_normal import StandardNormalPrior
@@ -27,6 +40,11 @@ PRIORS: dict[str, type[nn.Module]] = {
     "flow": FlowPrior,
     "uniform_sphere": UniformSpherePrior,
 }
+CATEGORY_PRIORS: dict[str, type[nn.Module]] = {
+    "uniform": UniformCategoriesPrior,
+    "learned": LearnedCategoriesPrior,
+    "conditional": ConditionalCategoriesPrior,
+}
 
 
 def check_prior_type(name: str) -> None:
@@ -36,10 +54,14 @@ def check_prior_type(name: str) -> None:
 
 
 __all__ = [
+    "CATEGORY_PRIORS",
     "PRIORS",
+    "ConditionalCategoriesPrior",
     "FlowPrior",
     "GaussianMixturePrior",
+    "LearnedCategoriesPrior",
     "StandardNormalPrior",
+    "UniformCategoriesPrior",
     "UniformSpherePrior",
     "VampPrior",
     "check_prior_type",

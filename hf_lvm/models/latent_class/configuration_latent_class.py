@@ -1,0 +1,112 @@
+"""Configuration of the latent class model."""
+
+from huggingface_hub.dataclasses import strict
+
+from hf_lvm.backbones.composition import ComposedConfig
+from hf_lvm.estimators import ESTIMATORS
+from hf_lvm.layers.posteriors import CATEGORY_POSTERIORS
+from hf_lvm.layers.priors import CATEGORY_PRIORS
+from hf_lvm.objectives import check_combination
+
+RELAXED = ("gumbel_softmax", "straight_through", "relax")
+
+
+@strict
+class LatentClassConfig(ComposedConfig):
+    """What a `LatentClassModel` is made of.
+
+    Args:
+        num_variables: M, variables of z.
+        num_classes: C, classes of each variable.
+        posterior_type: q(z|x): `categorical`, or `vector_quantized`, by distances to code vectors that the decoder reads.
+        code_size: size of a code of a `vector_quantized` posterior.
+        prior_type: p(z): `uniform`, `learned`, or `conditional` on another text.
+        objective: `elbo`, `marginal` (log p(x) summed over all z), `iwae` (the bound of `num_samples` samples) or
+            `minimum_risk`.
+        estimator: of its gradient, see `hf_lvm.estimators`; None for `minimum_risk`, which is its own.
+        num_samples: samples of z for each sentence; not used by `exact`.
+        enumeration_budget: values of z that `exact`, and the exact likelihood, may score for a sentence.
+        sampled_of_the_rest: of `exact_topk`, latents that are sampled; half of `num_samples` where it is None.
+        baseline_decay: of the moving averages in baselines.
+        temperature: of relaxed samples (`gumbel_softmax`, `straight_through`, `relax`), where a schedule gives no other.
+        learned_temperature: predict it from the sentence; it begins at `temperature`.
+        risk_sharpness: alpha of `minimum_risk`.
+        classification_weight: alpha of -alpha log q(y|x), which labelled sentences add (Kingma et al. 2014, equation 9).
+        unlabelled_weight: w, weight of the unlabelled sentences beside labelled ones.
+        encoder, decoder, injection, pooling and the others: see `ComposedConfig`.
+
+    Raises:
+        ValueError: an unknown name, or a combination that makes no sense.
+    """
+
+    model_type = "hf_lvm_latent_class"
+
+    num_variables: int = 1
+    num_classes: int = 10
+    posterior_type: str = "categorical"
+    code_size: int = 32
+    prior_type: str = "uniform"
+    objective: str = "elbo"
+    estimator: str | None = "exact"
+    num_samples: int = 1
+    enumeration_budget: int = 1024
+    sampled_of_the_rest: int | None = None
+    baseline_decay: float | int = 0.9
+    temperature: float | int = 1.0
+    learned_temperature: bool = False
+    risk_sharpness: float | int = 1.0
+    classification_weight: float | int = 1.0
+    unlabelled_weight: float | int = 1.0
+
+    @property
+    def vector_size(self) -> int:
+        """Size of the vector that the decoder is conditioned on."""
+        head = CATEGORY_POSTERIORS.get(self.posterior_type)
+        return 0 if head is None else head.vector_size(self.num_variables, self.num_classes, self.code_size)
+
+    @property
+    def support_size(self) -> int:
+        """How many values z has: C^M."""
+        return self.num_classes**self.num_variables
+
+    def validate_parts(self):
+        """The parts exist and go together."""
+        super().validate_parts()
+        for key, known in (("posterior_type", CATEGORY_POSTERIORS), ("prior_type", CATEGORY_PRIORS)):
+            if getattr(self, key) not in known:
+                raise ValueError(
+                    f"Unknown {key} {getattr(self, key)!r} for a vector of categories: choose one of "
+                    f"{', '.join(map(repr, known))}."
+                )
+        check_combination(self.objective, self.estimator, self.num_samples, latents="discrete")
+        self.check_at_least_one("num_variables", "code_size", "enumeration_budget")
+        if self.num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, but is {self.num_classes}.")
+        if self.estimator == "exact" and self.support_size > self.enumeration_budget:
+            raise ValueError(
+                f"The estimator 'exact' scores all {self.num_classes}^{self.num_variables} = {self.support_size:,} values of "
+                f"z for every sentence, and enumeration_budget is {self.enumeration_budget:,}: raise it, take fewer "
+                "num_variables or num_classes, or choose an estimator that samples, such as 'rloo'."
+            )
+        if self.estimator == "disarm" and self.num_classes != 2:
+            raise ValueError(
+                f"The estimator 'disarm' is for bits, and num_classes is {self.num_classes}: set num_classes to 2, or choose "
+                "'rloo'."
+            )
+        if self.learned_temperature and self.estimator not in RELAXED[:2]:
+            raise ValueError(
+                f"learned_temperature is for relaxed samples, and the estimator is {self.estimator!r}: choose "
+                "'gumbel_softmax' or 'straight_through', or leave it out."
+            )
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be positive, but is {self.temperature}: 1 is usual.")
+        if self.risk_sharpness <= 0:
+            raise ValueError(f"risk_sharpness must be positive, but is {self.risk_sharpness}: 1 weighs candidates by q.")
+        for key in ("classification_weight", "unlabelled_weight"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key} must be 0 or more, but is {getattr(self, key)}.")
+        if self.estimator is not None and self.num_samples < ESTIMATORS[self.estimator].min_samples:
+            raise ValueError(
+                f"The estimator {self.estimator!r} needs num_samples of {ESTIMATORS[self.estimator].min_samples} or more, but "
+                f"it is {self.num_samples}."
+            )

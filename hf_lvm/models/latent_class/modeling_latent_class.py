@@ -1,0 +1,392 @@
+"""The latent class model: z a vector of M categorical variables, x ~ p(x|z) from a causal decoder, and an encoder for q(z|x).
+
+With one variable it is a mixture of language models that share their weights. Where the classes of some sentences are known it
+is the semi-supervised model M2 of Kingma et al. (2014), with text for images and nothing else in z.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModel, AutoProcessor
+from transformers.cache_utils import Cache
+from transformers.generation.utils import GenerateOutput
+
+from hf_lvm.backbones.composition import ComposedModel, ComposedOutput, TextOperations
+from hf_lvm.data import LatentTextProcessor
+from hf_lvm.distributions import CategoricalVector, Generators
+from hf_lvm.estimators import Draws, build_estimator
+from hf_lvm.estimators.gumbel_softmax import GumbelSoftmax
+from hf_lvm.layers.decoder_interface import in_evaluation_mode
+from hf_lvm.layers.posteriors import CATEGORY_POSTERIORS
+from hf_lvm.layers.priors import CATEGORY_PRIORS
+from hf_lvm.models.latent_class.configuration_latent_class import LatentClassConfig
+from hf_lvm.models.latent_class.likelihood import ClassLikelihood
+from hf_lvm.objectives import (
+    RowCounts,
+    check_classes,
+    check_combination,
+    discrete_bound,
+    draw_for,
+    semi_supervised_mean,
+)
+from hf_lvm.objectives.likelihood import sentence_nll
+from hf_lvm.objectives.minimum_risk import Candidates
+
+
+@dataclass
+class LatentClassOutput(ComposedOutput):
+    """What a forward pass of a latent class model returns. B sentences, T decoder tokens, M variables of C classes, V words.
+
+    Attributes:
+        loss: scalar, in nats per sentence. Without `classes` the mean of `row_loss`, which at `kl_weight=1` is the negative
+            bound; with them J of `hf_lvm.objectives.semi_supervision`.
+        row_loss: (B,), the (weighted) negative bound of each sentence; of log p(x, y) where y is known, with
+            -alpha log q(y|x) added.
+        reconstruction: (B,), -log p(x|z) in nats per sentence, the mean over samples of z.
+        kl: (B,), KL(q(z|x) || p(z)), never weighted; a known variable has the one value, and costs -log p(y).
+        kl_per_dimension: (B, M), its parts; None under `marginal`.
+        class_logits: (B, M, C), log q(z_m|x) by the encoder alone, whatever is known.
+        logits: (B, T, V), lined up with the labels; of the first value of z that was scored.
+        latents: (B, M), this value; (B, M, C) where it is relaxed.
+        posterior: q(z|x) by the encoder alone, a distribution over (B, M).
+    """
+
+    row_loss: torch.Tensor | None = None
+    class_logits: torch.Tensor | None = None
+
+
+class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
+    """A mixture of sentences: a vector of categories between an encoder and a decoder.
+
+    Example:
+
+    ```python
+    >>> from transformers import BertConfig, GPT2Config
+    >>> from hf_lvm import LatentClassConfig, LatentClassModel
+
+    >>> encoder = BertConfig(vocab_size=99, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+    >>> decoder = GPT2Config(vocab_size=99, n_embd=32, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    >>> model = LatentClassModel(LatentClassConfig(encoder=encoder, decoder=decoder, num_classes=5, injection="embedding"))
+    >>> tokens = torch.tensor([[5, 6, 7, 2]])
+    >>> output = model(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=tokens)
+    >>> output.class_logits.shape, output.latents.shape
+    (torch.Size([1, 1, 5]), torch.Size([1, 1]))
+
+    ```
+
+    Args:
+        config: what it is made of.
+        encoder: a model to use as the encoder, instead of a new one from `config.encoder`.
+        decoder: a model to use as the decoder, instead of a new one from `config.decoder`.
+    """
+
+    config: LatentClassConfig
+    output_class = LatentClassOutput
+    base_model_prefix = "latent_class"
+
+    # ---- its latent --------------------------------------------------------------------------------------------------
+
+    def build_latent(self, config: LatentClassConfig) -> tuple[nn.Module, nn.Module]:
+        """The head of q(z|x) and the prior p(z) that the config names."""
+        head, prior = CATEGORY_POSTERIORS[config.posterior_type], CATEGORY_PRIORS[config.prior_type]
+        size, shape = config.encoder.hidden_size, (config.num_variables, config.num_classes)
+        return head(size, *shape, **config.options_of(head)), prior(*shape, size)
+
+    def build_estimator(self, config: LatentClassConfig) -> nn.Module | None:
+        """The gradient estimator that the config names; None for `minimum_risk`."""
+        if config.estimator is None:
+            return None
+        return build_estimator(
+            config.estimator,
+            feature_size=config.encoder.hidden_size,
+            **{
+                key: getattr(config, key)
+                for key in (
+                    "num_variables",
+                    "num_classes",
+                    "enumeration_budget",
+                    "sampled_of_the_rest",
+                    "baseline_decay",
+                    "temperature",
+                    "learned_temperature",
+                )
+            },
+        )
+
+    def typical_vectors(self) -> torch.Tensor:
+        """Random values of z, as the decoder is told them."""
+        shape = (256, self.config.num_variables)
+        return self._vectors(torch.randint(self.config.num_classes, shape, device=self.device))
+
+    def condition(self, latents: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What each injection gives the decoder for values of z (B, M), or points of its simplices (B, M, C)."""
+        return self.conditioning.condition(self._vectors(latents))
+
+    def _vectors(self, latents: torch.Tensor) -> torch.Tensor:
+        variables, classes = self.config.num_variables, self.config.num_classes
+        if latents.is_floating_point():
+            if latents.shape[1:] != (variables, classes):
+                raise ValueError(
+                    f"Relaxed latents of shape {tuple(latents.shape)} do not fit: this model takes (batch, {variables}, "
+                    f"{classes})."
+                )
+            return self.posterior_head.vectors(latents)
+        values = check_classes(latents, variables, classes, latents.shape[0])
+        if values.numel() and int(values.min()) < 0:
+            raise ValueError("A latent with a class of -1 is not complete: give a class to every variable.")
+        return self.posterior_head.vectors(functional.one_hot(values, classes).to(self.latent_dtype))
+
+    def prior_of(
+        self,
+        batch_size: int,
+        condition_input_ids: torch.LongTensor | None = None,
+        condition_attention_mask: torch.Tensor | None = None,
+    ) -> CategoricalVector:
+        """p(z) for each of `batch_size` sentences, on the model's device: a distribution over (B, M).
+
+        Args:
+            condition_input_ids, condition_attention_mask: (B, S), the texts that a `conditional` prior reads.
+
+        Raises:
+            ValueError: texts for a prior that reads none, or none for one that does.
+        """
+        condition = None
+        if self.prior.needs_condition:
+            if condition_input_ids is None:
+                raise ValueError(
+                    "prior_type 'conditional' is p(z | a text): pass condition_input_ids (and condition_attention_mask)."
+                )
+            condition = self.pooled(condition_input_ids, condition_attention_mask)
+        elif condition_input_ids is not None:
+            raise ValueError(
+                f"condition_input_ids go with prior_type 'conditional', and this model's is {self.config.prior_type!r}: leave "
+                "them out, or build it with another prior_type."
+            )
+        return self.prior(batch_size, device=self.device, dtype=self.latent_dtype, condition=condition)
+
+    # ---- the model ---------------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        classes: torch.LongTensor | None = None,
+        latents: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        condition_input_ids: torch.LongTensor | None = None,
+        condition_attention_mask: torch.Tensor | None = None,
+        sample_posterior: bool = True,
+        generator: Generators = None,
+        kl_weight: float = 1.0,
+        free_bits: float = 0.0,
+        free_bits_mode: str = "none",
+        temperature: float | None = None,
+        row_counts: RowCounts | None = None,
+        past_key_values: Cache | None = None,
+        use_cache: bool = False,
+        logits_to_keep: int = 0,
+        conditions: dict[str, torch.Tensor] | None = None,
+        return_dict: bool | None = None,
+    ) -> LatentClassOutput:
+        """The bound of sentences, the score of labels under given latents, or one decoding step.
+
+        Args:
+            input_ids: (B, S), the sentences for the encoder, padded on either side.
+            attention_mask: (B, S), nonzero at tokens.
+            labels: (B, T), the sentences for the decoder: tokens and EOS, no BOS, -100 where padded (on the right).
+            classes: (B, M), what is known of z, -1 where it is not; (B,) where M is 1. A sentence of which something is
+                known is a labelled one.
+            latents: (B, M) values or (B, M, C) points of the simplices; scores the labels under these instead of encoding:
+                `kl` is None, `loss` the mean reconstruction.
+            decoder_input_ids: (B, T), read instead of the shifted labels (with some words dropped, say).
+            condition_input_ids, condition_attention_mask: (B, S), the texts that a `conditional` prior reads.
+            sample_posterior: z from q(z|x) as the estimator draws it; the mode of q otherwise, which is not the bound.
+            generator: None, one generator, or one for each row.
+            kl_weight: weight of the KL term in `loss`, and of -log p(y).
+            free_bits, free_bits_mode: nats that cost nothing in `loss`, see `hf_lvm.objectives.free_bits`.
+            temperature: of relaxed samples, instead of the config's.
+            row_counts: labelled and unlabelled rows of the batch that this one is a part of.
+            past_key_values, use_cache, logits_to_keep, conditions: for generation.
+
+        In evaluation mode relaxed samples are none: the bound is that of the discrete model, whatever trained it.
+
+        Raises:
+            ValueError: sentences longer than the positions of a part, classes that do not exist, unknown modes.
+        """
+        if labels is None:
+            return self.step(decoder_input_ids, latents, conditions, past_key_values, use_cache, logits_to_keep)
+        if decoder_input_ids is None:
+            decoder_input_ids = self.shift_right(labels)
+        if latents is not None:
+            logits = self.decode(latents, decoder_input_ids)
+            reconstruction = sentence_nll(logits, labels)
+            return LatentClassOutput(loss=reconstruction.mean(), reconstruction=reconstruction, logits=logits, latents=latents)
+        if input_ids is None:
+            raise ValueError("Pass input_ids for the encoder, or latents to score the labels under.")
+
+        config = self.config
+        check_combination(
+            config.objective, config.estimator, config.num_samples, latents="discrete", free_bits_mode=free_bits_mode
+        )
+        pooled = self.pooled(input_ids, attention_mask)
+        posterior = self.posterior_head(pooled)
+        prior = self.prior_of(labels.shape[0], condition_input_ids, condition_attention_mask)
+        inferred, expected = posterior, prior
+        if classes is not None:
+            classes = check_classes(classes, config.num_variables, config.num_classes, labels.shape[0])
+            inferred, expected = posterior.given(classes), prior.given(classes)
+        is_certain = not sample_posterior or (classes is not None and bool((classes >= 0).all()))
+        draws = self._draw(inferred, is_certain, pooled, generator, temperature)
+        nll, logits = self.score(draws.latents, decoder_input_ids, labels)
+        terms = discrete_bound(
+            config.objective,
+            draws,
+            -nll,
+            expected,
+            kl_weight=kl_weight,
+            free_bits=free_bits,
+            free_bits_mode=free_bits_mode,
+            risk_sharpness=config.risk_sharpness,
+        )
+        row_loss, kl, per_dimension = terms.loss, terms.kl, terms.kl_per_dimension
+        if classes is None:
+            loss = row_loss.mean()
+        else:
+            cost = -prior.observed_log_prob(classes)
+            row_loss = row_loss + kl_weight * cost - config.classification_weight * posterior.observed_log_prob(classes)
+            kl = kl + cost
+            if per_dimension is not None:
+                per_dimension = inferred.kl_per_dimension(prior)
+            loss = semi_supervised_mean(
+                row_loss, (classes >= 0).any(1), unlabelled_weight=config.unlabelled_weight, counts=row_counts
+            )
+        return LatentClassOutput(
+            loss=loss,
+            row_loss=row_loss,
+            reconstruction=terms.reconstruction,
+            kl=kl,
+            kl_per_dimension=per_dimension,
+            class_logits=posterior.logits,
+            logits=logits,
+            latents=draws.latents[0],
+            posterior=posterior,
+        )
+
+    def _draw(
+        self,
+        posterior: CategoricalVector,
+        is_certain: bool,
+        features: torch.Tensor,
+        generator: Generators,
+        temperature: float | None,
+    ) -> Draws:
+        """The values of z that the objective is computed from."""
+        config = self.config
+        if is_certain:
+            kind = Candidates if config.objective == "minimum_risk" else Draws
+            return kind(posterior.mode.unsqueeze(0), posterior)
+        if not self.training and isinstance(self.estimator, GumbelSoftmax):
+            return Draws(posterior.sample((config.num_samples,), generator), posterior)
+        return draw_for(
+            config.objective,
+            self.estimator,
+            posterior,
+            config.num_samples,
+            generator,
+            features=features,
+            temperature=temperature,
+        )
+
+    @torch.no_grad()
+    def generate(
+        self,
+        classes: torch.LongTensor | None = None,
+        latents: torch.Tensor | None = None,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        condition_input_ids: torch.LongTensor | None = None,
+        condition_attention_mask: torch.Tensor | None = None,
+        generation_config=None,
+        **options,
+    ) -> GenerateOutput | torch.LongTensor:
+        """Text of given classes, with every option of transformers' `generate`.
+
+        Args:
+            classes: (B, M), or (B,) where M is 1; what is -1 is drawn from the prior.
+            latents: (B, M) values or (B, M, C) points, instead of classes.
+            input_ids, attention_mask: (B, S), sentences whose most probable classes are taken, instead of both; without any
+                of the three, draws from the prior.
+            decoder_input_ids, decoder_attention_mask: (B, P), prompts to continue, padded on either side.
+            condition_input_ids, condition_attention_mask: (B, S), the texts that a `conditional` prior reads.
+
+        Returns:
+            (B * num_return_sequences, L): start token + prompt + new tokens, padded on the right.
+
+        Raises:
+            ValueError: several of classes, latents and sentences, or classes that do not exist.
+        """
+        if classes is not None and (latents is not None or input_ids is not None):
+            raise ValueError("Pass classes, latents or input_ids to generate from, one of the three.")
+        if classes is not None or (latents is None and input_ids is None):
+            given = [each for each in (classes, condition_input_ids, decoder_input_ids) if each is not None]
+            with in_evaluation_mode(self):
+                prior = self.prior_of(len(given[0]) if given else 1, condition_input_ids, condition_attention_mask)
+            latents = prior.sample()
+            if classes is not None:
+                known = check_classes(
+                    classes.to(self.device), self.config.num_variables, self.config.num_classes, len(latents)
+                )
+                latents = torch.where(known < 0, latents, known)
+        return super().generate(
+            latents=latents,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            generation_config=generation_config,
+            **options,
+        )
+
+    # ---- classes of sentences ----------------------------------------------------------------------------------------
+
+    def classify(
+        self, texts: str | Sequence[str], *, processor: LatentTextProcessor, method: str = "encoder"
+    ) -> torch.LongTensor:
+        """The most probable class of each variable of each text: (B, M); the tensor twin is `class_probabilities`."""
+        inputs = processor(texts).to(self.device)
+        return self.class_probabilities(**inputs, method=method).argmax(-1)
+
+    def class_probabilities(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        method: str = "encoder",
+    ) -> torch.Tensor:
+        """Probabilities of the classes of each variable, without dropout: (B, M, C).
+
+        Args:
+            input_ids, attention_mask: (B, S), read by `encoder`.
+            labels: (B, T), read by `bayes`.
+            method: `encoder`, q(z|x) in one pass; or `bayes`, p(z|x) from the decoder by Bayes' rule, a pass a value of z.
+
+        Raises:
+            ValueError: another method, or more values of z than `config.enumeration_budget`.
+        """
+        if method == "encoder":
+            with in_evaluation_mode(self):
+                return self.encode(input_ids, attention_mask).probs
+        if method == "bayes":
+            return self.true_posterior(labels)
+        raise ValueError(f"Unknown method {method!r}: choose 'encoder' or 'bayes'.")
+
+
+AutoConfig.register(LatentClassConfig.model_type, LatentClassConfig)
+AutoModel.register(LatentClassConfig, LatentClassModel)
+AutoProcessor.register(LatentClassConfig, LatentTextProcessor)

@@ -1,0 +1,153 @@
+"""The loss of a latent class model against sums over all values of z, for what is known of z and what is not."""
+
+import pytest
+import torch
+
+from hf_lvm.objectives import OBJECTIVES, RowCounts
+from tests.tiny_parts import batch_of, perturb, random_rows, row_generators, tiny_classes
+
+ROWS = random_rows(5)
+BATCH = batch_of(ROWS)
+# Nothing, a part, everything known of z.
+CLASSES = torch.tensor([[-1, -1], [2, -1], [0, 1], [-1, 0], [1, 2]])
+
+
+def model_of(**options):
+    return perturb(tiny_classes(**{"num_variables": 2, "prior_type": "learned", **options}), 0.3).double()
+
+
+@torch.no_grad()
+def tables(model) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """All values of z (9, 2), and of every value and sentence log p(x|z), log p(z), log q(z|x), (9, 5) each."""
+    prior = model.prior_of(len(ROWS))
+    values = prior.enumerate_support()
+    posterior = model.encode(BATCH["input_ids"], BATCH["attention_mask"])
+    likelihood = torch.stack([-model(labels=BATCH["labels"], latents=value).reconstruction for value in values])
+    return values[:, 0], likelihood, prior.log_prob(values), posterior.log_prob(values)
+
+
+def consistent(values: torch.Tensor) -> torch.Tensor:
+    """(9, 5), whether a value of z agrees with what is known of a sentence."""
+    return ((values.unsqueeze(1) == CLASSES) | (CLASSES < 0)).all(-1)
+
+
+def test_the_elbo_is_the_sum_over_all_values():
+    model = model_of()
+    output = model(**BATCH)
+    values, likelihood, prior, posterior = tables(model)
+    weights = posterior.exp()
+    torch.testing.assert_close(output.reconstruction, -(weights * likelihood).sum(0))
+    torch.testing.assert_close(output.kl, (weights * (posterior - prior)).sum(0))
+    torch.testing.assert_close(output.kl_per_dimension.sum(1), output.kl)
+    torch.testing.assert_close(output.row_loss, output.reconstruction + output.kl)
+    torch.testing.assert_close(output.loss, output.row_loss.mean())
+
+
+def test_the_marginal_likelihood_is_that_of_the_estimate():
+    model = model_of(objective="marginal")
+    output = model(**BATCH)
+    _, likelihood, prior, _ = tables(model)
+    torch.testing.assert_close(output.loss, -(likelihood + prior).logsumexp(0).mean())
+    torch.testing.assert_close(output.reconstruction + output.kl, output.row_loss)
+    estimate = model.estimate_log_likelihood(**BATCH)
+    assert estimate.exact
+    torch.testing.assert_close(-estimate.log_likelihood, output.row_loss.detach())
+
+
+@pytest.mark.parametrize("objective", ["elbo", "marginal"])
+def test_what_is_known_of_z_is_part_of_what_is_explained(objective):
+    """A bound of log p(x, y), and -alpha log q(y|x) beside it: by sums over the values that agree with y."""
+    model = model_of(objective=objective, classification_weight=0.7)
+    output = model(**BATCH, classes=CLASSES)
+    values, likelihood, prior, posterior = tables(model)
+    agrees = consistent(values)
+    joint = (likelihood + prior).masked_fill(~agrees, -torch.inf)
+    log_known = posterior.masked_fill(~agrees, -torch.inf).logsumexp(0)
+    restricted = (posterior - log_known).masked_fill(~agrees, -torch.inf)
+    gap = 0.0
+    if objective == "elbo":
+        true_posterior = joint.log_softmax(0)
+        gap = torch.where(agrees, restricted.exp() * (restricted - true_posterior).masked_fill(~agrees, 0.0), 0.0).sum(0)
+    torch.testing.assert_close(output.row_loss, -joint.logsumexp(0) + gap - 0.7 * log_known)
+    torch.testing.assert_close(output.reconstruction + output.kl, -joint.logsumexp(0) + gap)
+
+
+def test_labelled_and_unlabelled_rows_are_averaged_apart():
+    model = model_of(unlabelled_weight=0.5)
+    output = model(**BATCH, classes=CLASSES)
+    rows = output.row_loss
+    torch.testing.assert_close(output.loss, rows[1:].mean() + 0.5 * rows[:1].mean())
+    torch.testing.assert_close(model(**BATCH, classes=torch.full_like(CLASSES, -1)).loss, 0.5 * model(**BATCH).loss)
+    parts = [
+        model(**{name: value[part] for name, value in BATCH.items()}, classes=CLASSES[part], row_counts=RowCounts(4, 1)).loss
+        for part in (slice(0, 3), slice(3, 5))
+    ]
+    torch.testing.assert_close(sum(parts), output.loss)
+
+
+def test_a_batch_whose_classes_are_all_known_is_decoded_once(monkeypatch):
+    model, seen = model_of(), []
+    decode = type(model.conditioning).decode
+
+    def watched(self, decoder, input_ids, *args, **kwargs):
+        seen.append(len(input_ids))
+        return decode(self, decoder, input_ids, *args, **kwargs)
+
+    monkeypatch.setattr(type(model.conditioning), "decode", watched)
+    known = torch.tensor([[0, 1]]).expand(5, -1)
+    output = model(**BATCH, classes=known)
+    assert seen == [5]
+    values, likelihood, prior, posterior = tables(model)
+    at = int((values == known[0]).all(1).nonzero())
+    torch.testing.assert_close(output.row_loss, -likelihood[at] - prior[at] - posterior[at])
+
+
+ESTIMATORS = [
+    (objective, estimator)
+    for objective, estimators in OBJECTIVES["discrete"].items()
+    for estimator in estimators
+    if (objective, estimator) != ("elbo", "exact") and estimator != "disarm"
+]
+
+
+@pytest.mark.parametrize(("objective", "estimator"), ESTIMATORS)
+def test_every_estimator_trains_it_by_its_string_with_and_without_classes(objective, estimator):
+    model = model_of(objective=objective, estimator=estimator, num_samples=3).train()
+    for classes in (None, CLASSES, torch.zeros_like(CLASSES)):
+        output = model(**BATCH, classes=classes, generator=row_generators(5))
+        model.zero_grad()
+        output.loss.backward()
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+        assert torch.isfinite(output.loss) and all(torch.isfinite(gradient).all() for gradient in gradients.values())
+        heard = gradients.get("posterior_head.logits.weight")
+        # By the marginal likelihood alone no encoder is trained; known classes train it.
+        assert (objective == "marginal" and classes is None) == (heard is None or not heard.any())
+    assert output.logits.shape == (5, BATCH["labels"].shape[1], 23)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("estimator", ["gumbel_softmax", "straight_through"])
+def test_in_evaluation_a_relaxed_model_reports_the_discrete_bound(estimator):
+    model = model_of(estimator=estimator, num_samples=400)
+    output = model(**BATCH)
+    assert not output.latents.is_floating_point()
+    exact = model_of()(**BATCH)
+    torch.testing.assert_close(output.kl, exact.kl)
+    torch.testing.assert_close(output.reconstruction, exact.reconstruction, rtol=0.02, atol=0)
+    assert model.train()(**BATCH).latents.shape == (5, 2, 3)
+
+
+@torch.no_grad()
+def test_the_mode_of_q_on_request():
+    model = model_of(estimator="rloo", num_samples=2)
+    output = model(**BATCH, sample_posterior=False)
+    torch.testing.assert_close(output.latents, output.posterior.mode)
+
+
+def test_free_bits_hold_up_the_kl_of_each_variable():
+    model = model_of()
+    plain = model(**BATCH)
+    held = model(**BATCH, free_bits=0.5, free_bits_mode="per_dimension")
+    expected = plain.reconstruction + plain.kl_per_dimension.clamp(min=0.5).sum(1)
+    torch.testing.assert_close(held.loss, expected.mean())
+    torch.testing.assert_close(held.kl, plain.kl)
