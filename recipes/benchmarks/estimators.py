@@ -18,10 +18,8 @@ from pathlib import Path
 
 import torch
 
-from hf_lvm.analysis.estimator_check.check import EstimatorRow
-from hf_lvm.analysis.estimator_check.figure import is_biased, label
+from hf_lvm.analysis.estimator_check import EstimatorRow, compare_estimators
 from hf_lvm.analysis.estimator_check.problems import PROBLEMS
-from hf_lvm.analysis.estimator_check.suite import compare_estimators
 from hf_lvm.training.results import run_description
 
 RIVAL = "rloo"
@@ -32,7 +30,7 @@ def best_rivals(rows: list[EstimatorRow]) -> dict[str, tuple[EstimatorRow, Estim
     found = {}
     for problem in PROBLEMS:
         own = [row for row in rows if row.problem == problem and row.objective == "elbo"]
-        rivals = [row for row in own if row.estimator not in (RIVAL, "exact") and not is_biased(row)]
+        rivals = [row for row in own if row.estimator not in (RIVAL, "exact") and not row.is_biased]
         found[problem] = (
             next(row for row in own if row.estimator == RIVAL),
             min(rivals, key=lambda row: row.variance),
@@ -51,7 +49,7 @@ def main() -> None:
 
     def on_row(row: EstimatorRow) -> None:
         print(
-            f"{row.problem:15} {label(row):25} bias {row.relative_bias:.4f} +- {row.standard_error:.4f}",
+            f"{row.problem:15} {row.label:25} bias {row.relative_bias:.4f} +- {row.standard_error:.4f}",
             f" variance {row.variance:.4g}",
         )
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from hf_lvm.analysis.estimator_check.check import EstimatorRow, check_estimator
+from hf_lvm.analysis.estimator_check.check import check_estimator
 from hf_lvm.analysis.estimator_check.problems import PROBLEMS, Problem
+from hf_lvm.analysis.estimator_check.row import EstimatorRow
 from hf_lvm.estimators import ESTIMATORS
 
 # What learns is first given so many updates, each on so many draws.
