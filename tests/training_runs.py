@@ -28,14 +28,26 @@ def corpus(count: int = STEPS * BATCH, seed: int = 5) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"input_ids": rows, "labels": rows})
 
 
+def partly_labelled(dataset: datasets.Dataset, num_variables: int) -> datasets.Dataset:
+    """The data set with classes of 0 to 2: known for some sentences, for others in part, for most not at all."""
+    known = [[(row + variable) % 3 if row % 3 + variable < 2 and row % 4 else -1 for variable in range(num_variables)]
+             for row in range(len(dataset))]  # fmt: skip
+    return dataset.add_column("classes", known)
+
+
 def collate(features: list[dict]) -> dict[str, torch.Tensor]:
-    return batch_of([feature["labels"] for feature in features])
+    batch = batch_of([feature["labels"] for feature in features])
+    if "classes" in features[0]:
+        batch["classes"] = torch.tensor([feature["classes"] for feature in features])
+    return batch
 
 
 def latent_run(model, folder: Path, *, per_device: int, accumulation: int, **options) -> Run:
-    """Train with `LatentTrainer`."""
+    """Train with `LatentTrainer`; a model of classes is told some of them."""
     from hf_lvm import LatentTrainer, LatentTrainingArguments
 
+    if hasattr(model.config, "num_variables"):
+        options.setdefault("dataset", partly_labelled(corpus(), model.config.num_variables))
     return _run(LatentTrainer, LatentTrainingArguments, model, folder, per_device, accumulation, options)
 
 

@@ -13,7 +13,8 @@ from hf_lvm.data.processor import IGNORED_LABEL, LatentTextProcessor, pad_rows
 class LatentTextCollator:
     """Pad encoded texts to a batch for the model; columns it does not know are left out.
 
-    `input_ids` and `attention_mask` are padded on the tokenizer's `padding_side`, `labels` on the right with -100.
+    `input_ids` and `attention_mask` are padded on the tokenizer's `padding_side`, `labels` on the right with -100. Where there
+    are `classes` they come along.
 
     Example:
         >>> loader = DataLoader(encoded["train"], batch_size=32, collate_fn=LatentTextCollator(processor))
@@ -23,15 +24,18 @@ class LatentTextCollator:
         self.processor = processor
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Rows with `input_ids` and `labels` as `input_ids` (B, S), `attention_mask` (B, S) and `labels` (B, T)."""
+        """Rows as `input_ids` (B, S), `attention_mask` (B, S), `labels` (B, T), and `classes` (B, M) where they have them."""
         tokenizer = self.processor.tokenizer
         input_ids = [feature["input_ids"] for feature in features]
         masks = [[1] * len(ids) for ids in input_ids]
-        return {
+        batch = {
             "input_ids": torch.tensor(pad_rows(input_ids, tokenizer.pad_token_id, tokenizer.padding_side)),
             "attention_mask": torch.tensor(pad_rows(masks, 0, tokenizer.padding_side)),
             "labels": torch.tensor(pad_rows([feature["labels"] for feature in features], IGNORED_LABEL)),
         }
+        if "classes" in features[0]:
+            batch["classes"] = torch.tensor([feature["classes"] for feature in features])
+        return batch
 
 
 class LengthBucketedSampler(Sampler[int]):
@@ -96,6 +100,63 @@ class LengthBucketedSampler(Sampler[int]):
             order.append(incomplete)
         for batch in order:
             yield from batch.tolist()
+
+
+class LabelledShareSampler(Sampler[int]):
+    """Batches of which a fixed number of rows is labelled; the others are nearly of one length, as in `LengthBucketedSampler`.
+
+    An epoch goes through the unlabelled rows once. The labelled ones, which are few beside them, go round in a shuffled circle
+    of their own: in one epoch each is seen many times, and no batch is without them.
+
+    Args:
+        lengths: The length of each row.
+        labelled: For each row whether it is labelled.
+        batch_size: Rows of a batch.
+        labelled_per_batch: Labelled rows of a batch, at least 1 and less than all.
+        seed: The seed of the order.
+
+    Raises:
+        ValueError: no row of one of the two kinds, or no room for one of them in a batch.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], labelled: Sequence[bool], batch_size: int, labelled_per_batch: int, seed: int = 0
+    ):
+        known = np.asarray(labelled, dtype=bool)
+        if not 1 <= labelled_per_batch < batch_size:
+            raise ValueError(
+                f"{labelled_per_batch} of the {batch_size} rows of a batch are to be labelled: it must be at least 1, and at "
+                "least 1 must be left for the others. Change labelled_share or the batch size."
+            )
+        if known.all() or not known.any():
+            raise ValueError(
+                f"Of {len(known):,} rows {known.sum():,} are labelled: labelled_share mixes two kinds of rows in each batch. "
+                "Leave it out."
+            )
+        self.labelled, self.unlabelled = np.flatnonzero(known), np.flatnonzero(~known)
+        self.batch_size, self.labelled_per_batch, self.seed = batch_size, labelled_per_batch, seed
+        lengths = np.asarray(lengths)[self.unlabelled]
+        self._others = LengthBucketedSampler(lengths, batch_size - labelled_per_batch, seed)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration gives."""
+        self._others.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        room = self.batch_size - self.labelled_per_batch
+        return len(self.unlabelled) + self.labelled_per_batch * -(-len(self.unlabelled) // room)
+
+    def __iter__(self) -> Iterator[int]:
+        room, circle = self.batch_size - self.labelled_per_batch, self._circle()
+        others = self.unlabelled[list(self._others)].tolist()
+        for first in range(0, len(others), room):
+            yield from (next(circle) for _ in range(self.labelled_per_batch))
+            yield from others[first : first + room]
+
+    def _circle(self) -> Iterator[int]:
+        generator = np.random.default_rng((self.seed, self._others.epoch, 1))
+        while True:
+            yield from self.labelled[generator.permutation(len(self.labelled))].tolist()
 
 
 def padding_share(lengths: Sequence[int], order: Sequence[int], batch_size: int) -> float:

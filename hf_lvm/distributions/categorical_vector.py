@@ -65,8 +65,9 @@ class CategoricalVector(Distribution):
 
     def _log_probs_of(self, value: torch.Tensor) -> torch.Tensor:
         """log q(z_m) of each variable of values (..., B, M): (..., B, M)."""
-        logits = self.logits.expand(*value.shape, self.num_classes)
-        return logits.gather(-1, value.unsqueeze(-1)).squeeze(-1)
+        shape = torch.broadcast_shapes(value.shape, self.logits.shape[:-1])
+        logits = self.logits.expand(*shape, self.num_classes)
+        return logits.gather(-1, value.expand(shape).unsqueeze(-1)).squeeze(-1)
 
     def entropy(self) -> torch.Tensor:
         """(B,), nats."""

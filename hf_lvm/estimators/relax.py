@@ -23,7 +23,6 @@ from hf_lvm.estimators.baselines import MovingAverageBaseline
 from hf_lvm.estimators.draws import Draws, value_and_gradient
 from hf_lvm.estimators.temperature import check_temperature
 
-
 # A class that cannot be is relaxed as one that will not be met: nothing is differentiable at minus infinity.
 LEAST_LOG_PROB = -60.0
 

@@ -1,6 +1,8 @@
 """From the arguments of a run to its processor, its data and its model."""
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import fields
 
 import torch
 from datasets import DatasetDict
@@ -8,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import is_peft_available
 
+from hf_lvm.backbones.composition import ComposedModel
 from hf_lvm.backbones.decoders import as_decoder_config, build_decoder, load_decoder
 from hf_lvm.backbones.encoders import build_encoder, encoder_positions, load_encoder
 from hf_lvm.backbones.sources import check_exists, config_from_scratch, full_name, is_from_scratch
@@ -19,8 +22,7 @@ from hf_lvm.data import (
     train_bpe_tokenizer,
     train_word_tokenizer,
 )
-from hf_lvm.models.text_vae import TextVAEModel
-from hf_lvm.training.run_arguments import DataArguments, TextVAEArguments
+from hf_lvm.training.run_arguments import ComposedArguments, DataArguments
 
 # The shape of a transformer built from scratch where the run does not say otherwise: small enough for a laptop.
 SCRATCH_SIZES = {
@@ -61,19 +63,31 @@ def build_processor(data: DataArguments, encoder: str, decoder: str, texts: Data
     return LatentTextProcessor(tokenizer, _tokenizer(other, data, texts))
 
 
-def encode_texts(texts: DatasetDict, processor: LatentTextProcessor, model: TextVAEModel, data: DataArguments) -> DatasetDict:
-    """Tokens of every split, the text itself beside them; a text that does not fit the model is an error."""
+def encode_texts(
+    texts: DatasetDict,
+    processor: LatentTextProcessor,
+    model: ComposedModel,
+    data: DataArguments,
+    keep_columns: Sequence[str] = ("text",),
+) -> DatasetDict:
+    """Tokens of every split, some columns beside them; a text that does not fit the model is an error."""
     return encode_dataset(
         texts,
         processor,
         max_length=data.max_length,
         max_positions=(encoder_positions(model.encoder), model.positions_left),
-        keep_columns=("text",),
+        keep_columns=keep_columns,
     )
 
 
-def build_text_vae(arguments: TextVAEArguments, processor: LatentTextProcessor) -> TextVAEModel:
-    """The model of a run: each part loaded or built from scratch, the latent between them new."""
+def build_composed(
+    model_class: type[ComposedModel], arguments: ComposedArguments, processor: LatentTextProcessor, **settings
+) -> ComposedModel:
+    """The model of a run: each part loaded or built from scratch, the latent between them new.
+
+    Args:
+        settings: keys of the model's config that are no arguments of the run.
+    """
     options = {part: dict(arguments.part_options.get(part, {})) for part in ("encoder", "decoder")}
     if arguments.token_embedding_stddev is not None:
         if not is_from_scratch(arguments.decoder):
@@ -91,7 +105,7 @@ def build_text_vae(arguments: TextVAEArguments, processor: LatentTextProcessor) 
     # What the config does to a part that it builds, for parts that are built before it.
     shape = {
         "cross_attention": "cross_attention" in arguments.injection,
-        "condition_size": arguments.latent_size if "concatenation" in arguments.injection else None,
+        "condition_size": arguments.vector_size if "concatenation" in arguments.injection else None,
     }
     parts = {
         "encoder": encoder_of_run(arguments.encoder, processor, **options["encoder"]),
@@ -105,28 +119,10 @@ def build_text_vae(arguments: TextVAEArguments, processor: LatentTextProcessor) 
     for part in arguments.lora:
         _add_lora(parts, part, arguments.lora_rank)
     tokenizer = processor.decoder_tokenizer
-    settings = {
-        "latent_size": arguments.latent_size,
+    keys = model_class.config_class.own_keys()
+    settings |= {item.name: getattr(arguments, item.name) for item in fields(arguments) if item.name in keys}
+    settings |= {
         "injection": arguments.injection[0] if len(arguments.injection) == 1 else arguments.injection,
-        "injection_length": arguments.injection_length,
-        "pooling": arguments.pooling,
-        "posterior_type": arguments.posterior_type,
-        "posterior_initial_stddev": arguments.posterior_initial_stddev,
-        "posterior_concentration": arguments.posterior_concentration,
-        "batch_norm_scale": arguments.batch_norm_scale,
-        "committed_rate": arguments.committed_rate,
-        "prior_type": arguments.prior_type,
-        "prior_components": arguments.prior_components,
-        "prior_pseudo_input_length": arguments.prior_pseudo_input_length,
-        "prior_flow_layers": arguments.prior_flow_layers,
-        "objective": arguments.objective,
-        "estimator": arguments.estimator,
-        "num_samples": arguments.num_samples,
-        "semi_amortized_steps": arguments.semi_amortized_steps,
-        "semi_amortized_learning_rate": arguments.semi_amortized_learning_rate,
-        "context_window": arguments.context_window,
-        "token_embedding_stddev": arguments.token_embedding_stddev,
-        "tie_encoder_decoder_embeddings": arguments.tie_encoder_decoder_embeddings,
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": processor.end_token_id,
         "bos_token_id": processor.start_token_id,
@@ -134,7 +130,7 @@ def build_text_vae(arguments: TextVAEArguments, processor: LatentTextProcessor) 
     }
     if arguments.tie_encoder_decoder_embeddings and not processor.shares_tokenizer():
         raise ValueError("tie_encoder_decoder_embeddings needs one tokenizer for both parts, and this run has two.")
-    model = TextVAEModel.from_encoder_decoder_pretrained(parts["encoder"], parts["decoder"], **settings)
+    model = model_class.from_encoder_decoder_pretrained(parts["encoder"], parts["decoder"], **settings)
     for part in arguments.freeze:
         frozen = getattr(model, part)
         adapted = {name for name, _ in frozen.named_parameters() if "lora_" in name}

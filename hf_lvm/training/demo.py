@@ -11,7 +11,7 @@ from transformers import ProgressCallback
 
 from hf_lvm.analysis.corpus import batches
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
-from hf_lvm.training.building import build_text_vae
+from hf_lvm.training.building import build_composed
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.progress import LatentProgressCallback
 from hf_lvm.training.results import write_results
@@ -66,7 +66,7 @@ def compare_with_language_model(demo: Demo) -> dict[str, float]:
     model_arguments, _, _, args = demo.arguments
     processor = demo.trainer.processing_class
     trainer = _LanguageModelTrainer(
-        model=build_text_vae(model_arguments, processor),
+        model=build_composed(type(demo.trainer.model), model_arguments, processor),
         args=args,
         train_dataset=demo.trainer.train_dataset,
         data_collator=demo.trainer.data_collator,

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+from hf_lvm.estimators import TEMPERATURE_SCHEDULES, check_temperature_schedule, temperature_at
 from hf_lvm.objectives.free_bits import FREE_BITS_MODES, PER_DIMENSION_MODES, check_free_bits_mode
 from hf_lvm.objectives.kl_controller import TargetKLController
 from hf_lvm.objectives.kl_schedules import KL_SCHEDULES, check_kl_schedule, kl_weight
@@ -104,6 +105,27 @@ class ObjectiveArguments:
         },
     )
 
+    temperature_schedule: str = field(
+        default="constant",
+        metadata={
+            "help": "How the temperature of relaxed samples (gumbel_softmax, straight_through) moves from the model's own to "
+            f"temperature_end: {', '.join(TEMPERATURE_SCHEDULES)}."
+        },
+    )
+    temperature_end: float | None = field(
+        default=None, metadata={"help": "Temperature at the end of a linear or exponential schedule."}
+    )
+    temperature_steps: float = field(
+        default=0, metadata={"help": f"How long the temperature falls; by default the whole run. {STEPS_OR_SHARE}."}
+    )
+    labelled_share: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of each batch that is drawn from the labelled texts, of which there are few; 0 draws them as they "
+            "come. An epoch then is one pass over the unlabelled ones."
+        },
+    )
+
     def check_objective(self) -> None:
         """Raise a `ValueError` when a value is not allowed or two contradict each other."""
         check_kl_schedule(self.kl_schedule)
@@ -111,7 +133,10 @@ class ObjectiveArguments:
         check_rate(self.word_dropout)
         if not 0.0 <= self.kl_start <= 1.0:
             raise ValueError(f"kl_start is {self.kl_start}; a KL weight is between 0 and 1")
-        for name in ("kl_warmup_steps", "autoencoder_warmup_steps", "kl_sigmoid_midpoint"):
+        if not 0.0 <= self.labelled_share < 1.0:
+            raise ValueError(f"labelled_share is {self.labelled_share}; it is a share of each batch, at least 0 and below 1")
+        self._check_temperature()
+        for name in ("kl_warmup_steps", "autoencoder_warmup_steps", "kl_sigmoid_midpoint", "temperature_steps"):
             check_steps_or_share(name, getattr(self, name) or 0)
         if not (self.free_bits >= 0.0 and math.isfinite(self.free_bits)):
             unit = "nats per dimension" if self.free_bits_mode in PER_DIMENSION_MODES else "nats in total"
@@ -141,6 +166,20 @@ class ObjectiveArguments:
     def autoencoder_steps(self, total_steps: int) -> int:
         """Optimizer steps of the warm start as an autoencoder in a run of `total_steps`."""
         return steps_of(self.autoencoder_warmup_steps, total_steps)
+
+    def _check_temperature(self) -> None:
+        if self.temperature_schedule == "constant" and self.temperature_end is not None:
+            raise ValueError(
+                f"temperature_end is {self.temperature_end} and temperature_schedule 'constant': choose 'linear' or "
+                "'exponential', or leave it out"
+            )
+        check_temperature_schedule(self.temperature_schedule, 1.0, self.temperature_end)
+
+    def temperature_at(self, step: int, total_steps: int, start: float) -> float:
+        """Temperature of relaxed samples at optimizer step `step`, counted from 0, of `total_steps`."""
+        length = steps_of(self.temperature_steps, total_steps) or total_steps
+        schedule = self.temperature_schedule
+        return temperature_at(step, length, schedule=schedule, start=start, end=self.temperature_end)
 
     def kl_controller(self) -> TargetKLController:
         """A new controller that steers to `kl_target`."""
@@ -181,13 +220,17 @@ class ObjectiveArguments:
             "cyclical_linear": ["kl_cycles", "kl_cycle_ratio"],
             "cyclical_cosine": ["kl_cycles", "kl_cycle_ratio"],
         }.get(self.kl_schedule, [])
+        if self.temperature_schedule != "constant":
+            keys += ["temperature_schedule", "temperature_end", "temperature_steps"]
+        if self.labelled_share > 0.0:
+            keys += ["labelled_share"]
         settings = {key: getattr(self, key) for key in keys}
-        for key in ("autoencoder_warmup_steps", "kl_warmup_steps", "kl_sigmoid_midpoint"):
+        for key in ("autoencoder_warmup_steps", "kl_warmup_steps", "kl_sigmoid_midpoint", "temperature_steps"):
             if settings.get(key) is not None:
                 settings[key] = steps_of(settings[key], total_steps)
         if self.free_bits > 0.0:
             settings["free_bits_mode"] = self.free_bits_mode
-        if self.kl_schedule.startswith("cyclical"):
+        if self.kl_schedule.startswith("cyclical") or (self.temperature_schedule != "constant" and not self.temperature_steps):
             settings["max_steps"] = total_steps
         return settings
 

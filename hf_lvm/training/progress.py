@@ -29,12 +29,25 @@ class LatentProgressCallback(ProgressCallback):
         if "bound" in logs:
             self.training_bar.set_postfix_str(
                 f"-ELBO {-logs['bound']:.1f} = reconstruction {logs['reconstruction']:.1f} + KL {logs['kl']:.1f} "
-                f"nats, KL weight {logs['kl_weight']:.2f}, {logs.get('active_units', 0)} active units"
+                f"nats, KL weight {logs['kl_weight']:.2f}{_usage(logs)}"
             )
         elif "eval_bound" in logs:
             self.training_bar.write(
                 f"Validation at step {state.global_step}: -ELBO {-logs['eval_bound']:.2f} = reconstruction "
-                f"{logs['eval_reconstruction']:.2f} + KL {logs['eval_kl']:.2f} nats/sentence, "
-                f"{logs.get('eval_active_units', 0)} active units",
+                f"{logs['eval_reconstruction']:.2f} + KL {logs['eval_kl']:.2f} nats/sentence"
+                f"{_usage(logs, 'eval_')}",
                 file=sys.stderr,
             )
+
+
+def _usage(logs: dict, prefix: str = "") -> str:
+    """What the latent is used for, as the end of a line: active units of a vector, used classes of categories."""
+    said = ""
+    if f"{prefix}active_units" in logs:
+        said = f", {logs[f'{prefix}active_units']} active units"
+    if f"{prefix}used_classes" in logs:
+        information = logs[f"{prefix}mutual_information"]
+        said = f", {logs[f'{prefix}used_classes']:g} classes used, I(x; z) {information:.2f} nats"
+    if f"{prefix}accuracy" in logs:
+        said += f", accuracy {logs[f'{prefix}accuracy']:.1%}"
+    return said

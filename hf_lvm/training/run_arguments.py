@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from hf_lvm.layers.injections import INJECTIONS
 from hf_lvm.layers.pooling import POOLINGS
+from hf_lvm.layers.posteriors import CATEGORY_POSTERIORS
+from hf_lvm.objectives.combinations import DISCRETE
 
 
 @dataclass
@@ -64,17 +66,18 @@ class DataArguments:
 
 
 @dataclass
-class TextVAEArguments:
-    """The model: its parts and the latent between them."""
+class ComposedArguments:
+    """A model of an encoder, a decoder and a latent between them: its parts, and how the latent enters the decoder."""
 
     _argument_group_name = "The model"
+    _trained_model_type = ""
 
-    model_type: str = field(default="hf_lvm_text_vae", metadata={"help": "Which model of this package."})
+    model_type: str = field(default="", metadata={"help": "Which model of this package."})
     model: str | None = field(
         default=None,
         metadata={
-            "help": "A trained text VAE to go on from: the output_dir of a run, or a hub id. It keeps its parts, settings and "
-            "tokenizers; the keys below are then not used."
+            "help": "A trained model of this kind to go on from: the output_dir of a run, or a hub id. It keeps its parts, "
+            "settings and tokenizers; the keys below are then not used."
         },
     )
     encoder: str = field(
@@ -91,13 +94,69 @@ class TextVAEArguments:
             "dilated_cnn)."
         },
     )
-    latent_size: int = field(default=32, metadata={"help": "Dimensions of the latent vector."})
     injection: list[str] = field(
         default_factory=lambda: ["prefix"],
         metadata={"help": f"How the latent enters the decoder, one or several of: {', '.join(INJECTIONS)}."},
     )
     injection_length: int = field(default=4, metadata={"help": "Positions that prefix, memory and cross_attention fill."})
     pooling: str = field(default="mean", metadata={"help": f"From the encoder's states to one vector: {', '.join(POOLINGS)}."})
+    num_samples: int = field(default=1, metadata={"help": "Samples of the latent for each text in the bound."})
+    context_window: int | None = field(
+        default=None,
+        metadata={"help": "Tokens that a prediction depends on, for attention decoders; fewer make it ask the latent."},
+    )
+    token_embedding_stddev: float | None = field(
+        default=None,
+        metadata={
+            "help": "Standard deviation of the token embeddings of a decoder built from scratch, which then has an "
+            "output layer of its own. Most families begin at 0.02, made for long training; 0.7 learns several times "
+            "as much in a short run."
+        },
+    )
+    tie_encoder_decoder_embeddings: bool = field(
+        default=False, metadata={"help": "One table of token embeddings for both parts."}
+    )
+    reset_decoder: bool = field(
+        default=False,
+        metadata={
+            "help": "With `model`: keep its encoder and begin with a new decoder, as after training as an autoencoder "
+            "(Li et al. 2019)."
+        },
+    )
+    freeze: list[str] = field(
+        default_factory=list, metadata={"help": "Parts whose own weights stay as they are: encoder, decoder."}
+    )
+    lora: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Parts that get a LoRA adapter instead of training whole: encoder, decoder (needs peft)."},
+    )
+    lora_rank: int = field(default=8, metadata={"help": "Rank of the LoRA adapters."})
+    part_options: dict = field(init=False, default_factory=dict)
+
+    @property
+    def vector_size(self) -> int:
+        """Size of the vector that the decoder is conditioned on."""
+        raise NotImplementedError
+
+    def __post_init__(self) -> None:
+        if self.model_type != self._trained_model_type:
+            raise ValueError(f"model_type is {self.model_type!r}; this recipe trains {self._trained_model_type}")
+        if self.reset_decoder and self.model is None:
+            raise ValueError("reset_decoder is for a run that goes on from a trained model: name it by `model`")
+        for key in ("freeze", "lora"):
+            unknown = set(getattr(self, key)) - {"encoder", "decoder"}
+            if unknown:
+                raise ValueError(f"{key} names {', '.join(sorted(unknown))}: the parts are encoder and decoder")
+
+
+@dataclass
+class TextVAEArguments(ComposedArguments):
+    """The model: its parts and the latent vector between them."""
+
+    _trained_model_type = "hf_lvm_text_vae"
+
+    model_type: str = field(default="hf_lvm_text_vae", metadata={"help": "Which model of this package."})
+    latent_size: int = field(default=32, metadata={"help": "Dimensions of the latent vector."})
     posterior_type: str = field(
         default="gaussian",
         metadata={
@@ -133,7 +192,6 @@ class TextVAEArguments:
         default="reparameterization",
         metadata={"help": "Estimator of its gradient: reparameterization, or for iwae dreg (Tucker et al. 2019)."},
     )
-    num_samples: int = field(default=1, metadata={"help": "Samples of the latent for each text in the bound."})
     semi_amortized_steps: int = field(
         default=0,
         metadata={
@@ -145,47 +203,106 @@ class TextVAEArguments:
         default=0.03,
         metadata={"help": "Rate of these steps, per nat of one text; the published 1.0 for batches of 32 is 0.03."},
     )
-    context_window: int | None = field(
-        default=None,
-        metadata={"help": "Tokens that a prediction depends on, for attention decoders; fewer make it ask the latent."},
+
+    @property
+    def vector_size(self) -> int:
+        """Size of the vector that the decoder is conditioned on: z itself."""
+        return self.latent_size
+
+
+@dataclass
+class LatentClassArguments(ComposedArguments):
+    """The model: its parts, the vector of categories between them, and what is known of it."""
+
+    _trained_model_type = "hf_lvm_latent_class"
+
+    model_type: str = field(default="hf_lvm_latent_class", metadata={"help": "Which model of this package."})
+    num_variables: int = field(
+        default=1, metadata={"help": "Variables of the latent; with class_column, one a column and others without a name."}
     )
-    token_embedding_stddev: float | None = field(
-        default=None,
-        metadata={
-            "help": "Standard deviation of the token embeddings of a decoder built from scratch, which then has an "
-            "output layer of its own. Most families begin at 0.02, made for long training; 0.7 learns several times "
-            "as much in a short run."
-        },
+    num_classes: int | None = field(
+        default=None, metadata={"help": "Classes of each variable; by default those of class_column, and 10 without one."}
     )
-    tie_encoder_decoder_embeddings: bool = field(
-        default=False, metadata={"help": "One table of token embeddings for both parts."}
-    )
-    reset_decoder: bool = field(
-        default=False,
-        metadata={
-            "help": "With `model`: keep its encoder and begin with a new decoder, as after training as an autoencoder "
-            "(Li et al. 2019)."
-        },
-    )
-    freeze: list[str] = field(
-        default_factory=list, metadata={"help": "Parts whose own weights stay as they are: encoder, decoder."}
-    )
-    lora: list[str] = field(
+    class_column: list[str] = field(
         default_factory=list,
-        metadata={"help": "Parts that get a LoRA adapter instead of training whole: encoder, decoder (needs peft)."},
+        metadata={
+            "help": "Columns with known classes, one a variable; empty or -1 where one is not known. The report compares with "
+            "those of the test split, and num_labelled says how many texts are trained with them."
+        },
     )
-    lora_rank: int = field(default=8, metadata={"help": "Rank of the LoRA adapters."})
-    part_options: dict = field(init=False, default_factory=dict)
+    num_labelled: int | None = field(
+        default=None,
+        metadata={
+            "help": "Training texts that keep their known classes, as many of each class as can be: 0 trains without any, and "
+            "by default all do."
+        },
+    )
+    label_seed: int = field(default=0, metadata={"help": "Seed of the choice of these texts."})
+    posterior_type: str = field(
+        default="categorical",
+        metadata={
+            "help": "Family of q(z|x): categorical, or vector_quantized (by distances to code vectors that the decoder reads, "
+            "van den Oord et al. 2017)."
+        },
+    )
+    code_size: int = field(default=32, metadata={"help": "Size of a code vector of a vector_quantized posterior."})
+    prior_type: str = field(default="uniform", metadata={"help": "Family of p(z): uniform or learned."})
+    objective: str = field(
+        default="elbo",
+        metadata={
+            "help": "What is trained: elbo, marginal (log p(x) summed over all values of z), iwae (of num_samples samples) or "
+            "minimum_risk."
+        },
+    )
+    estimator: str | None = field(
+        default="exact",
+        metadata={
+            "help": f"Estimator of its gradient: {', '.join(sorted({*DISCRETE['elbo'], *DISCRETE['iwae']}))}; none for "
+            "minimum_risk."
+        },
+    )
+    enumeration_budget: int = field(
+        default=1024, metadata={"help": "Values of z that exact, and the exact likelihood, may score for a text."}
+    )
+    sampled_of_the_rest: int | None = field(
+        default=None, metadata={"help": "Of exact_topk, latents that are sampled; by default half of num_samples."}
+    )
+    baseline_decay: float = field(default=0.9, metadata={"help": "Of the moving averages in baselines."})
+    temperature: float = field(
+        default=1.0, metadata={"help": "Of relaxed samples (gumbel_softmax, straight_through, relax), at the beginning."}
+    )
+    learned_temperature: bool = field(default=False, metadata={"help": "Predict the temperature from the text."})
+    risk_sharpness: float = field(default=1.0, metadata={"help": "Alpha of minimum_risk."})
+    classification_weight: float = field(
+        default=1.0,
+        metadata={"help": "Alpha of -alpha log q(y|x), which labelled texts add to their bound (Kingma et al. 2014)."},
+    )
+    unlabelled_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the unlabelled texts beside labelled ones; 0 trains on labelled ones alone."}
+    )
+
+    @property
+    def vector_size(self) -> int:
+        """Size of the vector that the decoder is conditioned on."""
+        head = CATEGORY_POSTERIORS.get(self.posterior_type)
+        return 0 if head is None else head.vector_size(self.num_variables, self.num_classes, self.code_size)
 
     def __post_init__(self) -> None:
-        if self.model_type != "hf_lvm_text_vae":
-            raise ValueError(f"model_type is {self.model_type!r}; this recipe trains hf_lvm_text_vae")
-        if self.reset_decoder and self.model is None:
-            raise ValueError("reset_decoder is for a run that goes on from a trained model: name it by `model`")
-        for key in ("freeze", "lora"):
-            unknown = set(getattr(self, key)) - {"encoder", "decoder"}
-            if unknown:
-                raise ValueError(f"{key} names {', '.join(sorted(unknown))}: the parts are encoder and decoder")
+        super().__post_init__()
+        if self.estimator == "none" or self.objective == "minimum_risk":
+            self.estimator = None
+        if self.prior_type == "conditional":
+            raise ValueError(
+                "prior_type 'conditional' reads a second text beside each, which this recipe does not load: use the model "
+                "from Python, or choose 'uniform' or 'learned'"
+            )
+        if self.num_labelled is not None and not self.class_column:
+            raise ValueError(f"num_labelled is {self.num_labelled}, and no class_column says what the classes are: name one")
+        if len(self.class_column) > self.num_variables:
+            raise ValueError(
+                f"class_column names {len(self.class_column)} columns, and num_variables is {self.num_variables}: there is "
+                "one variable a column, so raise it"
+            )
 
 
 @dataclass

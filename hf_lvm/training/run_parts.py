@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from datasets import Dataset
 from transformers import PreTrainedModel, ProgressCallback, set_seed
 
+from hf_lvm.backbones.sources import full_name, is_from_scratch
 from hf_lvm.data import LatentTextCollator, LatentTextProcessor
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.memory import keep_freed_memory
 from hf_lvm.training.progress import LatentProgressCallback, start_logging
+from hf_lvm.training.run_arguments import ComposedArguments
 from hf_lvm.training.trainer import LatentTrainer
 
 
@@ -32,6 +34,16 @@ def refuse_keys(args: LatentTrainingArguments, keys: Sequence[str], reason: str)
     given = [key for key in keys if getattr(args, key) != getattr(default, key)]
     if given:
         raise ValueError(f"{reason}, and so no {', '.join(given)}: leave it out.")
+
+
+def check_decoder_is_new(model_arguments: ComposedArguments, args: LatentTrainingArguments) -> None:
+    """Raise a `ValueError` when a decoder that begins anew would lose what it was pretrained for."""
+    source = full_name("decoder", model_arguments.decoder)
+    if args.reset_decoder_after_warmup and model_arguments.model is None and not is_from_scratch(source):
+        raise ValueError(
+            f"reset_decoder_after_warmup would throw away the weights of {model_arguments.decoder!r}: it is for decoders "
+            "built from scratch. Leave it out; autoencoder_warmup_steps alone helps a pretrained decoder too"
+        )
 
 
 def build_trainer(

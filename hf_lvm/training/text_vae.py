@@ -12,14 +12,15 @@ from hf_lvm.analysis.figures import collect_curves, draw_kl_per_dimension, draw_
 from hf_lvm.analysis.latent_map import draw_latent_map
 from hf_lvm.analysis.text_vae_report import TextVAEReport, report_on
 from hf_lvm.analysis.trained_model import load_trained
-from hf_lvm.backbones.sources import full_name, is_from_scratch
+from hf_lvm.backbones.sources import is_from_scratch
+from hf_lvm.models.text_vae import TextVAEModel
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.building import build_processor, build_text_vae, encode_texts, load_run_texts
+from hf_lvm.training.building import build_composed, build_processor, encode_texts, load_run_texts
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, train_and_save
+from hf_lvm.training.run_parts import begin_run, build_trainer, check_decoder_is_new, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def prepare(
 ) -> tuple[LatentTrainer, dict[str, Any]]:
     """A trainer with its model, processor and data, ready to train."""
     begin_run(args)
-    _check_decoder_is_new(model_arguments, args)
+    check_decoder_is_new(model_arguments, args)
     texts = load_run_texts(data)
     logger.info("Texts: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
     if model_arguments.model is not None:
@@ -67,7 +68,7 @@ def prepare(
             model.reset_decoder(args.seed)
     else:
         processor = build_processor(data, model_arguments.encoder, model_arguments.decoder, texts)
-        model = build_text_vae(model_arguments, processor)
+        model = build_composed(TextVAEModel, model_arguments, processor)
     encoded = encode_texts(texts, processor, model, data)
     if len(encoded["test"]) < 2:
         raise ValueError("The report needs at least 2 texts in the test split, and this one has 1: give more texts.")
@@ -75,16 +76,6 @@ def prepare(
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
     return trainer, {"encoded": encoded, "corpus": describe_corpus(data, texts)}
-
-
-def _check_decoder_is_new(model_arguments: TextVAEArguments, args: LatentTrainingArguments) -> None:
-    """Raise a `ValueError` when a decoder that begins anew would lose what it was pretrained for."""
-    source = full_name("decoder", model_arguments.decoder)
-    if args.reset_decoder_after_warmup and model_arguments.model is None and not is_from_scratch(source):
-        raise ValueError(
-            f"reset_decoder_after_warmup would throw away the weights of {model_arguments.decoder!r}: it is for decoders "
-            "built from scratch. Leave it out; autoencoder_warmup_steps alone helps a pretrained decoder too"
-        )
 
 
 def train_and_report(

@@ -12,9 +12,11 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import ModelOutput
 
-from hf_lvm.data.batching import LengthBucketedSampler
+from hf_lvm.data.batching import LabelledShareSampler, LengthBucketedSampler
+from hf_lvm.objectives import RowCounts
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.checkpoints import AtomicSavingTrainer
+from hf_lvm.training.class_statistics import ClassStatistics, class_probabilities
 from hf_lvm.training.divergence import stop_unless_finite
 from hf_lvm.training.latent_statistics import LatentStatistics, posterior_means
 from hf_lvm.training.noise import NoiseStream, row_generators
@@ -44,7 +46,10 @@ class LatentTrainer(AtomicSavingTrainer):
       batch size. The loss of an evaluation is the bound itself: KL weight 1, no free bits, no word dropout.
     - Logged, averaged over sentences since the last line of the log: `bound`, `reconstruction`, `kl` (nats per
       sentence, unweighted), `kl_weight`, and `active_units` over the last 1,024 or so sentences. Evaluations give
-      `eval_bound`, `eval_reconstruction`, `eval_kl` and `eval_active_units`.
+      `eval_bound`, `eval_reconstruction`, `eval_kl` and `eval_active_units`. Of a latent of categories instead of active
+      units `mutual_information`, `used_classes`, `class_perplexity`, and `eval_accuracy` where classes are known.
+    - Semi-supervision: labelled and unlabelled sentences are averaged apart over the whole batch of an optimizer step, of all
+      micro-batches and processes. An evaluation hides the classes from the model, and compares.
     - A run may go through phases, each an object with its own rules: a warm start as an autoencoder, aggressive training of
       the encoder, a KL weight that steers to a target, a guard against collapse, a learning rate that falls on a plateau.
       What they know is saved with each checkpoint, and a run resumes with the schedules it began with, or not at all.
@@ -78,18 +83,22 @@ class LatentTrainer(AtomicSavingTrainer):
             )
             args._n_gpu = 1
         self.word_dropout_token_id = word_dropout_token_id
+        check_temperature_has_use(args, model)
         if args.word_dropout > 0.0 and word_dropout_token_id is None:
             tokenizer = getattr(self.processing_class, "decoder_tokenizer", self.processing_class)
             self.word_dropout_token_id = replacement_token_id(tokenizer)
         self.add_callback(_SamplerEpoch())
         self._add_phases()
         self._training_statistics = LatentStatistics(ACTIVE_UNITS_WINDOW)
+        self._training_classes = ClassStatistics()
         self._evaluation_statistics: LatentStatistics | None = None
+        self._evaluation_classes = ClassStatistics()
         self._evaluation_step = 0
         self._last_kl_weight = 1.0
         self._noise_step: int | None = None
         self._step_sentences: int | None = None
         self._step_batches = 1
+        self._step_rows: RowCounts | None = None
         self._micro_step = 0
         self._micro_losses: list[torch.Tensor] = []
         self._micro_kls: list[torch.Tensor] = []
@@ -118,11 +127,15 @@ class LatentTrainer(AtomicSavingTrainer):
         if self._kl_control is not None and step >= self.args.autoencoder_steps(total_steps):
             weight = self._kl_control.weight
         free_bits = self.free_bits()
-        return {
+        options = {
             "kl_weight": weight,
             "free_bits": free_bits,
             "free_bits_mode": self.args.free_bits_mode if free_bits > 0.0 else "none",
         }
+        if self.args.temperature_schedule != "constant":
+            start = self.accelerator.unwrap_model(self.model).config.temperature
+            options["temperature"] = self.args.temperature_at(step, total_steps, start)
+        return options
 
     def free_bits(self) -> float:
         """The free bits now: those of the run, or what the collapse guard has raised them to."""
@@ -150,28 +163,44 @@ class LatentTrainer(AtomicSavingTrainer):
             generators = row_generators(self.args.seed, NoiseStream.WORD_DROPOUT, noise_step, rows)
             inputs["decoder_input_ids"] = self._dropped_words(inputs["labels"], generators)
         generators = row_generators(self.args.seed, NoiseStream.LATENTS, noise_step, rows)
+        if "classes" in inputs:
+            options["row_counts"] = self._step_rows
         outputs = model(**inputs, generator=generators, **options)
         if self._noise_step is None:  # of the run itself, not of a phase inside one of its steps
             self._training_statistics.add(outputs.reconstruction, outputs.kl, posterior_means(outputs.get("posterior")))
             self._last_kl_weight = options["kl_weight"]
+            probabilities = class_probabilities(outputs.get("posterior"))
+            if probabilities is not None:
+                self._training_classes.add(probabilities)
         self._micro_step += 1
         self._micro_losses.append(outputs.loss.detach())
         self._micro_kls.append(outputs.kl.detach().double().sum())
+        if "classes" in inputs and self._step_rows is not None:
+            # Already a part of the loss of the whole step; processes are averaged, and micro-batches divided, by others.
+            return outputs.loss * self.args.world_size * self._step_batches, outputs
         share = sentences / (self._step_sentences or sentences)
         return outputs.loss * share * self._step_batches, outputs
 
     def _evaluation_loss(self, model: nn.Module, inputs: dict) -> tuple[torch.Tensor, ModelOutput]:
+        classes = inputs.pop("classes", None)
         rows = self._rows(self._evaluation_step, self.args.eval_batch_size, find_batch_size(inputs))
         generators = row_generators(self.args.seed, NoiseStream.EVALUATION_LATENTS, 0, rows)
         outputs = model(**inputs, generator=generators, kl_weight=1.0, free_bits=0.0, free_bits_mode="none")
         self._evaluation_step += 1
         if self._evaluation_statistics is not None:
-            means = posterior_means(outputs.get("posterior"))
+            posterior = outputs.get("posterior")
+            terms = {
+                "reconstruction": outputs.reconstruction,
+                "kl": outputs.kl,
+                "means": posterior_means(posterior),
+                "probabilities": class_probabilities(posterior),
+                "classes": classes,
+            }
             # Drops the sentences that accelerate repeats to fill the last batch of every process.
-            gathered = self.accelerator.gather_for_metrics(
-                (outputs.reconstruction, outputs.kl) if means is None else (outputs.reconstruction, outputs.kl, means)
-            )
-            self._evaluation_statistics.add(gathered[0], gathered[1], gathered[2] if means is not None else None)
+            terms = self.accelerator.gather_for_metrics({name: term for name, term in terms.items() if term is not None})
+            self._evaluation_statistics.add(terms["reconstruction"], terms["kl"], terms.get("means"))
+            if "probabilities" in terms:
+                self._evaluation_classes.add(terms["probabilities"], terms.get("classes"))
         return outputs.loss, outputs
 
     def _rows(self, batch: int, batch_size: int, sentences: int) -> range:
@@ -190,12 +219,22 @@ class LatentTrainer(AtomicSavingTrainer):
     def _get_train_sampler(self, train_dataset=None) -> Sampler | None:
         dataset = self.train_dataset
         column = self.args.length_column_name
-        if self.args.train_sampling_strategy != "random" or column not in getattr(dataset, "column_names", ()):
+        columns = getattr(dataset, "column_names", ())
+        if self.args.labelled_share > 0.0 and not {"classes", column} <= set(columns):
+            raise ValueError(
+                f"labelled_share mixes labelled and unlabelled rows, and the training set lacks the column 'classes' or "
+                f"{column!r}: leave it out."
+            )
+        if self.args.train_sampling_strategy != "random" or column not in columns:
             return super()._get_train_sampler(train_dataset)
         # A bucket is the batch of a whole optimizer step: however it is cut into micro-batches and over processes,
         # the step sees the same sentences.
         step_batch = self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        if self.args.labelled_share > 0.0:
+            labelled = [any(known >= 0 for known in classes) for classes in dataset["classes"]]
+            share = max(1, round(self.args.labelled_share * step_batch))
+            return LabelledShareSampler(dataset[column], labelled, step_batch, share, seed)
         return LengthBucketedSampler(dataset[column], step_batch, seed)
 
     def _get_eval_sampler(self, eval_dataset) -> Sampler | None:
@@ -220,8 +259,18 @@ class LatentTrainer(AtomicSavingTrainer):
         self._noise_step = noise_step
         self._step_sentences = sum(find_batch_size(batch) for batch in batches)
         self._step_batches = self.current_gradient_accumulation_steps = len(batches)
+        self._step_rows = self._count_rows(batches)
         self._micro_step = 0
         self._micro_losses, self._micro_kls = [], []
+
+    def _count_rows(self, batches: list[dict[str, torch.Tensor]]) -> RowCounts | None:
+        """Labelled and unlabelled rows of an optimizer step over all processes; None where nothing is said of classes."""
+        if not batches or "classes" not in batches[0]:
+            return None
+        labelled = sum(int((batch["classes"].view(len(batch["labels"]), -1) >= 0).any(1).sum()) for batch in batches)
+        rows = sum(len(batch["labels"]) for batch in batches)
+        totals = torch.tensor([labelled, rows - labelled], device=self.args.device)
+        return RowCounts(*self.accelerator.reduce(totals, "sum").tolist())
 
     @property
     def at_last_micro_batch(self) -> bool:
@@ -279,6 +328,8 @@ class LatentTrainer(AtomicSavingTrainer):
             logs |= statistics.compute(
                 total=lambda totals: self.accelerator.reduce(totals, "sum"), gather=self.accelerator.gather
             )
+            logs |= self._training_classes.compute(total=lambda totals: self.accelerator.reduce(totals, "sum"))
+            self._training_classes.reset()
             logs["kl_weight"] = self._last_kl_weight
             if self._guard is not None:
                 logs["free_bits"] = self.free_bits()
@@ -298,9 +349,10 @@ class LatentTrainer(AtomicSavingTrainer):
     ) -> EvalLoopOutput:
         """Evaluate; see `transformers.Trainer.evaluation_loop`. Adds the bound, its terms and the active units."""
         self._evaluation_statistics, self._evaluation_step = LatentStatistics(), 0
+        self._evaluation_classes.reset()
         try:
             output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
-            metrics = self._evaluation_statistics.compute()
+            metrics = self._evaluation_statistics.compute() | self._evaluation_classes.compute()
         finally:
             self._evaluation_statistics = None
         if metrics:
@@ -341,6 +393,7 @@ class LatentTrainer(AtomicSavingTrainer):
 
     def _inner_training_loop(self, *args, **kwargs):
         self._training_statistics = LatentStatistics(ACTIVE_UNITS_WINDOW)
+        self._training_classes.reset()
         # `Trainer.train` has by now given the decoder the special tokens of `processing_class.tokenizer`, which is the
         # encoder's. The decoder keeps its own.
         if hasattr(self.processing_class, "decoder_tokenizer"):
@@ -352,6 +405,21 @@ class LatentTrainer(AtomicSavingTrainer):
         holders = [self.model.config.get_text_config(), getattr(self.model, "generation_config", None)]
         names = ("bos_token_id", "eos_token_id", "pad_token_id")
         return [(holder, name, getattr(holder, name, None)) for holder in holders if holder for name in names]
+
+
+def check_temperature_has_use(args: LatentTrainingArguments, model: nn.Module) -> None:
+    """Raise a `ValueError` for a schedule of the temperature beside a model that relaxes nothing, or learns its own."""
+    if args.temperature_schedule == "constant":
+        return
+    config = model.config
+    estimator = getattr(config, "estimator", None)
+    if estimator not in ("gumbel_softmax", "straight_through"):
+        raise ValueError(
+            f"temperature_schedule is {args.temperature_schedule!r}, and the estimator {estimator!r} has no temperature that "
+            "falls: choose 'gumbel_softmax' or 'straight_through', or leave it out."
+        )
+    if config.learned_temperature:
+        raise ValueError("learned_temperature and temperature_schedule would both set the temperature: leave out one of them.")
 
 
 class _SamplerEpoch(TrainerCallback):

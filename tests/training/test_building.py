@@ -8,8 +8,9 @@ from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoProcessor, AutoTokenizer, BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
+from hf_lvm import TextVAEModel
 from hf_lvm.data import train_bpe_tokenizer, train_word_tokenizer
-from hf_lvm.training.building import build_processor, build_text_vae, load_run_texts
+from hf_lvm.training.building import build_composed, build_processor, load_run_texts
 from hf_lvm.training.run_arguments import DataArguments, TextVAEArguments
 from hf_lvm.training.text_vae import main
 from tests.trained_text_vae import write_texts
@@ -52,7 +53,7 @@ def build(texts, data=(), **model):
     arguments = TextVAEArguments(latent_size=4, **model)
     arguments.part_options = part_options
     processor = build_processor(DataArguments(**dict(data)), arguments.encoder, arguments.decoder, texts)
-    return build_text_vae(arguments, processor), processor
+    return build_composed(TextVAEModel, arguments, processor), processor
 
 
 def loss_of(model, processor, texts):

@@ -104,6 +104,12 @@ class ComposedConfig(PreTrainedConfig):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be at least 1, but is {getattr(self, key)}.")
 
+    @classmethod
+    def own_keys(cls) -> set[str]:
+        """The keys beside the two parts, without those that every config of transformers has."""
+        classes = cls.__mro__[: cls.__mro__.index(PreTrainedConfig)]
+        return {key for each in classes for key in each.__annotations__} - {"encoder", "decoder"}
+
     def options_of(self, family: type) -> dict[str, Any]:
         """The arguments that a posterior, prior or estimator class takes from this config, by their names there."""
         return {argument: getattr(self, key) for key, argument in family.config_options.items()}

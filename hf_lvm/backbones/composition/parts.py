@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from hf_lvm.backbones.adapters import adapter_config, freeze_beside_adapter
 from hf_lvm.backbones.decoders import decoder_part, load_decoder
@@ -27,7 +27,7 @@ class TwoParts:
             kwargs: those prefixed `encoder_` or `decoder_` reach that part's config or `from_pretrained`; the others are keys
                 of the model's config.
         """
-        keys = _own_keys(cls.config_class)
+        keys = cls.config_class.own_keys()
         own = {key: kwargs.pop(key) for key in list(kwargs) if key in keys}
         options = {
             part: {key.removeprefix(f"{part}_"): kwargs.pop(key) for key in list(kwargs) if key.startswith(f"{part}_")}
@@ -130,9 +130,3 @@ class TwoParts:
             )
         if self.config.decoder_adapter is not None:
             raise ValueError("A decoder with an adapter cannot begin anew: its other weights are pretrained.")
-
-
-def _own_keys(config_class: type) -> set[str]:
-    """The keys of a composed config beside its parts, without those that every config of transformers has."""
-    classes = config_class.__mro__[: config_class.__mro__.index(PreTrainedConfig)]
-    return {key for each in classes for key in each.__annotations__} - {"encoder", "decoder"}

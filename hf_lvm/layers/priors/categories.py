@@ -64,6 +64,7 @@ class LearnedCategoriesPrior(nn.Module):
         return CategoricalVector(self.logits.to(device=device, dtype=dtype).expand(batch_size, -1, -1))
 
     def init_weights(self) -> None:
+        """All values alike."""
         init.zeros_(self.logits)
 
 
@@ -95,5 +96,6 @@ class ConditionalCategoriesPrior(nn.Module):
         return CategoricalVector(linear_at_least_float32(self.logits, condition).unflatten(-1, (-1, self.num_classes)))
 
     def init_weights(self) -> None:
+        """All values alike, whatever the text."""
         init.zeros_(self.logits.weight)
         init.zeros_(self.logits.bias)

@@ -33,6 +33,7 @@ class LatentClassConfig(ComposedConfig):
         risk_sharpness: alpha of `minimum_risk`.
         classification_weight: alpha of -alpha log q(y|x), which labelled sentences add (Kingma et al. 2014, equation 9).
         unlabelled_weight: w, weight of the unlabelled sentences beside labelled ones.
+        class_names: names of the classes of each variable, where they have some; a variable behind the last named one has none.
         encoder, decoder, injection, pooling and the others: see `ComposedConfig`.
 
     Raises:
@@ -57,6 +58,7 @@ class LatentClassConfig(ComposedConfig):
     risk_sharpness: float | int = 1.0
     classification_weight: float | int = 1.0
     unlabelled_weight: float | int = 1.0
+    class_names: list[list[str]] | None = None
 
     @property
     def vector_size(self) -> int:
@@ -68,6 +70,11 @@ class LatentClassConfig(ComposedConfig):
     def support_size(self) -> int:
         """How many values z has: C^M."""
         return self.num_classes**self.num_variables
+
+    def name_of(self, variable: int, number: int) -> str:
+        """The name of a class, or its number."""
+        names = (self.class_names or [])[variable : variable + 1]
+        return names[0][number] if names and number < len(names[0]) else str(number)
 
     def validate_parts(self):
         """The parts exist and go together."""
@@ -105,6 +112,11 @@ class LatentClassConfig(ComposedConfig):
         for key in ("classification_weight", "unlabelled_weight"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be 0 or more, but is {getattr(self, key)}.")
+        if any(len(names) > self.num_classes for names in self.class_names or []):
+            raise ValueError(
+                f"class_names has {max(map(len, self.class_names))} names for a variable of {self.num_classes} classes: raise "
+                "num_classes."
+            )
         if self.estimator is not None and self.num_samples < ESTIMATORS[self.estimator].min_samples:
             raise ValueError(
                 f"The estimator {self.estimator!r} needs num_samples of {ESTIMATORS[self.estimator].min_samples} or more, but "

@@ -2,18 +2,20 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import broadcast
-from transformers import TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedConfig, TrainerControl, TrainerState, TrainingArguments
 
 from hf_lvm.objectives.diagnostics import active_units
 from hf_lvm.objectives.free_bits import PER_DIMENSION_MODES
+from hf_lvm.training.class_statistics import ClassStatistics, class_probabilities
 from hf_lvm.training.latent_statistics import posterior_means
 from hf_lvm.training.objective_arguments import STEPS_OR_SHARE, check_steps_or_share, steps_of
-from hf_lvm.training.phases.held_out import HeldOut, mutual_information_of_parts
+from hf_lvm.training.phases.held_out import Encoded, HeldOut, mutual_information_of_parts
 from hf_lvm.training.phases.resumable import ResumableCallback
 
 if TYPE_CHECKING:
@@ -86,7 +88,8 @@ class CollapseGuard(ResumableCallback):
 
     Every `collapse_guard_steps` it logs, over the first `collapse_guard_samples` sentences of the validation set:
     `guard_active_units`, `guard_mutual_information` (over the slice as a data set: at most log of its size) and `guard_kl` in
-    nats, and `guard_kl_per_dimension`, a list, in `trainer_state.json` only.
+    nats, and `guard_kl_per_dimension`, a list, in `trainer_state.json` only. Of a latent of categories instead of active units
+    `guard_used_classes` and `guard_class_perplexity`, the mean over its variables.
 
     It is a collapse when the latent says less than 0.1 nats about its sentence, two looks in a row, at a time when it should
     have become useful: the warm start and the rise of the KL weight are over for `collapse_guard_patience_steps`. (Active
@@ -101,7 +104,7 @@ class CollapseGuard(ResumableCallback):
         trainer: whose model is watched.
 
     Raises:
-        ValueError: there is no validation set to look at.
+        ValueError: there is no validation set to look at, or no KL term for the free bits that it may raise.
     """
 
     memory = ("looks_unused", "collapsed", "level", "started_aggressive")
@@ -110,6 +113,13 @@ class CollapseGuard(ResumableCallback):
         self._trainer = trainer
         self._held_out = HeldOut(trainer, "The collapse guard")
         self._size = min(trainer.args.collapse_guard_samples, len(self._held_out))
+        objective = getattr(trainer.model.config, "objective", "elbo")
+        raises_free_bits = trainer.args.collapse_guard == "act" and trainer.args.collapse_guard_action == "free_bits"
+        if raises_free_bits and objective != "elbo":
+            raise ValueError(
+                f"collapse_guard_action 'free_bits' holds up the KL term of the ELBO, and the objective is {objective!r}: set "
+                "collapse_guard to 'warn', or choose the objective 'elbo'."
+            )
         super().__init__()
 
     def reset(self) -> None:
@@ -123,13 +133,13 @@ class CollapseGuard(ResumableCallback):
         if self.level == 0:
             return 0.0
         per_dimension = FREE_BITS_LEVELS[self.level - 1]
-        return per_dimension if mode in PER_DIMENSION_MODES else per_dimension * self._trainer.model.config.latent_size
+        return per_dimension if mode in PER_DIMENSION_MODES else per_dimension * _num_dimensions(self._trainer.model.config)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if state.global_step % max(1, steps_of(args.collapse_guard_steps, state.max_steps)):
             return
         seen = self.look()
-        numbers = ("active_units", "mutual_information", "kl")
+        numbers = ("active_units", "used_classes", "class_perplexity", "mutual_information", "kl")
         self._trainer.log_aside({f"guard_{name}": seen[name] for name in numbers if name in seen})
         if "kl_per_dimension" in seen:  # a list, which trackers of experiments do not take
             state.log_history[-1]["guard_kl_per_dimension"] = seen["kl_per_dimension"]
@@ -144,7 +154,7 @@ class CollapseGuard(ResumableCallback):
             self._collapse(args, state, seen)
 
     def look(self) -> dict[str, Any]:
-        """Active units, mutual information and KL of the slice now, the same in every process."""
+        """What the latent says about the slice now, the same in every process."""
         size = self._trainer.args.eval_batch_size
         with torch.no_grad():
             parts = [
@@ -153,6 +163,8 @@ class CollapseGuard(ResumableCallback):
         means = [posterior_means(part.posterior) for part in parts]
         numbers = [mutual_information_of_parts(parts), float(torch.cat([part.kl for part in parts]).mean())]
         numbers += [] if means[0] is None else [active_units(torch.cat(means).float())[0]]
+        usage = _usage(parts)
+        numbers += usage.values()
         per_dimension = (
             [] if parts[0].kl_per_dimension is None else torch.cat([part.kl_per_dimension for part in parts]).mean(0)
         )
@@ -162,6 +174,9 @@ class CollapseGuard(ResumableCallback):
         seen: dict[str, Any] = {"mutual_information": information, "kl": kl}
         if means[0] is not None:
             seen |= {"active_units": int(rest.pop(0)), "latent_size": means[0].shape[1]}
+        if usage:
+            seen |= {name: rest.pop(0) for name in usage}
+            seen["classes"] = self._trainer.model.config.num_classes
         return seen | ({"kl_per_dimension": rest} if rest else {})
 
     def _first_judgement(self, args: TrainingArguments, max_steps: int) -> int:
@@ -201,6 +216,23 @@ class CollapseGuard(ResumableCallback):
             logger.info(message)
 
 
+def _usage(parts: Sequence[Encoded]) -> dict[str, float]:
+    """Used classes and perplexity of a latent of categories; empty for any other."""
+    statistics = ClassStatistics()
+    for part in parts:
+        probabilities = class_probabilities(part.posterior)
+        if probabilities is None:
+            return {}
+        statistics.add(probabilities)
+    values = statistics.compute()
+    return {name: values[name] for name in ("used_classes", "class_perplexity")}
+
+
+def _num_dimensions(config: PreTrainedConfig) -> int:
+    """Parts that the KL of a latent falls into: variables of categories, or dimensions of a vector."""
+    return getattr(config, "num_variables", None) or config.latent_size
+
+
 def explanation(seen: dict[str, Any], sentences: int, args: TrainingArguments) -> str:
     """What a collapse is and what helps, for someone who meets one for the first time.
 
@@ -234,6 +266,8 @@ def explanation(seen: dict[str, Any], sentences: int, args: TrainingArguments) -
 
 def _in_words(seen: dict[str, Any], sentences: int) -> str:
     active = f"{seen['active_units']} of {seen['latent_size']} dimensions active, " if "active_units" in seen else ""
+    if "used_classes" in seen:
+        active = f"{seen['used_classes']:g} of {seen['classes']} classes used, "
     information = max(seen["mutual_information"], 0.0)
     return (
         f"on {sentences} validation sentences: {active}{information:.2f} nats of information about the sentence, of at most "

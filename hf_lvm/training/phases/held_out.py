@@ -68,10 +68,12 @@ class HeldOut:
         """What the model makes of these rows, as one batch."""
         trainer, model = self._trainer, self._trainer.model
         batch = trainer._prepare_inputs(self._collated(rows))
+        batch.pop("classes", None)  # what the model finds out by itself is looked at
         generators = row_generators(trainer.args.seed, NoiseStream.EVALUATION_LATENTS, 0, rows)
         with in_evaluation_mode(model), trainer.compute_loss_context_manager():
             output = model(**batch, generator=generators, kl_weight=1.0, free_bits=0.0, free_bits_mode="none")
-        return Encoded(output.posterior, output.latents.float(), output.kl, output.get("kl_per_dimension"))
+        latents = output.latents.float() if output.latents.is_floating_point() else output.latents
+        return Encoded(output.posterior, latents, output.kl, output.get("kl_per_dimension"))
 
     def batch_mutual_information(self) -> float:
         """Mutual information of sentence and latent within batches of 32 of all sentences, nats, over all processes.

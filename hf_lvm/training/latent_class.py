@@ -1,0 +1,161 @@
+"""Train a latent class model and report on it: the `main` behind `hf-lvm train` and `recipes/train_latent_class.py`."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from hf_lvm.analysis.class_report import ClassReport, report_classes
+from hf_lvm.analysis.figures import collect_curves, draw_training_curves
+from hf_lvm.analysis.trained_model import load_trained
+from hf_lvm.data import add_classes, class_names, hide_classes
+from hf_lvm.models.latent_class import LatentClassModel
+from hf_lvm.training.arguments import LatentTrainingArguments
+from hf_lvm.training.building import build_composed, build_processor, encode_texts, load_run_texts
+from hf_lvm.training.config_file import parse
+from hf_lvm.training.recipes import flag_value
+from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
+from hf_lvm.training.run_arguments import DataArguments, LatentClassArguments, ReportArguments
+from hf_lvm.training.run_parts import begin_run, build_trainer, check_decoder_is_new, refuse_keys, train_and_save
+from hf_lvm.training.trainer import LatentTrainer
+
+logger = logging.getLogger(__name__)
+
+ARGUMENTS = (LatentClassArguments, DataArguments, ReportArguments, LatentTrainingArguments)
+DEFAULT_CLASSES = 10
+SHOWN_SAMPLES = 4
+
+DESCRIPTION = """Train a latent class model: first choose a class, then write. Any encoder, any decoder, a vector of categories
+between them, and any estimator of its gradient.
+
+Without class_column the classes are found without labels; with it some or all training texts have known classes. Without a
+config it trains on the documentation that comes with Python. Afterwards the output folder holds the model
+(AutoModel.from_pretrained loads it after `import hf_lvm`), its processor, results.json, classes.txt and figures/."""
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
+    """Train by the command line and return the results that are also written to `results.json`."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    with as_file(files("hf_lvm.training") / "defaults" / "latent_class.yaml") as path:
+        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
+        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
+    trainer, texts = prepare(*arguments)
+    return train_and_report(trainer, texts, *arguments, command=[prog or sys.argv[0], *argv])
+
+
+def prepare(
+    model_arguments: LatentClassArguments,
+    data: DataArguments,
+    report: ReportArguments,
+    args: LatentTrainingArguments,
+) -> tuple[LatentTrainer, dict[str, Any]]:
+    """A trainer with its model, processor and data, ready to train."""
+    refuse_keys(args, ("aggressive",), "Aggressive training is for a latent vector")
+    begin_run(args)
+    check_decoder_is_new(model_arguments, args)
+    texts = load_run_texts(data)
+    columns, names = model_arguments.class_column, []
+    if columns:
+        names = class_names(texts["train"], columns)
+        texts = add_classes(texts, columns, names)
+        if model_arguments.num_labelled is not None:
+            texts["train"] = hide_classes(texts["train"], model_arguments.num_labelled, model_arguments.label_seed)
+    if model_arguments.model is not None:
+        model, processor = load_trained(model_arguments.model, "classify")
+        if model_arguments.reset_decoder:
+            model.reset_decoder(args.seed)
+    else:
+        if model_arguments.num_classes is None:
+            model_arguments.num_classes = max(map(len, names), default=DEFAULT_CLASSES)
+        processor = build_processor(data, model_arguments.encoder, model_arguments.decoder, texts)
+        model = build_composed(LatentClassModel, model_arguments, processor, class_names=names or None)
+    keep = ("text", "classes") if columns else ("text",)
+    unnamed = model.config.num_variables - len(columns)
+    if columns and unnamed > 0:
+        for split in texts:
+            known = [[*row, *[-1] * unnamed] for row in texts[split]["classes"]]
+            texts[split] = texts[split].remove_columns("classes").add_column("classes", known)
+    encoded = encode_texts(texts, processor, model, data, keep)
+    trainer = build_trainer(model, args, encoded, processor)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
+    return trainer, {"encoded": encoded, "corpus": describe_corpus(data, texts)}
+
+
+def train_and_report(
+    trainer: LatentTrainer,
+    texts: dict[str, Any],
+    model_arguments: LatentClassArguments,
+    data: DataArguments,
+    report: ReportArguments,
+    args: LatentTrainingArguments,
+    *,
+    command: list[str],
+) -> dict[str, Any]:
+    """Train, save, measure on the test split, and write everything into the output folder."""
+    seconds = train_and_save(trainer)
+    if not trainer.is_world_process_zero():
+        return {}
+    measured = report_classes(
+        trainer.accelerator.unwrap_model(trainer.model),
+        texts["encoded"]["test"],
+        trainer.processing_class,
+        num_importance_samples=report.num_importance_samples,
+        num_generated=report.num_generated,
+        seed=args.seed,
+    )
+    settings = asdict(model_arguments) | asdict(data) | asdict(report) | changed_settings(args) | {"seed": args.seed}
+    results = {
+        **run_description(command, settings, seconds),
+        "corpus": texts["corpus"],
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
+        "test": measured.metrics,
+    }
+    output = Path(args.output_dir)
+    write_results(output / "results.json", results)
+    (output / "classes.txt").write_text(describe_classes(measured), encoding="utf-8")
+    if collect_curves(trainer.state.log_history):
+        (output / "figures").mkdir(exist_ok=True)
+        draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
+    logger.info("%s\nEverything is in %s.", summary(measured.metrics), output)
+    return results
+
+
+def describe_classes(measured: ClassReport) -> str:
+    """Each class with its share, the texts that are most its own, and texts it has written."""
+    lines = []
+    for variable, (rows, samples) in enumerate(zip(measured.typical, measured.samples, strict=True)):
+        lines += [f"Variable {variable}", ""] if len(measured.typical) > 1 else []
+        for (name, share, texts), written in zip(rows, samples, strict=True):
+            lines += [f"Class {name}, {share:.1%} of the texts"]
+            lines += [f"    {text}" for text in texts]
+            lines += [f"  ~ {text}" for text in written[:SHOWN_SAMPLES]] + [""]
+    return "\n".join(["Of each class the texts that are most its own, and (~) texts it has written", "", *lines])
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """The results on the test split in a few lines, each unit named."""
+    likelihood, usage = metrics["likelihood"], metrics["usage"]
+    how = "exact" if likelihood["exact"] else "importance-weighted"
+    lines = [
+        f"On the test split, {likelihood['sentences']:,} sentences, end of sentence counted as a word and a token:",
+        f"  -log p(x), {how}: {likelihood['nats_per_sentence']:.2f} nats/sentence, perplexity "
+        f"{likelihood['word_perplexity']:.2f} per word and {likelihood['token_perplexity']:.2f} per token",
+        f"  -ELBO {metrics['bound']['nats_per_sentence']:.2f} nats/sentence, KL {metrics['kl_nats_per_sentence']:.2f}",
+    ]
+    for variable, information in enumerate(usage["mutual_information"]):
+        lines.append(
+            f"  variable {variable}: I(x; z) {information:.2f} nats (ceiling {usage['mutual_information_ceiling']:.2f}), "
+            f"{usage['used_classes'][variable]} of {usage['classes']} classes used, perplexity "
+            f"{usage['aggregate_perplexity'][variable]:.1f}"
+        )
+    for scores in metrics.get("classes", []):
+        lines.append(
+            f"  variable {scores['variable']} against known classes: accuracy {scores['accuracy']:.3f}, V-measure "
+            f"{scores['v_measure']:.3f}; the most frequent class alone has {scores['majority_share']:.3f}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,114 @@
+"""A latent class model trained by its recipe: unsupervised, with a few known classes, and what it refuses."""
+
+import json
+import random
+
+import pytest
+import torch
+from transformers import AutoModel, AutoProcessor
+
+from hf_lvm.cli.main import main as command
+from hf_lvm.training.latent_class import main
+
+TOPICS = {
+    "animals": ["cat", "dog", "bird", "fish"],
+    "tools": ["saw", "drill", "file", "nail"],
+    "food": ["bread", "rice", "egg"],
+}
+
+
+def corpus(folder):
+    chooser = random.Random(0)
+    for name, count in (("train", 240), ("validation", 40), ("test", 40)):
+        rows = []
+        for _ in range(count):
+            topic = chooser.choice(list(TOPICS))
+            words = [word for _ in range(chooser.choice([2, 3])) for word in ("the", chooser.choice(TOPICS[topic]))]
+            rows.append(json.dumps({"text": " ".join(words), "topic": topic}))
+        (folder / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def arguments(folder, *more):
+    return [
+        "--data_dir", str(folder), "--output_dir", str(folder / "run"), "--encoder_hidden_size", "24",
+        "--decoder_hidden_size", "24", "--num_train_epochs", "6", "--learning_rate", "2e-2", "--use_cpu",
+        "--num_generated", "12", "--per_device_train_batch_size", "16", "--logging_steps", "15", "--disable_tqdm", "true",
+        "--report_to", "none",
+        "--injection", "logits", "embedding", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = corpus(tmp_path_factory.mktemp("latent_class"))
+    known = ["--class_column", "topic", "--num_labelled", "12", "--labelled_share", "0.25"]
+    return main(arguments(folder, *known), prog="train_latent_class.py"), folder / "run"
+
+
+def test_a_few_known_classes_name_the_topics(run):
+    results, folder = run
+    (scores,) = results["test"]["classes"]
+    assert scores["accuracy"] > 0.9 > scores["majority_share"] and scores["v_measure"] > 0.7
+    assert results["test"]["classes_by_bayes"][0]["accuracy"] > 0.9
+    assert results["test"]["likelihood"]["exact"]
+    assert results["test"]["likelihood"]["nats_per_sentence"] <= results["test"]["bound"]["nats_per_sentence"] + 1e-6
+    assert results["test"]["usage"]["used_classes"] == [3] and results["test"]["usage"]["mutual_information"][0] > 0.7
+    log = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    evaluations = [entry for entry in log if "eval_accuracy" in entry]
+    assert len(evaluations) == 6 and evaluations[-1]["eval_accuracy"] > 0.9
+    assert any("guard_used_classes" in entry and "guard_class_perplexity" in entry for entry in log)
+
+
+def test_what_is_written_is_the_model_its_classes_and_its_curves(run):
+    results, folder = run
+    assert json.loads((folder / "results.json").read_text())["test"] == results["test"]
+    model, processor = AutoModel.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
+    assert model.config.class_names == [sorted(TOPICS)]
+    (found,) = model.classify("the saw the nail", processor=processor).tolist()
+    assert model.config.name_of(0, found[0]) == "tools"
+    torch.manual_seed(0)
+    written = model.decode_latents(torch.tensor([[1]] * 8), processor=processor, do_sample=True)
+    said = [word for text in written for word in text.split() if word != "the"]
+    assert sum(word in TOPICS["food"] for word in said) > 0.7 * len(said)
+    described = (folder / "classes.txt").read_text()
+    assert "Class food" in described and "~ the" in described
+    assert (folder / "figures" / "training_curves.png").stat().st_size > 5_000
+
+
+def test_a_relaxed_estimator_with_a_falling_temperature_resumes_exactly(tmp_path):
+    folder = corpus(tmp_path)
+    options = [
+        "--estimator", "straight_through", "--num_classes", "3", "--temperature_schedule", "exponential",
+        "--temperature_end", "0.5", "--num_train_epochs", "2", "--max_train_samples", "48", "--save_total_limit", "3",
+    ]  # fmt: skip
+    straight = main(arguments(folder, *options))
+    checkpoint = sorted((folder / "run").glob("checkpoint-*"))[0]
+    again = main(
+        arguments(folder, *options, "--output_dir", str(tmp_path / "again"), "--resume_from_checkpoint", str(checkpoint))
+    )
+    assert again["test"]["likelihood"] == straight["test"]["likelihood"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--class_column", "subject"], "There is no column 'subject'"),
+        (["--class_column", "topic", "--num_labelled", "500"], "give 0 to 240"),
+        (["--num_labelled", "5"], "no class_column says"),
+        (["--class_column", "topic", "--num_classes", "2"], "raise num_classes"),
+        (["--labelled_share", "0.5"], "lacks the column 'classes'"),
+        (["--temperature_schedule", "linear", "--temperature_end", "0.5"], "has no temperature that falls"),
+        (["--temperature_end", "0.5"], "choose 'linear' or 'exponential'"),
+        (["--prior_type", "conditional"], "choose 'uniform' or 'learned'"),
+        (["--estimator", "exact", "--num_variables", "9"], "enumeration_budget is 1,024"),
+        (["--aggressive", "true"], "no aggressive"),
+        (["--objective", "marginal", "--collapse_guard", "act"], "choose the objective 'elbo'"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, capsys, more, said):
+    folder = corpus(tmp_path)
+    argv = ["train", "--model_type", "hf_lvm_latent_class", *arguments(folder, *more)]
+    assert command(argv) != 0
+    written = capsys.readouterr().err
+    assert said in written and "Traceback" not in written
