@@ -11,6 +11,8 @@ from hf_lvm import auto_classes
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "BagOfWordsEncoderConfig": "hf_lvm.backbones.bag_of_words_encoder",
+    "BagOfWordsEncoderModel": "hf_lvm.backbones.bag_of_words_encoder",
     "DilatedCNNDecoderConfig": "hf_lvm.backbones.dilated_cnn_decoder",
     "DilatedCNNDecoderModel": "hf_lvm.backbones.dilated_cnn_decoder",
     "LSTMDecoderConfig": "hf_lvm.backbones.lstm_decoder",
@@ -24,6 +26,8 @@ _PUBLIC = {
     "LatentTrainingArguments": "hf_lvm.training",
     "NeuralHMMConfig": "hf_lvm.models.neural_hmm",
     "NeuralHMMModel": "hf_lvm.models.neural_hmm",
+    "NeuralTopicConfig": "hf_lvm.models.neural_topic",
+    "NeuralTopicModel": "hf_lvm.models.neural_topic",
     "T5DecoderConfig": "hf_lvm.backbones.t5_decoder",
     "T5DecoderForCausalLM": "hf_lvm.backbones.t5_decoder",
     "TextVAEConfig": "hf_lvm.models.text_vae",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from neural_hmm_table import neural_hmm_table
+from neural_topic_table import neural_topic_table
 from text_vae_table import text_vae_table
 
 ROOT = Path(__file__).parent.parent
@@ -39,9 +40,15 @@ TABLES = (
         "`recipes/neural_hmm/*.yaml`",
         "[likelihood, V-measure and accuracies](recipes/neural_hmm/README.md#measured)",
     ),
+    (
+        "Miao et al. 2016; Srivastava & Sutton 2017; Dieng et al. 2020",
+        "`NeuralTopicModel`",
+        "`recipes/neural_topic/*.yaml`",
+        "[NPMI and diversity beside scikit-learn's LDA](recipes/neural_topic/README.md#measured)",
+    ),
 )
 PLANNED = (
-    ("Maddison et al. 2017; Jang et al. 2017", "`LatentClassModel`, `NeuralTopicModel`"),
+    ("Maddison et al. 2017; Jang et al. 2017", "`LatentClassModel`"),
     ("Kim et al. 2019", "`URNNGModel`"),
     ("Miao & Blunsom 2016", "`LatentSummarizerModel`"),
     ("Yin et al. 2018", "`StructVAEModel`"),
@@ -116,6 +123,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "README.md": models_table,
     "recipes/text_vae/README.md": text_vae_table,
     "recipes/neural_hmm/README.md": neural_hmm_table,
+    "recipes/neural_topic/README.md": neural_topic_table,
     "recipes/benchmarks/README.md": benchmarks_table,
 }
 

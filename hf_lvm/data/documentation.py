@@ -16,7 +16,15 @@ from hf_lvm.data.docstrings import read_documentation
 from hf_lvm.data.sentences import clean_sentences, summary_and_body
 from hf_lvm.data.splits import split_dataset
 
-KINDS = {"sentences": "sentences", "summaries": "(body, summary) pairs", "signatures": "(summary, signature) pairs"}
+KINDS = {
+    "sentences": "sentences",
+    "documents": "documents",
+    "summaries": "(body, summary) pairs",
+    "signatures": "(summary, signature) pairs",
+}
+# Share of the rows that becomes the validation split, and as many the test split. Which words of a topic belong together is
+# counted in held-out documents, and 5% of them would hold most pairs of words never.
+HELD_OUT = {"documents": 0.15}
 NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
 # A body shorter than its summary has nothing to be summed up.
 MIN_BODY_WORDS = 12
@@ -31,13 +39,14 @@ def load(
     """Read the documentation corpus of this Python installation.
 
     Texts are deduplicated first (capitals and punctuation do not make a text new), then split into about 90% train, 5%
-    validation and 5% test by a hash of the text: adding texts never moves the others.
+    validation and 5% test (documents: 70%, 15%, 15%) by a hash of the text: adding texts never moves the others.
 
     Args:
         kind (`str`, *optional*, defaults to `"sentences"`):
-            `"sentences"`: column `text`, about 16,000 sentences. `"summaries"`: columns `text` (the body of a
-            docstring) and `summary` (its first sentence), about 2,200 pairs. `"signatures"`: columns `text` (the
-            summary of a function) and `signature` (its `def` line), about 5,400 pairs. Numbers are for Python 3.11.
+            `"sentences"`: column `text`, about 16,000 sentences. `"documents"`: column `text`, the clean sentences of
+            a whole docstring, about 7,400. `"summaries"`: columns `text` (the body of a docstring) and `summary` (its
+            first sentence), about 2,200 pairs. `"signatures"`: columns `text` (the summary of a function) and
+            `signature` (its `def` line), about 5,400 pairs. Numbers are for Python 3.11.
         include_site_packages (`bool`, *optional*, defaults to `False`):
             Read the docstrings of all installed packages too: several times as much, and minutes instead of seconds.
         min_words, max_words (`int`, *optional*):
@@ -52,7 +61,8 @@ def load(
     """
     if kind not in KINDS:
         raise ValueError(f"Unknown kind of documentation {kind!r}; choose one of {', '.join(map(repr, KINDS))}.")
-    rows = {"sentences": _sentences, "summaries": _summaries, "signatures": _signatures}[kind](include_site_packages)
+    readers = {"sentences": _sentences, "documents": _documents, "summaries": _summaries, "signatures": _signatures}
+    rows = readers[kind](include_site_packages)
     kept: dict[str, dict[str, str]] = {}
     for row in rows:
         kept.setdefault(_identity(row["text"]), row)
@@ -65,7 +75,8 @@ def load(
         raise ValueError(
             f"No text of the documentation corpus has between min_words={min_words} and max_words={max_words} words."
         )
-    return split_dataset(Dataset.from_list(list(kept.values())), keys=list(kept))
+    held_out = HELD_OUT.get(kind, 0.05)
+    return split_dataset(Dataset.from_list(list(kept.values())), list(kept), held_out, held_out)
 
 
 def _identity(text: str) -> str:
@@ -77,6 +88,13 @@ def _sentences(include_site_packages: bool) -> Iterator[dict[str, str]]:
     for docstring in read_documentation(include_site_packages):
         for sentence in clean_sentences(docstring.text):
             yield {"text": sentence}
+
+
+def _documents(include_site_packages: bool) -> Iterator[dict[str, str]]:
+    for docstring in read_documentation(include_site_packages):
+        sentences = clean_sentences(docstring.text)
+        if sentences:
+            yield {"text": " ".join(sentences)}
 
 
 def _summaries(include_site_packages: bool) -> Iterator[dict[str, str]]:
@@ -105,10 +123,16 @@ def fingerprint(dataset: DatasetDict) -> str:
     return digest.hexdigest()[:12]
 
 
-def describe(dataset: DatasetDict) -> str:
-    """One line to print beside every number measured on the corpus: Python version, sizes and corpus hash."""
+def describe(dataset: DatasetDict, kind: str | None = None) -> str:
+    """One line to print beside every number measured on the corpus: Python version, sizes and corpus hash.
+
+    Args:
+        kind (`str`, *optional*):
+            What `load` was asked for. By default told by the columns, which takes documents for sentences.
+    """
     columns = dataset["train"].column_names
-    kind = "summaries" if "summary" in columns else "signatures" if "signature" in columns else "sentences"
+    if kind is None:
+        kind = "summaries" if "summary" in columns else "signatures" if "signature" in columns else "sentences"
     sizes = ", ".join(f"{split} {len(rows):,}" for split, rows in dataset.items())
     total = sum(len(rows) for rows in dataset.values())
     return (

@@ -16,6 +16,8 @@ from hf_lvm.data.text_files import FILE_TYPES, read_file, split_files, split_nam
 logger = logging.getLogger(__name__)
 
 BUILT_IN = "documentation"
+# Names of the built-in corpora, and the kind of rows of the documentation that each is.
+BUILT_IN_KINDS = {BUILT_IN: "sentences", "documentation_documents": "documents"}
 
 
 def load_texts(
@@ -37,7 +39,8 @@ def load_texts(
 
     Args:
         dataset (`str`, *optional*):
-            `None` or `"documentation"`: the built-in documentation corpus. A file (txt with one text a line, jsonl,
+            `None` or `"documentation"`: the sentences of the built-in documentation corpus; `"documentation_documents"`:
+            its whole docstrings. A file (txt with one text a line, jsonl,
             json, csv, tsv, parquet) or a folder of such files. Anything else with one "/" is a dataset id on the hub;
             naming one is the only way to make this function use the network.
         data_dir (`str`, *optional*):
@@ -69,8 +72,8 @@ def load_texts(
         sources = {split: read_file(file, text_column) for split, file in split_files(path).items()}
     elif path.is_file():
         sources = {"train": read_file(path, text_column)}
-    elif name == BUILT_IN:
-        sources = dict(documentation.load())
+    elif name in BUILT_IN_KINDS:
+        sources = dict(documentation.load(BUILT_IN_KINDS[name]))
     elif is_hub_id(name) and path.suffix.lower() not in FILE_TYPES:
         sources = _load_from_hub(name, config_name, cache_dir)
     else:
@@ -122,7 +125,7 @@ def _similar_names(path: Path) -> str:
     if not folder.is_dir():
         return f" The folder {str(folder)!r} does not exist either."
     names = sorted(entry.name for entry in folder.iterdir())
-    near = difflib.get_close_matches(path.name, [*names, *([BUILT_IN] if str(folder) == "." else [])], cutoff=0.5)
+    near = difflib.get_close_matches(path.name, [*names, *(BUILT_IN_KINDS if str(folder) == "." else [])], cutoff=0.5)
     return f" Did you mean {' or '.join(near)}?" if near else ""
 
 

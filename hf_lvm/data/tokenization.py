@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from hf_lvm.data.hub import check_hub_repository, is_hub_id
@@ -87,6 +87,48 @@ def train_word_tokenizer(
     if lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return _wrap(tokenizer, whole_words=True)
+
+
+def train_topic_tokenizer(
+    texts: Iterable[str],
+    vocab_size: int | None = None,
+    min_documents: int = 5,
+    stop_words: Iterable[str] = (),
+) -> PreTrainedTokenizerFast:
+    """Collect the vocabulary of a topic model: runs of two or more letters in lower case, without stop and rare words.
+
+    Digits, signs and single letters are no words and become nothing; words outside the vocabulary become `<unk>`. The most
+    frequent words (by the number of texts that hold them) come first.
+
+    Args:
+        texts: The texts to train on, one string each, each a document.
+        vocab_size: The largest size of the vocabulary, special tokens included; `None` keeps every word.
+        min_documents: How many texts must hold a word.
+        stop_words: Words to leave out, in lower case.
+
+    Raises:
+        ValueError: when there are no texts, or no word is left.
+    """
+    # The tokenizer itself cuts, so that what is counted here is what it finds later.
+    cut = Tokenizer(models.WordLevel({SPECIAL_TOKENS["unk_token"]: 0}, unk_token=SPECIAL_TOKENS["unk_token"]))
+    cut.normalizer = normalizers.Lowercase()
+    cut.pre_tokenizer = pre_tokenizers.Split(Regex(r"\p{L}{2,}"), behavior="removed", invert=True)
+    left_out = frozenset(stop_words)
+    counts: Counter[str] = Counter()
+    for text in _at_least_one(texts):
+        lowered = cut.normalizer.normalize_str(text)
+        counts.update({word for word, _ in cut.pre_tokenizer.pre_tokenize_str(lowered)} - left_out)
+    words = [word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= min_documents]
+    entries = [*SPECIAL_TOKENS.values(), *words][:vocab_size]
+    if len(entries) <= len(SPECIAL_TOKENS):
+        raise ValueError(
+            f"No word is left for the vocabulary: lower min_documents={min_documents} (the most frequent word is in "
+            f"{max(counts.values(), default=0)} texts), or raise vocab_size={vocab_size}."
+        )
+    vocabulary = {word: index for index, word in enumerate(entries)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS["unk_token"]))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = cut.normalizer, cut.pre_tokenizer
     return _wrap(tokenizer, whole_words=True)
 
 

@@ -1,6 +1,7 @@
 """Distributions over latents as torch.distributions objects."""
 
 from hf_lvm.distributions.categorical_vector import CategoricalVector
+from hf_lvm.distributions.dirichlet import Dirichlet
 from hf_lvm.distributions.flow import NormalizingFlow
 from hf_lvm.distributions.gaussian import DiagonalGaussian, standard_normal
 from hf_lvm.distributions.interpolation import INTERPOLATION_PATHS, interpolate_latents
@@ -14,6 +15,7 @@ __all__ = [
     "BestPaths",
     "CategoricalVector",
     "DiagonalGaussian",
+    "Dirichlet",
     "GaussianMixture",
     "Generators",
     "HypersphericalUniform",

@@ -10,6 +10,7 @@ RECIPES = {
     "hf_lvm_text_vae": "hf_lvm.training.text_vae",
     "hf_lvm_latent_class": "hf_lvm.training.latent_class",
     "hf_lvm_neural_hmm": "hf_lvm.training.neural_hmm",
+    "hf_lvm_neural_topic": "hf_lvm.training.neural_topic",
     "language_model": "hf_lvm.training.language_model",
 }
 DEFAULT = "hf_lvm_text_vae"

@@ -14,6 +14,7 @@ from datasets import DatasetDict
 from transformers import TrainingArguments
 
 from hf_lvm.data import documentation
+from hf_lvm.data.loading import BUILT_IN, BUILT_IN_KINDS
 from hf_lvm.training.run_arguments import DataArguments
 
 PACKAGES = ("hf-lvm", "torch", "transformers", "accelerate", "datasets", "tokenizers")
@@ -52,8 +53,8 @@ def _hardware() -> str:
 
 def describe_corpus(data: DataArguments, texts: DatasetDict) -> str:
     """Which texts a number was measured on: the name and the size of each split."""
-    if data.data_dir is None and data.dataset in (None, "documentation"):
-        return documentation.describe(texts)
+    if data.data_dir is None and (data.dataset or BUILT_IN) in BUILT_IN_KINDS:
+        return documentation.describe(texts, BUILT_IN_KINDS[data.dataset or BUILT_IN])
     sizes = ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items())
     return f"{Path(data.data_dir or data.dataset).name}: {sizes}"
 

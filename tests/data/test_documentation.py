@@ -40,6 +40,21 @@ def test_pairs_have_the_promised_columns_and_sizes():
     assert all(re.match(r"(async )?def \w+\(.*\)", signature) for signature in signatures["test"]["signature"])
 
 
+def test_documents_are_docstrings_made_of_the_sentences(corpus):
+    documents = documentation.load("documents")
+    sizes = {split: len(rows) for split, rows in documents.items()}
+    assert documents["train"].column_names == ["text"]
+    assert sum(sizes.values()) > 5_000 and 0.12 < sizes["test"] / sum(sizes.values()) < 0.18
+    keys = [normalised(text) for rows in documents.values() for text in rows["text"][:]]
+    assert len(keys) == len(set(keys))
+    sentences = {text for rows in corpus.values() for text in rows["text"][:]}
+    short = [text for text in documents["test"]["text"][:] if len(text.split()) < 12]
+    # A document of one sentence is that sentence, unless the corpus has it with other punctuation.
+    assert sum(text in sentences for text in short) > 0.8 * len(short)
+    line = documentation.describe(documents, "documents")
+    assert f"{sum(sizes.values()):,} documents" in line and documentation.fingerprint(documents) in line
+
+
 def test_word_limits_select_without_moving_texts(corpus):
     short = documentation.load(min_words=4, max_words=14)
     for split, rows in short.items():
@@ -71,5 +86,5 @@ def test_description_names_python_size_and_hash(corpus):
 
 
 def test_unknown_kind_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="'poems'.*'sentences', 'summaries', 'signatures'"):
+    with pytest.raises(ValueError, match="'poems'.*'sentences', 'documents', 'summaries', 'signatures'"):
         documentation.load("poems")

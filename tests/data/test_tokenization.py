@@ -11,6 +11,7 @@ from hf_lvm.data import (
     load_tokenizer,
     start_token_id,
     train_bpe_tokenizer,
+    train_topic_tokenizer,
     train_word_tokenizer,
 )
 
@@ -142,3 +143,21 @@ def test_places_without_a_tokenizer_are_refused(tmp_path):
     BertConfig().save_pretrained(tmp_path)
     with pytest.raises(FileNotFoundError, match="no vocabulary was found"):
         load_tokenizer(tmp_path)
+
+
+def test_a_topic_tokenizer_keeps_words_of_letters_that_several_texts_hold():
+    texts = ["The FILE, the file: file_name (2 files).", "A file's path; naïve paths!", "Open the path x.", "the the"]
+    tokenizer = train_topic_tokenizer(texts, min_documents=2, stop_words=["the"])
+    vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    # By the number of texts that hold a word, then by the alphabet; "naïve", "name", "open" are in one text only.
+    assert vocabulary == [*SPECIALS, "file", "path"]
+    ids = tokenizer("A File_path, 3 files; x the PATH", add_special_tokens=False)["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids) == ["file", "path", "<unk>", "<unk>", "path"]
+    everything = train_topic_tokenizer(texts, min_documents=1)
+    assert "naïve" in everything.get_vocab() and "x" not in everything.get_vocab()
+    assert len(train_topic_tokenizer(texts, vocab_size=7, min_documents=1)) == 7
+
+
+def test_a_topic_tokenizer_without_words_is_refused():
+    with pytest.raises(ValueError, match="lower min_documents=5 .the most frequent word is in 1 texts"):
+        train_topic_tokenizer(["one two", "three"])
