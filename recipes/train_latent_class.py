@@ -1,8 +1,9 @@
 """Train a latent class model: first choose a class, then write. With known classes of some texts, of all, or of none.
 
-    accelerate launch recipes/train_latent_class.py --config recipes/latent_class/documentation.yaml
+    accelerate launch recipes/train_latent_class.py --dataset reviews.csv --class_column stars --num_labelled 100
 
-Flags override the YAML file; `--help` lists the keys. `hf-lvm train` with `model_type: hf_lvm_latent_class` runs the same code.
+Flags override the YAML file of `--config`; `--help` lists the keys. `hf-lvm train` with `model_type: hf_lvm_latent_class` runs
+the same code.
 """
 
 import sys

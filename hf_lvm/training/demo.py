@@ -11,14 +11,15 @@ from transformers import ProgressCallback
 
 from hf_lvm.analysis.corpus import batches
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
+from hf_lvm.training import latent_class, text_vae
 from hf_lvm.training.building import build_composed
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.progress import LatentProgressCallback
 from hf_lvm.training.results import write_results
-from hf_lvm.training.text_vae import ARGUMENTS, prepare, train_and_report
 from hf_lvm.training.trainer import LatentTrainer
 
-DEMOS = {"text-vae": "text_vae.yaml"}
+# Name of a demo -> the recipe it runs; its embedded YAML file has the name of the recipe.
+DEMOS = {"text-vae": text_vae, "latent-class": latent_class}
 
 
 @dataclass(frozen=True)
@@ -38,30 +39,33 @@ class Demo:
     arguments: tuple
 
 
-def run_text_vae_demo(output_dir: Path, flags: Sequence[str] = (), on_prepared=None) -> Demo:
-    """Train the demo model and report on it.
+def run_demo(name: str, output_dir: Path, flags: Sequence[str] = (), on_prepared=None) -> Demo:
+    """Train a demo model and report on it.
 
     Args:
+        name: a name in `DEMOS`.
         flags: options that override those of the embedded YAML file.
         on_prepared: called with the trainer and the corpus line before training begins.
     """
-    with as_file(files("hf_lvm.training") / "demos" / DEMOS["text-vae"]) as path:
+    recipe = DEMOS[name]
+    with as_file(files("hf_lvm.training") / "demos" / f"{name.replace('-', '_')}.yaml") as path:
         argv = ["--config", str(path), "--output_dir", str(output_dir), *flags]
-        arguments = parse(ARGUMENTS, argv, "", "hf-lvm demo")
-    trainer, texts = prepare(*arguments)
+        arguments = parse(recipe.ARGUMENTS, argv, "", "hf-lvm demo")
+    trainer, texts = recipe.prepare(*arguments)
     if on_prepared is not None:
         on_prepared(trainer, texts["corpus"])
-    results = train_and_report(trainer, texts, *arguments, command=["hf-lvm", "demo", "text-vae", *flags])
+    results = recipe.train_and_report(trainer, texts, *arguments, command=["hf-lvm", "demo", name, *flags])
     return Demo(trainer, results, texts["encoded"]["test"], arguments)
 
 
 def compare_with_language_model(demo: Demo) -> dict[str, float]:
     """Train the demo's decoder as a language model for as many updates on the same batches, and compare likelihoods.
 
-    The language model is the same model with a latent that is always 0, trained by its own likelihood.
+    The language model is the same model with a latent that is always 0, of one class, trained by its own likelihood.
 
     Returns:
-        `language_model_nats_per_sentence`, `importance_weighted_nats_per_sentence` of the VAE, and their `ratio`.
+        `language_model_nats_per_sentence`; that of the demo's model, `importance_weighted_nats_per_sentence`, or
+        `exact_nats_per_sentence` where it was summed; and their `ratio`.
     """
     model_arguments, _, _, args = demo.arguments
     processor = demo.trainer.processing_class
@@ -80,13 +84,15 @@ def compare_with_language_model(demo: Demo) -> dict[str, float]:
         for _, inputs in batches(demo.test, processor, 64, model.device, "Language model"):
             total += model(labels=inputs["labels"], latents=_no_latents(model, inputs)).reconstruction.sum().item()
     language_model = total / len(demo.test)
-    weighted = demo.results["test"]["importance_weighted"]["nats_per_sentence"]
+    test = demo.results["test"]
+    how = "importance_weighted" if "importance_weighted" in test else "exact"
+    own = test["importance_weighted" if how == "importance_weighted" else "likelihood"]["nats_per_sentence"]
     comparison = {
         "language_model_nats_per_sentence": language_model,
-        "importance_weighted_nats_per_sentence": weighted,
-        "ratio": weighted / language_model,
+        f"{how}_nats_per_sentence": own,
+        "ratio": own / language_model,
     }
-    command = f"{demo.results['command']} --compare"
+    command = demo.results["command"] + (" --compare" if how == "importance_weighted" else "")
     write_results(Path(args.output_dir) / "results.json", demo.results | {"command": command, "comparison": comparison})
     return comparison
 
@@ -101,4 +107,7 @@ class _LanguageModelTrainer(LatentTrainer):
 
 
 def _no_latents(model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    return torch.zeros(len(inputs["labels"]), model.config.latent_size, device=inputs["labels"].device)
+    labels, config = inputs["labels"], model.config
+    if hasattr(config, "num_variables"):
+        return torch.zeros(len(labels), config.num_variables, dtype=torch.long, device=labels.device)
+    return torch.zeros(len(labels), config.latent_size, device=labels.device)

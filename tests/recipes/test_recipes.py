@@ -19,21 +19,22 @@ from hf_lvm.training.building import _scratch_sizes
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.language_model import LanguageModelArguments
 from hf_lvm.training.neural_hmm import NeuralHMMArguments
+from hf_lvm.training.neural_topic import NeuralTopicArguments
 from hf_lvm.training.recipes import RECIPES, main_of_recipe
-from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
+from hf_lvm.training.run_arguments import DataArguments, LatentClassArguments, ReportArguments, TextVAEArguments
 from hf_lvm.training.text_vae import _defaults
 
 REPOSITORY = Path(__file__).parents[2]
 RECIPE_FOLDER = REPOSITORY / "recipes"
 PACKAGED = Path(hf_lvm.__file__).parent / "training"
-CONFIGS = sorted(
-    [file for model in ("text_vae", "neural_hmm") for file in (RECIPE_FOLDER / model).rglob("*.yaml")]
-    + [*PACKAGED.rglob("*.yaml")]
-)
+MODELS = ("text_vae", "latent_class", "neural_hmm", "neural_topic")
+CONFIGS = sorted([file for model in MODELS for file in (RECIPE_FOLDER / model).rglob("*.yaml")] + [*PACKAGED.rglob("*.yaml")])
 CLASSES = (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments)
 CLASSES_OF = {
     "hf_lvm_text_vae": CLASSES,
+    "hf_lvm_latent_class": (LatentClassArguments, DataArguments, ReportArguments, LatentTrainingArguments),
     "hf_lvm_neural_hmm": (NeuralHMMArguments, DataArguments, LatentTrainingArguments),
+    "hf_lvm_neural_topic": (NeuralTopicArguments, DataArguments, LatentTrainingArguments),
     "language_model": (LanguageModelArguments, DataArguments, LatentTrainingArguments),
 }
 

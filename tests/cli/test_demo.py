@@ -1,0 +1,51 @@
+"""The demos, cut down to a few steps: what they print, and that every number has its place in results.json."""
+
+import json
+
+import pytest
+
+from hf_lvm.cli.main import main
+
+SHORT = ["--max_steps", "3", "--max_train_samples", "200", "--max_test_samples", "20", "--use_cpu", "true",
+         "--disable_tqdm", "true", "--decoder_hidden_size", "16", "--encoder_hidden_size", "16",
+         "--num_generated", "6"]  # fmt: skip
+
+
+def test_latent_class_shows_its_classes_beside_a_model_of_one(tmp_path, capsys):
+    assert main(["demo", "latent-class", "--output_dir", str(tmp_path), "--num_classes", "3", *SHORT]) == 0
+    said = capsys.readouterr().out
+    for number in range(3):
+        assert f"class {number}" in said
+    assert said.count("~ ") >= 6
+    results = json.loads((tmp_path / "results.json").read_text())
+    comparison, likelihood = results["comparison"], results["test"]["likelihood"]
+    assert comparison["exact_nats_per_sentence"] == likelihood["nats_per_sentence"] and likelihood["exact"]
+    for value in (likelihood["nats_per_sentence"], comparison["language_model_nats_per_sentence"]):
+        assert f"{value:.2f}" in said.replace("\n", " ")
+    assert f"I(x; z) = {results['test']['usage']['mutual_information'][0]:.2f}" in said
+    assert results["command"].startswith("hf-lvm demo latent-class")
+    assert "hf-lvm check-estimators --model" in said and (tmp_path / "classes.txt").exists()
+
+
+def test_text_vae_shows_what_it_writes_beside_a_language_model(tmp_path, capsys):
+    flags = [
+        *SHORT,
+        "--num_importance_samples",
+        "2",
+        "--encoder_num_attention_heads",
+        "2",
+        "--decoder_num_attention_heads",
+        "2",
+    ]
+    assert main(["demo", "text-vae", "--compare", "--output_dir", str(tmp_path), *flags]) == 0
+    said = capsys.readouterr().out
+    comparison = json.loads((tmp_path / "results.json").read_text())["comparison"]
+    assert f"{comparison['importance_weighted_nats_per_sentence']:.1f} (importance-weighted)" in said.replace("\n", " ")
+    for part in ("Reconstructions", "Samples", "Interpolation", "What next"):
+        assert part in said
+
+
+@pytest.mark.parametrize("name", ["latent-classes", "urnng"])
+def test_an_unknown_demo_is_one_line(name, capsys):
+    assert main(["demo", name]) == 2
+    assert "there are: text-vae, latent-class" in capsys.readouterr().err
