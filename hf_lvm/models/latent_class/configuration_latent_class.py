@@ -33,7 +33,7 @@ class LatentClassConfig(ComposedConfig):
         risk_sharpness: alpha of `minimum_risk`.
         classification_weight: alpha of -alpha log q(y|x), which labelled sentences add (Kingma et al. 2014, equation 9).
         unlabelled_weight: w, weight of the unlabelled sentences beside labelled ones.
-        class_names: names of the classes of each variable, where they have some; a variable behind the last named one has none.
+        class_names: names of the classes of each variable; variables behind the last named one have none.
         encoder, decoder, injection, pooling and the others: see `ComposedConfig`.
 
     Raises:
