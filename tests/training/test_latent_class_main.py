@@ -90,6 +90,20 @@ def test_a_relaxed_estimator_with_a_falling_temperature_resumes_exactly(tmp_path
     assert again["test"]["likelihood"] == straight["test"]["likelihood"]
 
 
+def test_the_guard_knows_classes_that_are_used_from_ones_that_are_not(tmp_path, caplog):
+    """Summed over all classes, so that no draw of z is looked at; a decoder that cannot hear z leaves them unused."""
+    folder = corpus(tmp_path)
+    guarded = ["--collapse_guard", "warn", "--collapse_guard_samples", "40", "--collapse_guard_patience_steps", "0.2"]
+    for deaf in (False, True):
+        caplog.clear()
+        known = ["--class_column", "topic", "--num_labelled", "12", "--labelled_share", "0.25"]
+        unheard = ["--unlabelled_weight", "1", "--num_classes", "3", "--learning_rate", "1e-3", "--num_train_epochs", "2"]
+        main(arguments(folder, *guarded, *(unheard if deaf else known)))
+        warned = [record.getMessage() for record in caplog.records if "posterior collapse" in record.getMessage()]
+        assert len(warned) == deaf
+        assert not deaf or "of 3 classes used" in warned[0]
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

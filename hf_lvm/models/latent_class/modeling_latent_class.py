@@ -48,10 +48,11 @@ class LatentClassOutput(ComposedOutput):
         reconstruction: (B,), -log p(x|z) in nats per sentence, the mean over samples of z.
         kl: (B,), KL(q(z|x) || p(z)), never weighted; a known variable has the one value, and costs -log p(y).
         kl_per_dimension: (B, M), its parts; None under `marginal`.
-        class_logits: (B, M, C), log q(z_m|x) by the encoder alone, whatever is known.
+        class_logits: (B, M, C), log q(z_m|x) by the encoder alone, whatever is known; under `marginal`, which trains no
+            encoder, log p(z_m|x) by Bayes' rule.
         logits: (B, T, V), lined up with the labels; of the first value of z that was scored.
         latents: (B, M), this value; (B, M, C) where it is relaxed.
-        posterior: q(z|x) by the encoder alone, a distribution over (B, M).
+        posterior: the distribution over (B, M) with these logits.
     """
 
     row_loss: torch.Tensor | None = None
@@ -264,6 +265,8 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
             loss = semi_supervised_mean(
                 row_loss, (classes >= 0).any(1), unlabelled_weight=config.unlabelled_weight, counts=row_counts
             )
+        if config.objective == "marginal":
+            posterior = _by_bayes(inferred, expected.log_prob(draws.latents) - nll, draws.latents)
         return LatentClassOutput(
             loss=loss,
             row_loss=row_loss,
@@ -385,6 +388,14 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
         if method == "bayes":
             return self.true_posterior(labels)
         raise ValueError(f"Unknown method {method!r}: choose 'encoder' or 'bayes'.")
+
+
+@torch.no_grad()
+def _by_bayes(inferred: CategoricalVector, log_joint: torch.Tensor, values: torch.Tensor) -> CategoricalVector:
+    """p(z_m|x) of each variable, from log p(x, z) (S, B) of values (S, B, M) that are all there are."""
+    corners = inferred.one_hot(values)
+    probabilities = torch.einsum("sb,sbmc->bmc", log_joint.softmax(0).to(corners.dtype), corners)
+    return inferred.with_logits(probabilities.log())
 
 
 AutoConfig.register(LatentClassConfig.model_type, LatentClassConfig)

@@ -89,7 +89,8 @@ class CollapseGuard(ResumableCallback):
     Every `collapse_guard_steps` it logs, over the first `collapse_guard_samples` sentences of the validation set:
     `guard_active_units`, `guard_mutual_information` (over the slice as a data set: at most log of its size) and `guard_kl` in
     nats, and `guard_kl_per_dimension`, a list, in `trainer_state.json` only. Of a latent of categories instead of active units
-    `guard_used_classes` and `guard_class_perplexity`, the mean over its variables.
+    `guard_used_classes` and `guard_class_perplexity`, the mean over its variables, and the mutual information is that of the
+    variable that tells most.
 
     It is a collapse when the latent says less than 0.1 nats about its sentence, two looks in a row, at a time when it should
     have become useful: the warm start and the rise of the KL weight are over for `collapse_guard_patience_steps`. (Active
@@ -161,9 +162,10 @@ class CollapseGuard(ResumableCallback):
                 self._held_out.encode(range(first, min(first + size, self._size))) for first in range(0, self._size, size)
             ]
         means = [posterior_means(part.posterior) for part in parts]
-        numbers = [mutual_information_of_parts(parts), float(torch.cat([part.kl for part in parts]).mean())]
-        numbers += [] if means[0] is None else [active_units(torch.cat(means).float())[0]]
         usage = _usage(parts)
+        information = usage.pop("mutual_information") if usage else mutual_information_of_parts(parts)
+        numbers = [information, float(torch.cat([part.kl for part in parts]).mean())]
+        numbers += [] if means[0] is None else [active_units(torch.cat(means).float())[0]]
         numbers += usage.values()
         per_dimension = (
             [] if parts[0].kl_per_dimension is None else torch.cat([part.kl_per_dimension for part in parts]).mean(0)
@@ -217,7 +219,7 @@ class CollapseGuard(ResumableCallback):
 
 
 def _usage(parts: Sequence[Encoded]) -> dict[str, float]:
-    """Used classes and perplexity of a latent of categories; empty for any other."""
+    """What a latent of categories tells, summed over its classes and not sampled, and which it uses; empty for any other."""
     statistics = ClassStatistics()
     for part in parts:
         probabilities = class_probabilities(part.posterior)
@@ -225,7 +227,7 @@ def _usage(parts: Sequence[Encoded]) -> dict[str, float]:
             return {}
         statistics.add(probabilities)
     values = statistics.compute()
-    return {name: values[name] for name in ("used_classes", "class_perplexity")}
+    return {name: values[name] for name in ("mutual_information", "used_classes", "class_perplexity")}
 
 
 def _num_dimensions(config: PreTrainedConfig) -> int:

@@ -49,6 +49,8 @@ def test_the_marginal_likelihood_is_that_of_the_estimate():
     _, likelihood, prior, _ = tables(model)
     torch.testing.assert_close(output.loss, -(likelihood + prior).logsumexp(0).mean())
     torch.testing.assert_close(output.reconstruction + output.kl, output.row_loss)
+    by_bayes = model.class_probabilities(labels=BATCH["labels"], method="bayes")
+    torch.testing.assert_close(output.class_logits.exp(), by_bayes)
     estimate = model.estimate_log_likelihood(**BATCH)
     assert estimate.exact
     torch.testing.assert_close(-estimate.log_likelihood, output.row_loss.detach())
