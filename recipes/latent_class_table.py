@@ -6,8 +6,8 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "latent_class" / "results"
 COLUMNS = (
-    "run", "-log p(x), nats", "with one class", "perplexity per word", "KL", "I(x; z), nats", "classes used", "class perplexity",
-    "seed",
+    "run", "-log p(x), nats", "with one class", "perplexity per word", "KL", "I(x; z), nats", "classes used",
+    "class perplexity", "seed",
 )  # fmt: skip
 
 
@@ -19,8 +19,8 @@ def latent_class_table() -> str:
         run = json.loads(file.read_text(encoding="utf-8"))
         lines.append("| " + " | ".join([f"`{run['command']}`", *_cells(run), str(run["settings"]["seed"])]) + " |")
         notes.append(
-            f"- `{file.stem}`: {run['corpus']}; {run['steps']:,} steps in {run['training_seconds']:.0f} s on {run['hardware']}; "
-            f"torch {run['versions']['torch']}, transformers {run['versions']['transformers']}."
+            f"- `{file.stem}`: {run['corpus']}; {run['steps']:,} steps in {run['training_seconds']:.0f} s on "
+            f"{run['hardware']}; torch {run['versions']['torch']}, transformers {run['versions']['transformers']}."
         )
     return "\n".join(lines) + "\n\n" + "\n".join(notes) + "\n"
 
