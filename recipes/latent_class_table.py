@@ -1,6 +1,8 @@
-"""The rows of recipes/latent_class/README.md."""
+"""The rows of recipes/latent_class/README.md: runs of recipes, and the estimators side by side."""
 
 import json
+import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +11,28 @@ COLUMNS = (
     "run", "-log p(x), nats", "with one class", "perplexity per word", "KL", "I(x; z), nats", "classes used",
     "class perplexity", "seed",
 )  # fmt: skip
+ESTIMATOR_COLUMNS = (
+    "row", "`objective`", "`estimator`", "values of z", "-log p(x), nats", "perplexity per word", "-ELBO of q, nats", "KL",
+    "I(x; z) by q", "I(x; z) by Bayes", "seconds", "ms an update",
+)  # fmt: skip
+# Points of a curve that are printed.
+QUARTERS = 4
 
 
-def latent_class_table() -> str:
-    """A line for each file of results, on the test split; what it was run on below."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    notes = []
-    for file in sorted(RESULTS.glob("*.json")):
-        run = json.loads(file.read_text(encoding="utf-8"))
-        lines.append("| " + " | ".join([f"`{run['command']}`", *_cells(run), str(run["settings"]["seed"])]) + " |")
+def latent_class_table(folder: Path = RESULTS) -> str:
+    """A line for each file of results, on the test split, and what it was run on; then each comparison of estimators."""
+    results = {file: json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))}
+    lines = [_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
+    notes, comparisons = [], []
+    for file, run in results.items():
+        if "rows" in run:
+            comparisons.append(_comparison(file, run))
+            continue
+        lines.append(_row([f"`{run['command']}`", *_cells(run), str(run["settings"]["seed"])]))
         notes.append(
-            f"- `{file.stem}`: {run['corpus']}; {run['steps']:,} steps in {run['training_seconds']:.0f} s on "
-            f"{run['hardware']}; torch {run['versions']['torch']}, transformers {run['versions']['transformers']}."
+            f"- `{file.stem}`: {run['corpus']}; {run['steps']:,} steps in {run['training_seconds']:.0f} s on {_machine(run)}."
         )
-    return "\n".join(lines) + "\n\n" + "\n".join(notes) + "\n"
+    return "\n".join([*lines, "", *notes, "", *"\n".join(comparisons).splitlines()]).rstrip() + "\n"
 
 
 def _cells(run: dict[str, Any]) -> list[str]:
@@ -37,3 +47,79 @@ def _cells(run: dict[str, Any]) -> list[str]:
         ", ".join(f"{value} of {usage['classes']}" for value in usage["used_classes"]),
         ", ".join(f"{value:.1f}" for value in usage["aggregate_perplexity"]),
     ]
+
+
+def _comparison(file: Path, run: dict[str, Any]) -> str:
+    """What every estimator came to on the test split, then how its likelihood went on the validation split."""
+    settings, rows = run["settings"], run["rows"]
+    of_name: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        of_name.setdefault(row["name"], []).append(row)
+    curve = rows[0]["curve"]
+    shown = [round(quarter * (len(curve) - 1) / QUARTERS) for quarter in range(1, QUARTERS + 1)]
+    points = ["row", *(f"after {curve[place]['step']:,}" for place in shown)]
+    lines = [
+        f"`{file.stem}`: the estimators side by side, on the test split.",
+        "",
+        _row(ESTIMATOR_COLUMNS),
+        "|" + "---|" * len(ESTIMATOR_COLUMNS),
+        *(_row(_estimator_cells(name, own)) for name, own in of_name.items()),
+        "",
+        f"-log p(x) in nats of {settings['validation_sentences']} validation sentences after so many updates:",
+        "",
+        _row(points),
+        "|" + "---|" * len(points),
+    ]
+    for name, own in of_name.items():
+        cells = [_several(own, lambda row, place=place: row["curve"][place]["nats_per_sentence"], 2) for place in shown]
+        lines.append(_row([f"`{name}`", *cells]))
+    lines.append("")
+    picture = file.with_suffix(".png")
+    if picture.exists():
+        lines += [f"![The same against updates and against seconds](results/{picture.name})", ""]
+    numbers = sorted({row["seed"] for row in rows})
+    seeds = f"seeds {', '.join(map(str, numbers))}, the mean and each" if len(numbers) > 1 else f"seed {numbers[0]}"
+    lines.append(
+        f"`{run['command']}`; {run['corpus']}; {rows[0]['steps']:,} updates of {settings['per_device_train_batch_size']} "
+        f"sentences, {settings['num_samples']} values of z where they are sampled, {run['training_seconds'] / 60:.0f} min of "
+        f"training in all on {_machine(run)}; {seeds}."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _estimator_cells(name: str, rows: list[dict[str, Any]]) -> list[str]:
+    def bound(row: dict[str, Any]) -> float:
+        return row["test"]["likelihood"]["nats_per_sentence"] + row["test"]["inference_gap"]
+
+    test = rows[0]["test"]
+    has_encoder, has_classes = "by_encoder" in test, "by_bayes" in test
+    by = "by_encoder" if has_encoder else "by_bayes"
+    return [
+        f"`{name}`",
+        rows[0]["objective"] if has_classes else "-",
+        (rows[0]["estimator"] or "-") if has_classes else "-",
+        str(rows[0]["scored_latents"]),
+        _several(rows, lambda row: row["test"]["likelihood"]["nats_per_sentence"], 2),
+        _several(rows, lambda row: row["test"]["likelihood"]["word_perplexity"], 1),
+        _several(rows, bound, 2) if has_encoder else "-",
+        _several(rows, lambda row: row["test"][by]["kl_nats_per_sentence"], 2) if has_classes else "-",
+        _several(rows, lambda row: row["test"]["by_encoder"]["mutual_information"], 2) if has_encoder else "-",
+        _several(rows, lambda row: row["test"]["by_bayes"]["mutual_information"], 2) if has_classes else "-",
+        _several(rows, lambda row: row["seconds"], 0),
+        _several(rows, lambda row: 1000 * row["median_seconds_per_step"], 0),
+    ]
+
+
+def _several(rows: list[dict[str, Any]], value: Callable[[dict[str, Any]], float], digits: int) -> str:
+    """The value, or mean and each seed's value."""
+    values = [value(row) for row in rows]
+    each = ", ".join(f"{one:.{digits}f}" for one in values)
+    return each if len(values) == 1 else f"{statistics.mean(values):.{digits}f} ({each})"
+
+
+def _machine(run: dict[str, Any]) -> str:
+    return f"{run['hardware']}; torch {run['versions']['torch']}, transformers {run['versions']['transformers']}"
+
+
+def _row(cells: list[str] | tuple[str, ...]) -> str:
+    return "| " + " | ".join(cells) + " |"
