@@ -38,13 +38,15 @@ def latent_class_table(folder: Path = RESULTS) -> str:
 def _cells(run: dict[str, Any]) -> list[str]:
     test, comparison = run["test"], run.get("comparison")
     likelihood, usage = test["likelihood"], test["usage"]
+    # A number where all variables have as many.
+    classes = usage["classes"] if isinstance(usage["classes"], list) else [usage["classes"]] * len(usage["used_classes"])
     return [
         f"{likelihood['nats_per_sentence']:.2f}{'' if likelihood['exact'] else ' (importance-weighted)'}",
         f"{comparison['language_model_nats_per_sentence']:.2f}" if comparison else "-",
         f"{likelihood['word_perplexity']:.1f}",
         f"{test['kl_nats_per_sentence']:.2f}",
         ", ".join(f"{value:.2f}" for value in usage["mutual_information"]),
-        ", ".join(f"{value} of {usage['classes']}" for value in usage["used_classes"]),
+        ", ".join(f"{value} of {count}" for value, count in zip(usage["used_classes"], classes, strict=True)),
         ", ".join(f"{value:.1f}" for value in usage["aggregate_perplexity"]),
     ]
 

@@ -59,7 +59,7 @@ def report_classes(
     """
     count, config = len(dataset), model.config
     columns = {name: torch.zeros(count, dtype=torch.float64) for name in ("nll", "reconstruction", "kl")}
-    shape = (count, config.num_variables, config.num_classes)
+    shape = (count, config.num_variables, max(config.class_counts))
     by_encoder = torch.zeros(shape, dtype=torch.float64)
     by_bayes = torch.zeros(shape, dtype=torch.float64)
     is_exact = config.support_size <= config.enumeration_budget
@@ -87,7 +87,7 @@ def report_classes(
         "bound": compute_text_likelihood((columns["reconstruction"] + columns["kl"]).tolist(), **counts),
         "kl_nats_per_sentence": columns["kl"].mean().item(),
         "classes_by": "bayes" if config.objective == "marginal" else "encoder",
-        "usage": compute_class_usage(probabilities.numpy()),
+        "usage": compute_class_usage(probabilities.numpy(), class_counts=config.class_counts),
     }
     if "classes" in dataset.column_names:
         known = np.asarray(dataset["classes"][:])
@@ -117,7 +117,7 @@ def _against_known(probabilities: torch.Tensor, known: np.ndarray) -> list[dict[
 def _typical(model, probabilities: torch.Tensor, texts: list[str]) -> list[list[tuple[str, float, list[str]]]]:
     rows = []
     for variable in range(probabilities.shape[1]):
-        of_variable = probabilities[:, variable]
+        of_variable = probabilities[:, variable, : model.config.class_counts[variable]]
         shares = torch.nn.functional.one_hot(of_variable.argmax(-1), of_variable.shape[-1]).double().mean(0)
         most = of_variable.argsort(dim=0, descending=True, stable=True)[:TYPICAL]
         rows.append(
@@ -131,11 +131,11 @@ def _typical(model, probabilities: torch.Tensor, texts: list[str]) -> list[list[
 
 def _samples(model, processor: LatentTextProcessor, num_generated: int, seed: int) -> list[list[list[str]]]:
     """Texts of each class of each variable, words drawn from p(x|z)."""
-    variables, classes = model.config.num_variables, model.config.num_classes
-    each, samples = -(-num_generated // classes), []
+    samples = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for variable in range(variables):
+        for variable, classes in enumerate(model.config.class_counts):
+            each = -(-num_generated // classes)
             latents = model.prior_of(each * classes).sample()
             latents[:, variable] = torch.arange(classes, device=latents.device).repeat_interleave(each)
             texts = model.decode_latents(latents, processor=processor, do_sample=True, top_k=0) if each else []

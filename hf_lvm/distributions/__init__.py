@@ -1,6 +1,6 @@
 """Distributions over latents as torch.distributions objects."""
 
-from hf_lvm.distributions.categorical_vector import CategoricalVector
+from hf_lvm.distributions.categorical_vector import CategoricalVector, count_classes, support_in_words
 from hf_lvm.distributions.dirichlet import Dirichlet
 from hf_lvm.distributions.flow import NormalizingFlow
 from hf_lvm.distributions.gaussian import DiagonalGaussian, standard_normal
@@ -22,8 +22,10 @@ __all__ = [
     "LinearChainCRF",
     "NormalizingFlow",
     "VonMisesFisher",
+    "count_classes",
     "interpolate_latents",
     "normal_noise",
     "standard_normal",
+    "support_in_words",
     "uniform_noise",
 ]

@@ -1,7 +1,7 @@
 """A vector of independent categorical variables, with everything an estimator of discrete gradients asks of it.
 
-Its M variables have C classes each, so there are C^M values. None of the methods but `enumerate_support` writes them all
-down: the k most probable are found variable by variable, and so is a sample from all the others.
+Its M variables have C classes each, or fewer, so there are up to C^M values. None of the methods but `enumerate_support`
+writes them all down: the k most probable are found variable by variable, and so is a sample from all the others.
 """
 
 import math
@@ -18,19 +18,31 @@ class CategoricalVector(Distribution):
 
     Args:
         logits: (B, M, C), unnormalised log-probabilities; -inf for a class that cannot be.
+        class_counts: M numbers, how many classes each variable has; C for all by default. Of a variable with fewer than C
+            the columns behind its own cannot be, whatever their logits say, and nothing enumerates them.
 
     Raises:
-        ValueError: another number of dimensions.
+        ValueError: another number of dimensions, or counts that do not fit.
     """
 
     arg_constraints = {"logits": constraints.real_vector}
     has_enumerate_support = True
 
-    def __init__(self, logits: torch.Tensor, validate_args: bool | None = False):
+    def __init__(self, logits: torch.Tensor, class_counts: Sequence[int] | None = None, validate_args: bool | None = False):
         if logits.dim() != 3:
             raise ValueError(
                 f"logits has shape {tuple(logits.shape)}: a vector of categories takes (batch, variables, classes)."
             )
+        variables, classes = logits.shape[1:]
+        self.class_counts = (classes,) * variables if class_counts is None else tuple(class_counts)
+        if len(self.class_counts) != variables or any(not 1 <= count <= classes for count in self.class_counts):
+            raise ValueError(
+                f"class_counts is {list(self.class_counts)}: logits of shape {tuple(logits.shape)} take {variables} numbers "
+                f"from 1 to {classes}."
+            )
+        if min(self.class_counts, default=classes) < classes:
+            counts = torch.tensor(self.class_counts, device=logits.device).unsqueeze(-1)
+            logits = logits.masked_fill(torch.arange(classes, device=logits.device) >= counts, -torch.inf)
         # Rounded to the 8 bits of bfloat16, probabilities would not sum to one.
         self.logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
         super().__init__(logits.shape[:1], logits.shape[1:2], validate_args=validate_args)
@@ -41,13 +53,13 @@ class CategoricalVector(Distribution):
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """C, of the variable that has most."""
         return self.logits.shape[-1]
 
     @property
     def support_size(self) -> int:
-        """How many values there are: C^M."""
-        return self.num_classes ** self.event_shape[0]
+        """How many values there are: the product of the variables' classes, C^M where all have C."""
+        return math.prod(self.class_counts)
 
     @property
     def probs(self) -> torch.Tensor:
@@ -121,13 +133,13 @@ class CategoricalVector(Distribution):
     # ---- many values at once -----------------------------------------------------------------------------------------
 
     def enumerate_support(self, expand: bool = True) -> torch.Tensor:
-        """All values: (C^M, B, M), or (C^M, 1, M) without `expand`."""
-        classes = torch.arange(self.num_classes, device=self.logits.device)
-        values = torch.cartesian_prod(*[classes] * self.event_shape[0]).view(-1, 1, self.event_shape[0])
+        """All values: (S, B, M), or (S, 1, M) without `expand`, with S = `support_size`."""
+        classes = [torch.arange(count, device=self.logits.device) for count in self.class_counts]
+        values = torch.cartesian_prod(*classes).view(-1, 1, self.event_shape[0])
         return values.expand(-1, self.logits.shape[0], -1) if expand else values
 
     def top_k(self, count: int) -> torch.Tensor:
-        """The `count` most probable values of each row, best first: (min(count, C^M), B, M).
+        """The `count` most probable values of each row, best first: (min(count, S), B, M), with S = `support_size`.
 
         Exact, without writing down all values: of the beginnings of a value only the `count` best can go on.
         """
@@ -135,11 +147,11 @@ class CategoricalVector(Distribution):
             logits = self.logits.transpose(0, 1)  # (M, B, C)
             scores = logits.new_zeros(logits.shape[1], 1)
             values = torch.zeros(logits.shape[1], 1, 0, dtype=torch.long, device=logits.device)
-            for variable in logits:
-                extended = (scores.unsqueeze(-1) + variable.unsqueeze(1)).flatten(1)  # (B, kept * C)
+            for classes, variable in zip(self.class_counts, logits, strict=True):
+                extended = (scores.unsqueeze(-1) + variable[:, None, :classes]).flatten(1)  # (B, kept * its classes)
                 scores, chosen = extended.topk(min(count, extended.shape[1]), dim=1)
-                beginnings = (chosen // self.num_classes).unsqueeze(-1).expand(-1, -1, values.shape[-1])
-                values = torch.cat([values.gather(1, beginnings), (chosen % self.num_classes).unsqueeze(-1)], dim=-1)
+                beginnings = (chosen // classes).unsqueeze(-1).expand(-1, -1, values.shape[-1])
+                values = torch.cat([values.gather(1, beginnings), (chosen % classes).unsqueeze(-1)], dim=-1)
             return values.transpose(0, 1)
 
     def sample_excluding(
@@ -198,7 +210,7 @@ class CategoricalVector(Distribution):
 
     def with_logits(self, logits: torch.Tensor) -> "CategoricalVector":
         """A distribution of the same kind with other logits (B, M, C)."""
-        return CategoricalVector(logits)
+        return CategoricalVector(logits, self.class_counts)
 
     def detached(self) -> "CategoricalVector":
         """The same distribution, with no gradient to its parameters."""
@@ -206,6 +218,28 @@ class CategoricalVector(Distribution):
 
     def expand(self, batch_shape: Sequence[int], _instance=None) -> "CategoricalVector":
         return self.with_logits(self.logits.expand(*batch_shape, *self.logits.shape[1:]))
+
+
+def count_classes(num_variables: int, num_classes: int | Sequence[int]) -> tuple[int, ...]:
+    """How many classes each of M variables has: M numbers, the same one M times or those that are given.
+
+    Raises:
+        ValueError: several numbers, and not one a variable.
+    """
+    if isinstance(num_classes, int):
+        return (num_classes,) * num_variables
+    if len(num_classes) != num_variables:
+        raise ValueError(
+            f"num_classes is {list(num_classes)} and num_variables {num_variables}: give one number for all variables, or one "
+            "for each."
+        )
+    return tuple(num_classes)
+
+
+def support_in_words(class_counts: Sequence[int]) -> str:
+    """The number of values as the product it is, for messages: `9^4` where all variables have nine classes, else `4 * 3`."""
+    alike = len(set(class_counts)) == 1
+    return f"{class_counts[0]}^{len(class_counts)}" if alike else " * ".join(map(str, class_counts))
 
 
 def gumbel_of_uniform(noise: torch.Tensor) -> torch.Tensor:

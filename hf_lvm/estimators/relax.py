@@ -135,8 +135,10 @@ class RelaxDraws(Draws):
         logits = self.posterior.logits.detach().clamp(min=LEAST_LOG_PROB).requires_grad_()
         posterior = self.posterior.with_logits(logits)
         temperature = self.estimator.log_temperature.exp().to(logits.dtype)
-        relaxed = posterior.logits + gumbel_of_uniform(self.noise)
-        relaxed_given_sample = conditional_gumbels(posterior.logits, self.latents, self.second_noise)
+        # Once more for variables of fewer classes than others, whose missing ones the posterior itself rules out.
+        log_probs = posterior.logits.clamp(min=LEAST_LOG_PROB)
+        relaxed = log_probs + gumbel_of_uniform(self.noise)
+        relaxed_given_sample = conditional_gumbels(log_probs, self.latents, self.second_noise)
         control, given_sample = (
             self.estimator.control((perturbed / temperature).softmax(-1), self.features, scores.dtype)
             for perturbed in (relaxed, relaxed_given_sample)

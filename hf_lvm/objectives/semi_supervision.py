@@ -6,6 +6,7 @@ Written once for every model that is told some of its latents. A micro-batch, or
 rows; divided by the counts of the whole batch, their sum is the loss of the whole batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,15 +61,17 @@ def semi_supervised_mean(
     return (losses * shares).sum()
 
 
-def check_classes(classes: torch.Tensor, num_variables: int, num_classes: int, batch_size: int) -> torch.Tensor:
+def check_classes(classes: torch.Tensor, class_counts: Sequence[int], batch_size: int) -> torch.Tensor:
     """Observed classes as (B, M).
 
     Args:
         classes: (B, M), or (B,) for one variable; -1 where nothing is observed.
+        class_counts: M numbers, how many classes each variable has.
 
     Raises:
         ValueError: another shape, no whole numbers, or classes that do not exist.
     """
+    num_variables = len(class_counts)
     if classes.dim() == 1 and num_variables == 1:
         classes = classes.unsqueeze(1)
     if tuple(classes.shape) != (batch_size, num_variables):
@@ -77,10 +80,16 @@ def check_classes(classes: torch.Tensor, num_variables: int, num_classes: int, b
             f"{batch_size} sentences, {(batch_size, num_variables)}, and -1 where it is not known."
         )
     if classes.is_floating_point() or classes.dtype == torch.bool:
-        raise ValueError(f"classes are {classes.dtype}: give whole numbers, 0 to {num_classes - 1}, or -1 where not known.")
-    if classes.numel() and not (int(classes.min()) >= -1 and int(classes.max()) < num_classes):
+        limit = f"0 to {max(class_counts) - 1}"
+        raise ValueError(f"classes are {classes.dtype}: give whole numbers, {limit}, or -1 where not known.")
+    limits = torch.tensor(class_counts, device=classes.device)
+    wrong = (classes < -1) | (classes >= limits)
+    if wrong.any():
+        variable = int(wrong.any(0).nonzero()[0])
+        own, count = classes[:, variable], class_counts[variable]
+        whose = "" if num_variables == 1 else f" of variable {variable}"
         raise ValueError(
-            f"classes run from {int(classes.min())} to {int(classes.max())}, and this model has {num_classes} of them: give 0 "
-            f"to {num_classes - 1}, or -1 where a class is not known; or build it with more num_classes."
+            f"classes{whose} run from {int(own.min())} to {int(own.max())}, and this model has {count} of them: give 0 to "
+            f"{count - 1}, or -1 where a class is not known; or build it with more num_classes."
         )
     return classes

@@ -69,7 +69,9 @@ def prepare(
             model.reset_decoder(args.seed)
     else:
         if model_arguments.num_classes is None:
-            model_arguments.num_classes = max(map(len, names), default=DEFAULT_CLASSES)
+            unnamed = model_arguments.num_variables - len(names)
+            counts = [*map(len, names), *[DEFAULT_CLASSES] * unnamed]
+            model_arguments.num_classes = counts if len(set(counts)) > 1 else counts[0]
         processor = build_processor(data, model_arguments.encoder, model_arguments.decoder, texts)
         model = build_composed(LatentClassModel, model_arguments, processor, class_names=names or None)
     keep = ("text", "classes") if columns else ("text",)
@@ -148,9 +150,13 @@ def summary(metrics: dict[str, Any]) -> str:
         f"  -ELBO {metrics['bound']['nats_per_sentence']:.2f} nats/sentence, KL {metrics['kl_nats_per_sentence']:.2f}",
     ]
     for variable, information in enumerate(usage["mutual_information"]):
+        ceiling, classes = (
+            value[variable] if isinstance(value, list) else value
+            for value in (usage["mutual_information_ceiling"], usage["classes"])
+        )
         lines.append(
-            f"  variable {variable}: I(x; z) {information:.2f} nats (ceiling {usage['mutual_information_ceiling']:.2f}), "
-            f"{usage['used_classes'][variable]} of {usage['classes']} classes used, perplexity "
+            f"  variable {variable}: I(x; z) {information:.2f} nats (ceiling {ceiling:.2f}), "
+            f"{usage['used_classes'][variable]} of {classes} classes used, perplexity "
             f"{usage['aggregate_perplexity'][variable]:.1f}"
         )
     for scores in metrics.get("classes", []):

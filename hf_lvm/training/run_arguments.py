@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from hf_lvm.distributions import count_classes
 from hf_lvm.layers.injections import INJECTIONS
 from hf_lvm.layers.pooling import POOLINGS
 from hf_lvm.layers.posteriors import CATEGORY_POSTERIORS
@@ -220,8 +221,12 @@ class LatentClassArguments(ComposedArguments):
     num_variables: int = field(
         default=1, metadata={"help": "Variables of the latent; with class_column, one a column and others without a name."}
     )
-    num_classes: int | None = field(
-        default=None, metadata={"help": "Classes of each variable; by default those of class_column, and 10 without one."}
+    num_classes: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "Classes of each variable: one number for all of them, or one for each, as in 2 20. By default those of "
+            "class_column, and 10 for a variable without one."
+        },
     )
     class_column: list[str] = field(
         default_factory=list,
@@ -289,6 +294,10 @@ class LatentClassArguments(ComposedArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.num_classes, list) and len(self.num_classes) == 1:
+            self.num_classes = self.num_classes[0]
+        if self.num_classes is not None:
+            count_classes(self.num_variables, self.num_classes)
         if self.estimator == "none" or self.objective == "minimum_risk":
             self.estimator = None
         if self.prior_type == "conditional":

@@ -14,6 +14,12 @@ from tests.tiny_parts import row_generators
 BATCH, VARIABLES, CLASSES = 3, 3, 4
 
 
+def unequal_vector(seed: int = 0) -> CategoricalVector:
+    """Variables of 2, 4 and 3 classes."""
+    logits = 1.5 * torch.randn(BATCH, VARIABLES, CLASSES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return CategoricalVector(logits.requires_grad_(), [2, 4, 3])
+
+
 def random_vector(seed: int = 0, impossible: bool = False) -> CategoricalVector:
     logits = 1.5 * torch.randn(BATCH, VARIABLES, CLASSES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     if impossible:
@@ -40,6 +46,32 @@ def test_a_class_the_prior_excludes_costs_everything_and_a_class_the_posterior_e
     certain = CategoricalVector(torch.tensor([[[0.0, -math.inf]]], requires_grad=True))
     assert kl_divergence(certain, CategoricalVector(torch.zeros(1, 1, 2))).item() == pytest.approx(math.log(2))
     assert kl_divergence(CategoricalVector(torch.zeros(1, 1, 2)), certain).item() == math.inf
+
+
+def test_variables_of_different_numbers_of_classes():
+    vector, prior = unequal_vector(), unequal_vector(1)
+    values = vector.enumerate_support()
+    log_prob = vector.log_prob(values)
+    assert values.shape == (24, BATCH, VARIABLES) and vector.support_size == 24 and log_prob.isfinite().all()
+    torch.testing.assert_close(log_prob.exp().sum(0), torch.ones(BATCH, dtype=torch.float64))
+    torch.testing.assert_close(vector.entropy(), -(log_prob.exp() * log_prob).sum(0))
+    divergence = kl_divergence(vector, prior)
+    torch.testing.assert_close(divergence, (log_prob.exp() * (log_prob - prior.log_prob(values))).sum(0))
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(divergence.sum(), [vector.logits]))
+    best = log_prob.topk(7, dim=0)
+    torch.testing.assert_close(vector.log_prob(vector.top_k(7)), best.values)
+    assert vector.top_k(100).shape == (24, BATCH, VARIABLES)
+    limits = torch.tensor([2, 4, 3])
+    generators = row_generators(BATCH)
+    for drawn in (
+        vector.sample((500,), generators),
+        vector.sample_excluding(vector.top_k(5), (500,), generators),
+        vector.relaxed_sample(0.7, (500,), generators).argmax(-1),
+        vector.detached().with_logits(torch.zeros_like(vector.logits)).sample((500,), generators),
+    ):
+        assert (drawn < limits).all() and (drawn == limits - 1).any(0).all()
+    with pytest.raises(ValueError, match="3 numbers from 1 to 4"):
+        CategoricalVector(vector.logits, [2, 5, 3])
 
 
 def test_the_divergence_has_a_gradient_beside_impossible_classes():

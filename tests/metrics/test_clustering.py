@@ -149,6 +149,17 @@ def test_classes_that_are_known_for_sure_reach_the_ceiling():
     )
 
 
+def test_variables_with_different_numbers_of_classes_have_a_ceiling_each():
+    posterior = np.stack([random_posteriors(9, 4), np.pad(random_posteriors(9, 2), ((0, 0), (0, 2)))], axis=1)
+    result = compute_class_usage(posterior, class_counts=[4, 2])
+    assert result["classes"] == [4, 2] and result["mutual_information_ceiling"] == [math.log(4), math.log(2)]
+    assert result["mutual_information"] == compute_class_usage(posterior)["mutual_information"]
+    assert compute_class_usage(posterior, class_counts=[4, 4]) == compute_class_usage(posterior)
+    for wrong in ([2, 4], [4]):
+        with pytest.raises(ValueError, match="give one number for each of 2 variables"):
+            compute_class_usage(posterior, class_counts=wrong)
+
+
 @pytest.mark.parametrize("row", [[0.25] * 4, [1.0, 0.0, 0.0, 0.0], [0.7, 0.1, 0.1, 0.1]])
 def test_a_posterior_that_ignores_the_data_point_knows_nothing(row):
     result = compute_class_usage([row] * 11)

@@ -79,8 +79,9 @@ def test_what_is_written_is_the_model_its_classes_and_its_curves(run):
 def test_a_relaxed_estimator_with_a_falling_temperature_resumes_exactly(tmp_path):
     folder = corpus(tmp_path)
     options = [
-        "--estimator", "straight_through", "--num_classes", "3", "--temperature_schedule", "exponential",
-        "--temperature_end", "0.5", "--num_train_epochs", "2", "--max_train_samples", "48", "--save_total_limit", "3",
+        "--estimator", "straight_through", "--num_variables", "2", "--num_classes", "3", "2",
+        "--temperature_schedule", "exponential", "--temperature_end", "0.5",
+        "--num_train_epochs", "2", "--max_train_samples", "48", "--save_total_limit", "3",
     ]  # fmt: skip
     straight = main(arguments(folder, *options))
     checkpoint = sorted((folder / "run").glob("checkpoint-*"))[0]
@@ -88,6 +89,9 @@ def test_a_relaxed_estimator_with_a_falling_temperature_resumes_exactly(tmp_path
         arguments(folder, *options, "--output_dir", str(tmp_path / "again"), "--resume_from_checkpoint", str(checkpoint))
     )
     assert again["test"]["likelihood"] == straight["test"]["likelihood"]
+    assert straight["test"]["usage"]["classes"] == [3, 2]
+    described = (folder / "run" / "classes.txt").read_text()
+    assert described.count("\nClass ") == 5 and "Variable 1" in described
 
 
 def test_the_guard_knows_classes_that_are_used_from_ones_that_are_not(tmp_path, caplog):
@@ -113,6 +117,7 @@ def test_the_guard_knows_classes_that_are_used_from_ones_that_are_not(tmp_path, 
         (["--class_column", "topic", "--num_classes", "2"], "raise num_classes"),
         (["--labelled_share", "0.5"], "lacks the column 'classes'"),
         (["--temperature_schedule", "linear", "--temperature_end", "0.5"], "has no temperature that falls"),
+        (["--num_variables", "2", "--num_classes", "3", "2", "4"], "or one for each"),
         (["--temperature_end", "0.5"], "choose 'linear' or 'exponential'"),
         (["--prior_type", "conditional"], "choose 'uniform' or 'learned'"),
         (["--estimator", "exact", "--num_variables", "9"], "enumeration_budget is 1,024"),

@@ -18,7 +18,7 @@ from hf_lvm.analysis.estimator_check.learning import hold, learns_baseline, warm
 from hf_lvm.analysis.estimator_check.moments import GradientMoments
 from hf_lvm.analysis.estimator_check.row import EstimatorRow, is_biased_by_nature, name_of
 from hf_lvm.analysis.estimator_check.swapping import Batch, as_in_training, cases_of, changed_config, rehearse
-from hf_lvm.distributions import CategoricalVector
+from hf_lvm.distributions import CategoricalVector, support_in_words
 from hf_lvm.estimators import Estimator
 from hf_lvm.estimators.enumeration import Exact
 from hf_lvm.estimators.score_function import ScoreFunction
@@ -174,11 +174,12 @@ def exact_gradient_of(
     logits = posterior.logits.detach().double().requires_grad_()
     given = {key: value for key, value in batch.items() if key.startswith("condition_")}
     with in_evaluation_mode(model):
-        prior = CategoricalVector(model.prior_of(count, **given).logits.double())
+        prior = model.prior_of(count, **given)
+        prior = prior.with_logits(prior.logits.double())
         log_likelihood = _log_likelihoods(model, batch["labels"], posterior.enumerate_support())
     loss = exact_loss(
         objective,
-        CategoricalVector(logits),
+        posterior.with_logits(logits),
         prior,
         log_likelihood.double(),
         num_samples=num_samples,
@@ -268,7 +269,7 @@ _WRONG_KIND = (
 def _check_budget(posterior: CategoricalVector, budget: int) -> None:
     if posterior.support_size > budget:
         raise ValueError(
-            f"z has {posterior.num_classes}^{posterior.event_shape[0]} = {posterior.support_size:,} values, and the exact "
+            f"z has {support_in_words(posterior.class_counts)} = {posterior.support_size:,} values, and the exact "
             f"gradient sums over at most {budget:,}: raise enumeration_budget (each value is a pass of the decoder for every "
             "sentence), or check a model of the same kind with fewer num_variables or num_classes."
         )

@@ -30,9 +30,9 @@ def main(output_dir: Path, flags: Sequence[str], compare: bool) -> None:
 def _introduce(trainer, corpus: str) -> None:
     console.print("\n[bold]A mixture of sentences[/bold]")
     console.print(
-        f"Sentences of the {corpus}.\nA class z is chosen (p(z), {trainer.model.config.num_classes} of them, all alike), then "
-        "a decoder writes a sentence of that class (p(x|z)). Nobody says what the classes are: they are summed over, and what "
-        "makes sentences easier to write becomes a class.\n"
+        f"Sentences of the {corpus}.\nA class z is chosen (p(z), {trainer.model.config.support_size} of them, all alike), "
+        "then a decoder writes a sentence of that class (p(x|z)). Nobody says what the classes are: they are summed over, and "
+        "what makes sentences easier to write becomes a class.\n"
     )
 
 

@@ -1,12 +1,13 @@
 """The posterior of a vector of categories, and what the decoder is told of a value."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import nn
 from transformers import initialization as init
 
-from hf_lvm.distributions import CategoricalVector
+from hf_lvm.distributions import CategoricalVector, count_classes
 from hf_lvm.layers.precision import linear_at_least_float32
 
 
@@ -19,25 +20,27 @@ class CategoricalPosterior(nn.Module):
     Args:
         hidden_size: H, size of the pooled encoding.
         num_variables: M.
-        num_classes: C of each variable.
+        num_classes: C of each variable, or a number for each; C is then the largest.
     """
 
     latent_space: ClassVar[str] = "categories"
     config_options: ClassVar[dict[str, str]] = {}
 
-    def __init__(self, hidden_size: int, num_variables: int, num_classes: int):
+    def __init__(self, hidden_size: int, num_variables: int, num_classes: int | Sequence[int]):
         super().__init__()
-        self.num_classes = num_classes
-        self.logits = nn.Linear(hidden_size, num_variables * num_classes)
+        self.class_counts = count_classes(num_variables, num_classes)
+        self.num_classes = max(self.class_counts)
+        self.logits = nn.Linear(hidden_size, num_variables * self.num_classes)
 
     @staticmethod
-    def vector_size(num_variables: int, num_classes: int, code_size: int) -> int:
+    def vector_size(num_variables: int, num_classes: int | Sequence[int], code_size: int) -> int:
         """Size of what `vectors` returns: M C."""
-        return num_variables * num_classes
+        return num_variables * max(count_classes(num_variables, num_classes))
 
     def forward(self, pooled: torch.Tensor) -> CategoricalVector:
         """pooled (B, H) -> a distribution over (B, M)."""
-        return CategoricalVector(linear_at_least_float32(self.logits, pooled).unflatten(-1, (-1, self.num_classes)))
+        logits = linear_at_least_float32(self.logits, pooled).unflatten(-1, (-1, self.num_classes))
+        return CategoricalVector(logits, self.class_counts)
 
     def vectors(self, points: torch.Tensor) -> torch.Tensor:
         """Points of the simplices (B, M, C), corners for values, as the decoder is told them: (B, M C)."""

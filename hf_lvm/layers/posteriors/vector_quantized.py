@@ -1,12 +1,13 @@
 """The vector-quantized posterior: a class is a place in the space of encodings, and the decoder is told that place."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import nn
 from transformers import initialization as init
 
-from hf_lvm.distributions import CategoricalVector
+from hf_lvm.distributions import CategoricalVector, count_classes
 from hf_lvm.layers.precision import linear_at_least_float32
 
 
@@ -21,22 +22,23 @@ class VectorQuantizedPosterior(nn.Module):
     Args:
         hidden_size: H, size of the pooled encoding.
         num_variables: M.
-        num_classes: C codes of each variable.
+        num_classes: C codes of each variable, or a number for each; C is then the largest.
         code_size: E of each code.
     """
 
     latent_space: ClassVar[str] = "categories"
     config_options: ClassVar[dict[str, str]] = {"code_size": "code_size"}
 
-    def __init__(self, hidden_size: int, num_variables: int, num_classes: int, *, code_size: int = 32):
+    def __init__(self, hidden_size: int, num_variables: int, num_classes: int | Sequence[int], *, code_size: int = 32):
         super().__init__()
+        self.class_counts = count_classes(num_variables, num_classes)
         self.code_size = code_size
         self.queries = nn.Linear(hidden_size, num_variables * code_size)
-        self.codes = nn.Parameter(torch.empty(num_variables, num_classes, code_size))
+        self.codes = nn.Parameter(torch.empty(num_variables, max(self.class_counts), code_size))
         self.log_precision = nn.Parameter(torch.empty(()))
 
     @staticmethod
-    def vector_size(num_variables: int, num_classes: int, code_size: int) -> int:
+    def vector_size(num_variables: int, num_classes: int | Sequence[int], code_size: int) -> int:
         """Size of what `vectors` returns: M E."""
         return num_variables * code_size
 
@@ -47,7 +49,8 @@ class VectorQuantizedPosterior(nn.Module):
         with torch.autocast(queries.device.type, enabled=False):
             # |h|^2 is the same for all codes: left out.
             distances = codes.square().sum(-1) - 2 * torch.einsum("bme,mce->bmc", queries, codes)
-            return CategoricalVector(-0.5 * self.log_precision.to(queries.dtype).exp() * distances)
+            logits = -0.5 * self.log_precision.to(queries.dtype).exp() * distances
+            return CategoricalVector(logits, self.class_counts)
 
     def vectors(self, points: torch.Tensor) -> torch.Tensor:
         """Points of the simplices (B, M, C), corners for values, as the mean of their codes: (B, M E)."""

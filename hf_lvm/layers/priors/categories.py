@@ -1,12 +1,13 @@
 """Priors over a vector of categories: uniform, learned, or learned from a text that z is about."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import nn
 from transformers import initialization as init
 
-from hf_lvm.distributions import CategoricalVector
+from hf_lvm.distributions import CategoricalVector, count_classes
 from hf_lvm.layers.precision import linear_at_least_float32
 
 
@@ -15,16 +16,16 @@ class UniformCategoriesPrior(nn.Module):
 
     Args:
         num_variables: M.
-        num_classes: C of each variable.
+        num_classes: C of each variable, or a number for each; C is then the largest.
         hidden_size: not used.
     """
 
     latent_space: ClassVar[str] = "categories"
     needs_condition: ClassVar[bool] = False
 
-    def __init__(self, num_variables: int, num_classes: int, hidden_size: int):
+    def __init__(self, num_variables: int, num_classes: int | Sequence[int], hidden_size: int):
         super().__init__()
-        self.shape = (num_variables, num_classes)
+        self.class_counts = count_classes(num_variables, num_classes)
 
     def forward(
         self,
@@ -34,7 +35,8 @@ class UniformCategoriesPrior(nn.Module):
         condition: torch.Tensor | None = None,
     ) -> CategoricalVector:
         """The prior of a batch: a distribution over (B, M)."""
-        return CategoricalVector(torch.zeros(batch_size, *self.shape, device=device, dtype=dtype))
+        shape = (batch_size, len(self.class_counts), max(self.class_counts))
+        return CategoricalVector(torch.zeros(shape, device=device, dtype=dtype), self.class_counts)
 
 
 class LearnedCategoriesPrior(nn.Module):
@@ -42,16 +44,17 @@ class LearnedCategoriesPrior(nn.Module):
 
     Args:
         num_variables: M.
-        num_classes: C of each variable.
+        num_classes: C of each variable, or a number for each; C is then the largest.
         hidden_size: not used.
     """
 
     latent_space: ClassVar[str] = "categories"
     needs_condition: ClassVar[bool] = False
 
-    def __init__(self, num_variables: int, num_classes: int, hidden_size: int):
+    def __init__(self, num_variables: int, num_classes: int | Sequence[int], hidden_size: int):
         super().__init__()
-        self.logits = nn.Parameter(torch.empty(num_variables, num_classes))
+        self.class_counts = count_classes(num_variables, num_classes)
+        self.logits = nn.Parameter(torch.empty(num_variables, max(self.class_counts)))
 
     def forward(
         self,
@@ -61,7 +64,8 @@ class LearnedCategoriesPrior(nn.Module):
         condition: torch.Tensor | None = None,
     ) -> CategoricalVector:
         """The prior of a batch: a distribution over (B, M)."""
-        return CategoricalVector(self.logits.to(device=device, dtype=dtype).expand(batch_size, -1, -1))
+        logits = self.logits.to(device=device, dtype=dtype).expand(batch_size, -1, -1)
+        return CategoricalVector(logits, self.class_counts)
 
     def init_weights(self) -> None:
         """All values alike."""
@@ -73,17 +77,17 @@ class ConditionalCategoriesPrior(nn.Module):
 
     Args:
         num_variables: M.
-        num_classes: C of each variable.
+        num_classes: C of each variable, or a number for each; C is then the largest.
         hidden_size: H, size of the pooled encoding.
     """
 
     latent_space: ClassVar[str] = "categories"
     needs_condition: ClassVar[bool] = True
 
-    def __init__(self, num_variables: int, num_classes: int, hidden_size: int):
+    def __init__(self, num_variables: int, num_classes: int | Sequence[int], hidden_size: int):
         super().__init__()
-        self.num_classes = num_classes
-        self.logits = nn.Linear(hidden_size, num_variables * num_classes)
+        self.class_counts = count_classes(num_variables, num_classes)
+        self.logits = nn.Linear(hidden_size, num_variables * max(self.class_counts))
 
     def forward(
         self,
@@ -93,7 +97,8 @@ class ConditionalCategoriesPrior(nn.Module):
         condition: torch.Tensor | None = None,
     ) -> CategoricalVector:
         """The prior of a batch whose conditions have encodings (B, H): a distribution over (B, M)."""
-        return CategoricalVector(linear_at_least_float32(self.logits, condition).unflatten(-1, (-1, self.num_classes)))
+        logits = linear_at_least_float32(self.logits, condition).unflatten(-1, (-1, max(self.class_counts)))
+        return CategoricalVector(logits, self.class_counts)
 
     def init_weights(self) -> None:
         """All values alike, whatever the text."""

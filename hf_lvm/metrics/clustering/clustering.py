@@ -156,7 +156,9 @@ def class_mutual_information(probabilities: ArrayLike) -> np.ndarray:
     return _difference(aggregate_entropy, posterior_entropy)
 
 
-def compute_class_usage(probabilities: ArrayLike, threshold: float = 0.0) -> dict[str, float | int | list[float] | list[int]]:
+def compute_class_usage(
+    probabilities: ArrayLike, threshold: float = 0.0, class_counts: Sequence[int] | None = None
+) -> dict[str, float | int | list[float] | list[int]]:
     """Say whether categorical latent variables are used, from their posteriors of N data points.
 
     Read the numbers together. A posterior that ignores x has no mutual information whatever its perplexity; one that puts
@@ -168,6 +170,8 @@ def compute_class_usage(probabilities: ArrayLike, threshold: float = 0.0) -> dic
             to the rounding of float32, which is divided out. Zeros are allowed.
         threshold: a class is used when it is the most probable one of at least one data point and of at least this share
             of them, 0-1. Of equally probable classes the first one counts.
+        class_counts: M numbers, how many classes each variable has, where some have fewer than C and the columns behind
+            their own are 0.
 
     Returns:
         For (N, C) numbers, for (N, M, C) lists of M numbers, one a variable:
@@ -178,11 +182,12 @@ def compute_class_usage(probabilities: ArrayLike, threshold: float = 0.0) -> dic
         - `aggregate_perplexity`, exp of the first, 1 to C;
         - `used_classes`, see `threshold`.
 
-        And for all variables `mutual_information_ceiling`, the smaller of log N and log C, `classes` C, `num_items` N.
+        And for all variables `mutual_information_ceiling`, the smaller of log N and log C, `classes` C, `num_items` N. Where
+        `class_counts` differ, the first two are lists too.
 
     Raises:
         ValueError: another shape, nothing in it, negative or not finite values, rows that do not sum to 1 within 1e-4, a
-            threshold outside 0-1.
+            threshold outside 0-1, or counts that do not fit.
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold is {threshold}; it is a share of the data points and lies in 0-1")
@@ -191,9 +196,14 @@ def compute_class_usage(probabilities: ArrayLike, threshold: float = 0.0) -> dic
     aggregate_entropy, posterior_entropy = _entropies(posterior)
     most_probable = posterior.argmax(axis=-1)[..., None] == np.arange(classes)
     share = most_probable.mean(axis=0)
+    ceiling = float(np.log(min(count, classes)))
+    if class_counts is not None:
+        _check_counts(posterior, class_counts)
+        if len(set(class_counts)) > 1:
+            classes, ceiling = list(class_counts), [float(np.log(min(count, own))) for own in class_counts]
     return {
         "mutual_information": _difference(aggregate_entropy, posterior_entropy).tolist(),
-        "mutual_information_ceiling": float(np.log(min(count, classes))),
+        "mutual_information_ceiling": ceiling,
         "aggregate_entropy": aggregate_entropy.tolist(),
         "posterior_entropy": posterior_entropy.tolist(),
         "aggregate_perplexity": np.exp(aggregate_entropy).tolist(),
@@ -201,6 +211,16 @@ def compute_class_usage(probabilities: ArrayLike, threshold: float = 0.0) -> dic
         "classes": classes,
         "num_items": count,
     }
+
+
+def _check_counts(posterior: np.ndarray, class_counts: Sequence[int]) -> None:
+    variables, classes = posterior.shape[-2:] if posterior.ndim == 3 else (1, posterior.shape[-1])
+    behind = np.arange(classes) >= np.asarray(class_counts).reshape(-1, 1)
+    if len(behind) != variables or np.any(posterior.reshape(-1, variables, classes)[:, behind] > 0):
+        raise ValueError(
+            f"class_counts is {list(class_counts)}: give one number for each of {variables} variables, behind which all "
+            "probabilities are 0"
+        )
 
 
 def _entropies(posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,11 @@
 """Configuration of the latent class model."""
 
+import math
+
 from huggingface_hub.dataclasses import strict
 
 from hf_lvm.backbones.composition import ComposedConfig
+from hf_lvm.distributions import count_classes, support_in_words
 from hf_lvm.estimators import ESTIMATORS
 from hf_lvm.layers.posteriors import CATEGORY_POSTERIORS
 from hf_lvm.layers.priors import CATEGORY_PRIORS
@@ -17,7 +20,7 @@ class LatentClassConfig(ComposedConfig):
 
     Args:
         num_variables: M, variables of z.
-        num_classes: C, classes of each variable.
+        num_classes: C, classes of each variable; or a list, one number for each.
         posterior_type: q(z|x): `categorical`, or `vector_quantized`, by distances to code vectors that the decoder reads.
         code_size: size of a code of a `vector_quantized` posterior.
         prior_type: p(z): `uniform`, `learned`, or `conditional` on another text.
@@ -43,7 +46,7 @@ class LatentClassConfig(ComposedConfig):
     model_type = "hf_lvm_latent_class"
 
     num_variables: int = 1
-    num_classes: int = 10
+    num_classes: int | list[int] = 10
     posterior_type: str = "categorical"
     code_size: int = 32
     prior_type: str = "uniform"
@@ -67,9 +70,14 @@ class LatentClassConfig(ComposedConfig):
         return 0 if head is None else head.vector_size(self.num_variables, self.num_classes, self.code_size)
 
     @property
+    def class_counts(self) -> tuple[int, ...]:
+        """How many classes each variable has: M numbers."""
+        return count_classes(self.num_variables, self.num_classes)
+
+    @property
     def support_size(self) -> int:
-        """How many values z has: C^M."""
-        return self.num_classes**self.num_variables
+        """How many values z has: the product of the variables' classes, C^M where all have C."""
+        return math.prod(self.class_counts)
 
     def name_of(self, variable: int, number: int) -> str:
         """The name of a class, or its number."""
@@ -87,15 +95,15 @@ class LatentClassConfig(ComposedConfig):
                 )
         check_combination(self.objective, self.estimator, self.num_samples, latents="discrete")
         self.check_at_least_one("num_variables", "code_size", "enumeration_budget")
-        if self.num_classes < 2:
+        if min(self.class_counts) < 2:
             raise ValueError(f"num_classes must be at least 2, but is {self.num_classes}.")
         if self.estimator == "exact" and self.support_size > self.enumeration_budget:
             raise ValueError(
-                f"The estimator 'exact' scores all {self.num_classes}^{self.num_variables} = {self.support_size:,} values of "
-                f"z for every sentence, and enumeration_budget is {self.enumeration_budget:,}: raise it, take fewer "
+                f"The estimator 'exact' scores all {support_in_words(self.class_counts)} = {self.support_size:,} values of z "
+                f"for every sentence, and enumeration_budget is {self.enumeration_budget:,}: raise it, take fewer "
                 "num_variables or num_classes, or choose an estimator that samples, such as 'rloo'."
             )
-        if self.estimator == "disarm" and self.num_classes != 2:
+        if self.estimator == "disarm" and max(self.class_counts) != 2:
             raise ValueError(
                 f"The estimator 'disarm' is for bits, and num_classes is {self.num_classes}: set num_classes to 2, or choose "
                 "'rloo'."
@@ -112,11 +120,9 @@ class LatentClassConfig(ComposedConfig):
         for key in ("classification_weight", "unlabelled_weight"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be 0 or more, but is {getattr(self, key)}.")
-        if any(len(names) > self.num_classes for names in self.class_names or []):
-            raise ValueError(
-                f"class_names has {max(map(len, self.class_names))} names for a variable of {self.num_classes} classes: raise "
-                "num_classes."
-            )
+        for names, count in zip(self.class_names or [], self.class_counts, strict=False):
+            if len(names) > count:
+                raise ValueError(f"class_names has {len(names)} names for a variable of {count} classes: raise num_classes.")
         if self.estimator is not None and self.num_samples < ESTIMATORS[self.estimator].min_samples:
             raise ValueError(
                 f"The estimator {self.estimator!r} needs num_samples of {ESTIMATORS[self.estimator].min_samples} or more, but "

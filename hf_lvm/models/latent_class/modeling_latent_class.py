@@ -103,11 +103,11 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
         return build_estimator(
             config.estimator,
             feature_size=config.encoder.hidden_size,
+            num_classes=max(config.class_counts),
             **{
                 key: getattr(config, key)
                 for key in (
                     "num_variables",
-                    "num_classes",
                     "enumeration_budget",
                     "sampled_of_the_rest",
                     "baseline_decay",
@@ -119,23 +119,23 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
 
     def typical_vectors(self) -> torch.Tensor:
         """Random values of z, as the decoder is told them."""
-        shape = (256, self.config.num_variables)
-        return self._vectors(torch.randint(self.config.num_classes, shape, device=self.device))
+        counts = self.config.class_counts
+        return self._vectors(torch.stack([torch.randint(count, (256,), device=self.device) for count in counts], dim=1))
 
     def condition(self, latents: torch.Tensor) -> dict[str, torch.Tensor]:
         """What each injection gives the decoder for values of z (B, M), or points of its simplices (B, M, C)."""
         return self.conditioning.condition(self._vectors(latents))
 
     def _vectors(self, latents: torch.Tensor) -> torch.Tensor:
-        variables, classes = self.config.num_variables, self.config.num_classes
+        counts, classes = self.config.class_counts, max(self.config.class_counts)
         if latents.is_floating_point():
-            if latents.shape[1:] != (variables, classes):
+            if latents.shape[1:] != (len(counts), classes):
                 raise ValueError(
-                    f"Relaxed latents of shape {tuple(latents.shape)} do not fit: this model takes (batch, {variables}, "
+                    f"Relaxed latents of shape {tuple(latents.shape)} do not fit: this model takes (batch, {len(counts)}, "
                     f"{classes})."
                 )
             return self.posterior_head.vectors(latents)
-        values = check_classes(latents, variables, classes, latents.shape[0])
+        values = check_classes(latents, counts, latents.shape[0])
         if values.numel() and int(values.min()) < 0:
             raise ValueError("A latent with a class of -1 is not complete: give a class to every variable.")
         return self.posterior_head.vectors(functional.one_hot(values, classes).to(self.latent_dtype))
@@ -238,7 +238,7 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
         prior = self.prior_of(labels.shape[0], condition_input_ids, condition_attention_mask)
         inferred, expected = posterior, prior
         if classes is not None:
-            classes = check_classes(classes, config.num_variables, config.num_classes, labels.shape[0])
+            classes = check_classes(classes, config.class_counts, labels.shape[0])
             inferred, expected = posterior.given(classes), prior.given(classes)
         is_certain = not sample_posterior or (classes is not None and bool((classes >= 0).all()))
         draws = self._draw(inferred, is_certain, pooled, generator, temperature)
@@ -342,9 +342,7 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
                 prior = self.prior_of(len(given[0]) if given else 1, condition_input_ids, condition_attention_mask)
             latents = prior.sample()
             if classes is not None:
-                known = check_classes(
-                    classes.to(self.device), self.config.num_variables, self.config.num_classes, len(latents)
-                )
+                known = check_classes(classes.to(self.device), self.config.class_counts, len(latents))
                 latents = torch.where(known < 0, latents, known)
         return super().generate(
             latents=latents,

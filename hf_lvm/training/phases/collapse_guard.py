@@ -178,7 +178,8 @@ class CollapseGuard(ResumableCallback):
             seen |= {"active_units": int(rest.pop(0)), "latent_size": means[0].shape[1]}
         if usage:
             seen |= {name: rest.pop(0) for name in usage}
-            seen["classes"] = self._trainer.model.config.num_classes
+            counts = self._trainer.model.config.class_counts
+            seen["classes"] = sum(counts) / len(counts)
         return seen | ({"kl_per_dimension": rest} if rest else {})
 
     def _first_judgement(self, args: TrainingArguments, max_steps: int) -> int:
@@ -269,7 +270,7 @@ def explanation(seen: dict[str, Any], sentences: int, args: TrainingArguments) -
 def _in_words(seen: dict[str, Any], sentences: int) -> str:
     active = f"{seen['active_units']} of {seen['latent_size']} dimensions active, " if "active_units" in seen else ""
     if "used_classes" in seen:
-        active = f"{seen['used_classes']:g} of {seen['classes']} classes used, "
+        active = f"{seen['used_classes']:g} of {seen['classes']:g} classes used, "
     information = max(seen["mutual_information"], 0.0)
     return (
         f"on {sentences} validation sentences: {active}{information:.2f} nats of information about the sentence, of at most "

@@ -38,7 +38,7 @@ def test_bayes_rule():
     model = model_of()
     values, likelihood, prior, _ = tables(model)
     weights = (likelihood + prior).softmax(0)
-    expected = torch.stack([(weights.unsqueeze(-1) * (values == k).unsqueeze(1)).sum(0) for k in range(3)], dim=-1)
+    expected = torch.stack([(weights.unsqueeze(-1) * (values == k).unsqueeze(1)).sum(0) for k in range(4)], dim=-1)
     torch.testing.assert_close(model.class_probabilities(labels=BATCH["labels"], method="bayes"), expected)
     by_encoder = model.class_probabilities(BATCH["input_ids"], BATCH["attention_mask"])
     torch.testing.assert_close(by_encoder, model(**BATCH).class_logits.exp())
@@ -90,6 +90,9 @@ def test_text_in_text_out(word_processor):
     [
         ({"num_variables": 9, "num_classes": 9}, "387,420,489 values"),
         ({"num_classes": 1}, "num_classes must be at least 2"),
+        ({"num_variables": 2, "num_classes": [3, 1]}, "num_classes must be at least 2"),
+        ({"num_variables": 2, "num_classes": [3, 3, 3]}, "one number for all variables, or one for each"),
+        ({"num_variables": 2, "num_classes": [3, 2], "class_names": [["a"], ["b", "c", "d"]]}, "for a variable of 2 classes"),
         ({"posterior_type": "gaussian"}, "choose one of 'categorical', 'vector_quantized'"),
         ({"prior_type": "vamp"}, "choose one of 'uniform', 'learned', 'conditional'"),
         ({"estimator": "rloo"}, "set it to 2 or more"),
@@ -111,7 +114,7 @@ def test_refused_configs(options, message):
     ("classes", "message"),
     [
         (torch.tensor([[0, 3]] * 5), "0 to 2, or -1"),
-        (torch.tensor([[0, -2]] * 5), "run from -2 to 0"),
+        (torch.tensor([[0, -2]] * 5), "of variable 1 run from -2 to -2"),
         (torch.tensor([0] * 5), "one class for each of 2 variables"),
         (torch.zeros(5, 2), "whole numbers"),
     ],
@@ -125,7 +128,7 @@ def test_other_refusals():
     model = model_of()
     with pytest.raises(ValueError, match="is not complete"):
         model(labels=BATCH["labels"], latents=CLASSES)
-    with pytest.raises(ValueError, match=r"takes \(batch, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"takes \(batch, 2, 4\)"):
         model(labels=BATCH["labels"], latents=torch.rand(5, 3, 3))
     with pytest.raises(ValueError, match="choose one of 'auto', 'exact', 'importance'"):
         model.estimate_log_likelihood(**BATCH, method="sum")

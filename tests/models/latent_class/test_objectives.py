@@ -13,12 +13,14 @@ CLASSES = torch.tensor([[-1, -1], [2, -1], [0, 1], [-1, 0], [1, 2]])
 
 
 def model_of(**options):
-    return perturb(tiny_classes(**{"num_variables": 2, "prior_type": "learned", **options}), 0.3).double()
+    """Two variables of four and of three classes, of which no two values are alike."""
+    shape = {"num_variables": 2, "num_classes": [4, 3]}
+    return perturb(tiny_classes(**{**shape, "prior_type": "learned", **options}), 0.3).double()
 
 
 @torch.no_grad()
 def tables(model) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """All values of z (9, 2), and of every value and sentence log p(x|z), log p(z), log q(z|x), (9, 5) each."""
+    """All values of z (12, 2), and of every value and sentence log p(x|z), log p(z), log q(z|x), (12, 5) each."""
     prior = model.prior_of(len(ROWS))
     values = prior.enumerate_support()
     posterior = model.encode(BATCH["input_ids"], BATCH["attention_mask"])
@@ -27,7 +29,7 @@ def tables(model) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tenso
 
 
 def consistent(values: torch.Tensor) -> torch.Tensor:
-    """(9, 5), whether a value of z agrees with what is known of a sentence."""
+    """(12, 5), whether a value of z agrees with what is known of a sentence."""
     return ((values.unsqueeze(1) == CLASSES) | (CLASSES < 0)).all(-1)
 
 
@@ -136,7 +138,7 @@ def test_in_evaluation_a_relaxed_model_reports_the_discrete_bound(estimator):
     exact = model_of()(**BATCH)
     torch.testing.assert_close(output.kl, exact.kl)
     torch.testing.assert_close(output.reconstruction, exact.reconstruction, rtol=0.02, atol=0)
-    assert model.train()(**BATCH).latents.shape == (5, 2, 3)
+    assert model.train()(**BATCH).latents.shape == (5, 2, 4)
 
 
 @torch.no_grad()
