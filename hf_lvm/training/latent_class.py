@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 ARGUMENTS = (LatentClassArguments, DataArguments, ReportArguments, LatentTrainingArguments)
 DEFAULT_CLASSES = 10
 SHOWN_SAMPLES = 4
+# A labelled text that counts as much as so many unlabelled ones is learned by heart.
+LEARNED_BY_HEART = 50
 
 DESCRIPTION = """Train a latent class model: first choose a class, then write. Any encoder, any decoder, a vector of categories
 between them, and any estimator of its gradient.
@@ -81,10 +83,33 @@ def prepare(
             known = [[*row, *[-1] * unnamed] for row in texts[split]["classes"]]
             texts[split] = texts[split].remove_columns("classes").add_column("classes", known)
     encoded = encode_texts(texts, processor, model, data, keep)
+    if columns and args.labelled_share > 0.0:
+        warn_of_heavy_labels(encoded["train"]["classes"], model.config.unlabelled_weight)
     trainer = build_trainer(model, args, encoded, processor)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
     return trainer, {"encoded": encoded, "corpus": describe_corpus(data, texts)}
+
+
+def warn_of_heavy_labels(classes: Sequence[Sequence[int]], unlabelled_weight: float) -> None:
+    """Log a warning where few labelled texts weigh so much beside many unlabelled ones that the decoder learns them by heart.
+
+    With a labelled share in each batch both kinds are averaged apart. In the objective of Kingma et al. (2014), a sum over the
+    data, all texts weigh the same.
+
+    Args:
+        classes: of each text and variable, -1 where it is not known.
+        unlabelled_weight: w.
+    """
+    labelled = sum(any(known >= 0 for known in row) for row in classes)
+    unlabelled = len(classes) - labelled
+    if labelled and unlabelled_weight * LEARNED_BY_HEART * labelled < unlabelled and unlabelled_weight > 0:
+        times = unlabelled / labelled / unlabelled_weight
+        logger.warning(
+            f"Each of the {labelled:,} labelled texts counts as much as {times:,.0f} of the {unlabelled:,} unlabelled ones: "
+            f"the decoder will learn them by heart, and what it says of other texts will not help to classify them. Raise "
+            f"unlabelled_weight towards {unlabelled / labelled:,.0f}, and classification_weight and max_grad_norm with it"
+        )
 
 
 def train_and_report(

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 from hf_lvm.cli.main import main as command
-from hf_lvm.training.latent_class import main
+from hf_lvm.training.latent_class import main, warn_of_heavy_labels
 
 TOPICS = {
     "animals": ["cat", "dog", "bird", "fish"],
@@ -106,6 +106,13 @@ def test_the_guard_knows_classes_that_are_used_from_ones_that_are_not(tmp_path, 
         warned = [record.getMessage() for record in caplog.records if "posterior collapse" in record.getMessage()]
         assert len(warned) == deaf
         assert not deaf or "of 3 classes used" in warned[0]
+
+
+@pytest.mark.parametrize(("labelled", "weight", "warns"), [(2, 1.0, True), (2, 3.0, False), (3, 1.0, False), (0, 1.0, False)])
+def test_few_labels_that_would_be_learned_by_heart_are_pointed_out(caplog, labelled, weight, warns):
+    warn_of_heavy_labels([[0, -1]] * labelled + [[-1, -1]] * 110, weight)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == warns and (not warns or "counts as much as 55 of the 110 unlabelled ones" in said[0])
 
 
 @pytest.mark.parametrize(
