@@ -61,6 +61,11 @@ class LatentConditioning(nn.Module):
         """Positions of the decoder that the latent takes before the first token."""
         return self.prefix_length + self.memory_length
 
+    @property
+    def joins_only_logits(self) -> bool:
+        """Whether the decoder computes the same whatever z is, and z is a bias on what comes out."""
+        return list(self.injections) == ["logits"]
+
     def condition(self, latents: torch.Tensor) -> dict[str, torch.Tensor]:
         """What each injection gives the decoder for latents (B, D)."""
         return {name: injection(latents) for name, injection in self.injections.items()}

@@ -7,6 +7,8 @@ from torch.nn import functional
 
 # Labels that are not scored: the padding behind a sentence.
 IGNORED = -100
+# Below this a sum of products in float32 has lost terms to underflow.
+SMALLEST_SUM = 1e-30
 
 
 def sentence_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -15,6 +17,35 @@ def sentence_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     Computed in float32 or better. Labels of -100 count nothing, so neither padding nor other sentences matter.
     """
     return _TokenNLL.apply(logits.flatten(0, 1), labels.flatten()).view_as(labels).sum(-1)
+
+
+def biased_sentence_nll(logits: torch.Tensor, biases: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """-log p of sentences under K biases on their logits, in nats: (K, B), the V logits of a token exponentiated once.
+
+    A bias b turns probabilities p into p_v e^(b_v) / sum over w of p_w e^(b_w), so the K sums of a token are a product of
+    matrices. The same as `sentence_nll(logits + biases[k], labels)` for each k, without K times as many logits.
+
+    Args:
+        logits: (B, T, V).
+        biases: (K, B, V), or (K, 1, V) where all sentences have the same.
+        labels: (B, T), -100 where nothing counts.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        log_probabilities = torch.log_softmax(logits, -1, dtype=torch.promote_types(logits.dtype, torch.float32))
+        biases = biases.to(log_probabilities.dtype)
+        highest = biases.detach().amax(-1, keepdim=True)
+        factors = (biases - highest).exp()
+        # Of one matrix for all sentences, or of one for each: (B, T, K).
+        factors = factors[:, 0].T if biases.shape[1] == 1 else factors.permute(1, 2, 0)
+        sums = torch.matmul(log_probabilities.exp(), factors).permute(2, 0, 1)
+        if bool((sums < SMALLEST_SUM).any()):
+            log_sums = torch.stack([torch.logsumexp(log_probabilities + bias.unsqueeze(1), -1) for bias in biases])
+        else:
+            log_sums = sums.log() + highest
+        targets = labels.clamp(min=0)
+        unbiased = log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+        added = biases.expand(-1, len(labels), -1).gather(-1, targets.expand(len(biases), -1, -1))
+        return (log_sums - added - unbiased).masked_fill(labels == IGNORED, 0.0).sum(-1)
 
 
 class _TokenNLL(torch.autograd.Function):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hf_lvm.objectives.likelihood import sentence_nll, shift_right
+from hf_lvm.objectives.likelihood import biased_sentence_nll, sentence_nll, shift_right
 
 LABELS = torch.tensor([[4, 2, 0, 1], [3, 1, -100, -100]])
 
@@ -67,3 +67,40 @@ def test_what_the_decoder_reads():
     assert shift_right(LABELS, 9).tolist() == [[9, 4, 2, 0], [9, 3, 1, 9]]
     with pytest.raises(ValueError, match="on the right only"):
         shift_right(torch.tensor([[-100, 3]]), 9)
+
+
+def random_biases(rows: int, count: int = 3, scale: float = 2.0) -> torch.Tensor:
+    return torch.randn(count, rows, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * scale
+
+
+@pytest.mark.parametrize("rows", [1, 2], ids=["shared", "of each sentence"])
+@pytest.mark.parametrize("scale", [2.0, 3000.0], ids=["usual", "extreme"])
+def test_biases_on_logits_computed_at_once_are_those_added_one_by_one(rows, scale):
+    results = []
+    for at_once in (True, False):
+        logits, biases = random_logits().requires_grad_(), random_biases(rows, scale=scale).requires_grad_()
+        if at_once:
+            value = biased_sentence_nll(logits, biases, LABELS)
+        else:
+            value = torch.stack([sentence_nll(logits + bias.unsqueeze(1), LABELS) for bias in biases])
+        weights = torch.linspace(-1, 1, value.numel(), dtype=value.dtype).view_as(value)
+        results.append((value.detach(), *torch.autograd.grad((value * weights).sum(), (logits, biases))))
+    assert results[0][0].shape == (3, 2)
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_sentences_under_biases_can_be_differentiated_twice(rows):
+    inputs = (random_logits().requires_grad_(), random_biases(rows).requires_grad_())
+    assert torch.autograd.gradcheck(lambda logits, biases: biased_sentence_nll(logits, biases, LABELS), inputs)
+    assert torch.autograd.gradgradcheck(lambda logits, biases: biased_sentence_nll(logits, biases, LABELS), inputs)
+
+
+def test_biases_on_low_precision_logits_are_summed_in_float32():
+    logits, biases = random_logits(torch.bfloat16), random_biases(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        nll = biased_sentence_nll(logits, biases, LABELS)
+    assert nll.dtype == torch.float32
+    expected = torch.stack([reference(logits.double() + bias.unsqueeze(1)) for bias in biases])
+    torch.testing.assert_close(nll.double(), expected, rtol=1e-5, atol=1e-5)

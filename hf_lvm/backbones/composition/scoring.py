@@ -4,7 +4,7 @@ import torch
 
 from hf_lvm.backbones.composition.lengths import check_length
 from hf_lvm.backbones.decoders import decoder_positions
-from hf_lvm.objectives.likelihood import sentence_nll, shift_right
+from hf_lvm.objectives.likelihood import biased_sentence_nll, sentence_nll, shift_right
 
 # Logits held at once while a likelihood is estimated, in numbers: enough to keep a GPU busy, few enough for a CPU's cache.
 MAX_LOGITS = {"cpu": 2**22, "cuda": 2**26}
@@ -49,12 +49,30 @@ class Scoring:
     def score(
         self, samples: torch.Tensor, decoder_input_ids: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """-log p(x|z) of samples (K, B, ...), nats per sentence: (K, B); and the logits (B, T, V) of the first sample."""
+        """-log p(x|z) of samples (K, B, ...), nats per sentence: (K, B); and the logits (B, T, V) of the first sample.
+
+        A decoder that hears z in its logits alone reads each sentence once, however many samples there are.
+        """
+        if self.conditioning.joins_only_logits:
+            return self._score_by_biases(samples, decoder_input_ids, labels)
         count, batch = samples.shape[:2]
         logits = self.decode(samples.flatten(0, 1), decoder_input_ids.repeat(count, 1))
         return sentence_nll(logits, labels.repeat(count, 1)).view(count, batch), logits[:batch]
 
+    def _score_by_biases(
+        self, samples: torch.Tensor, decoder_input_ids: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        check_length(decoder_input_ids.shape[1], self.positions_left, "decoder", self.config.decoder.model_type)
+        logits = self.conditioning.decode(self.decoder, decoder_input_ids, {}).logits
+        if samples.stride(1) == 0:
+            # All values of z, the same for all sentences.
+            samples = samples[:, :1]
+        biases = self.condition(samples.flatten(0, 1))["logits"].view(*samples.shape[:2], -1)
+        nll = biased_sentence_nll(logits, biases, labels)
+        return nll, logits + biases[0].unsqueeze(1).to(logits.dtype)
+
     def samples_at_once(self, labels: torch.Tensor) -> int:
         """Samples of z decoded at once for labels (B, T) while a likelihood is estimated, so that the logits stay small."""
         limit = MAX_LOGITS.get(labels.device.type, MAX_LOGITS["cuda"])
-        return max(1, limit // (labels.numel() * self.conditioning.interface.vocab_size))
+        scored = len(labels) if self.conditioning.joins_only_logits else labels.numel()
+        return max(1, limit // (scored * self.conditioning.interface.vocab_size))

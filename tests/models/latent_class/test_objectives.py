@@ -33,8 +33,9 @@ def consistent(values: torch.Tensor) -> torch.Tensor:
     return ((values.unsqueeze(1) == CLASSES) | (CLASSES < 0)).all(-1)
 
 
-def test_the_elbo_is_the_sum_over_all_values():
-    model = model_of()
+@pytest.mark.parametrize("injection", ["embedding", "logits"])
+def test_the_elbo_is_the_sum_over_all_values(injection):
+    model = model_of(injection=injection)
     output = model(**BATCH)
     values, likelihood, prior, posterior = tables(model)
     weights = posterior.exp()
@@ -43,6 +44,31 @@ def test_the_elbo_is_the_sum_over_all_values():
     torch.testing.assert_close(output.kl_per_dimension.sum(1), output.kl)
     torch.testing.assert_close(output.row_loss, output.reconstruction + output.kl)
     torch.testing.assert_close(output.loss, output.row_loss.mean())
+
+
+@pytest.mark.parametrize(
+    ("options", "values_read"),
+    [({"estimator": "exact"}, 1), ({"estimator": "rloo", "num_samples": 3}, 1), ({"injection": "embedding"}, 12)],
+    ids=["all values", "samples", "not in the logits alone"],
+)
+def test_a_decoder_that_hears_z_in_its_logits_alone_reads_each_sentence_once(options, values_read):
+    model = model_of(**{"injection": "logits", **options}).train()
+    rows_read = []
+    hook = model.decoder.register_forward_pre_hook(
+        lambda _, args, kwargs: rows_read.append(len(kwargs["inputs_embeds"])), with_kwargs=True
+    )
+    output = model(**BATCH, generator=row_generators(len(ROWS)))
+    hook.remove()
+    assert rows_read == [values_read * len(ROWS)]
+    torch.testing.assert_close(output.logits, model.eval()(labels=BATCH["labels"], latents=output.latents).logits)
+
+
+def test_samples_scored_from_one_reading_are_those_scored_one_by_one():
+    model = model_of(injection="logits")
+    samples = model.encode(BATCH["input_ids"], BATCH["attention_mask"]).sample((3,))
+    nll, _ = model.score(samples, model.shift_right(BATCH["labels"]), BATCH["labels"])
+    one_by_one = torch.stack([model(labels=BATCH["labels"], latents=sample).reconstruction for sample in samples])
+    torch.testing.assert_close(nll, one_by_one)
 
 
 def test_the_marginal_likelihood_is_that_of_the_estimate():
