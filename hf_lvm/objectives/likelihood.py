@@ -31,21 +31,69 @@ def biased_sentence_nll(logits: torch.Tensor, biases: torch.Tensor, labels: torc
         labels: (B, T), -100 where nothing counts.
     """
     with torch.autocast(logits.device.type, enabled=False):
-        log_probabilities = torch.log_softmax(logits, -1, dtype=torch.promote_types(logits.dtype, torch.float32))
-        biases = biases.to(log_probabilities.dtype)
-        highest = biases.detach().amax(-1, keepdim=True)
-        factors = (biases - highest).exp()
-        # Of one matrix for all sentences, or of one for each: (B, T, K).
-        factors = factors[:, 0].T if biases.shape[1] == 1 else factors.permute(1, 2, 0)
-        sums = torch.matmul(log_probabilities.exp(), factors).permute(2, 0, 1)
-        if bool((sums < SMALLEST_SUM).any()):
-            log_sums = torch.stack([torch.logsumexp(log_probabilities + bias.unsqueeze(1), -1) for bias in biases])
-        else:
-            log_sums = sums.log() + highest
+        biases = biases.to(torch.promote_types(logits.dtype, torch.float32))
+        nll = _BiasedTokenNLL.apply(logits, biases, labels)
+    return nll.masked_fill(labels == IGNORED, 0.0).sum(-1)
+
+
+def _one_by_one(logits: torch.Tensor, biases: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """-log p of the tokens under each bias, (K, B, T), from K times as many logits; any autograd, any size of a bias."""
+    return torch.stack(
+        [
+            -(logits + bias.unsqueeze(1)).log_softmax(-1).gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+            for bias in biases
+        ]
+    )
+
+
+class _BiasedTokenNLL(torch.autograd.Function):
+    """-log p of the tokens under each bias, (K, B, T), from (B, T, V), (K, B or 1, V) and (B, T).
+
+    Autograd would hold and pass over the logits three times as often, and they are most of the time and of the memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, biases: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         targets = labels.clamp(min=0)
+        log_probabilities = torch.log_softmax(logits, -1, dtype=biases.dtype)
         unbiased = log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+        probabilities = log_probabilities.exp_()
+        highest = biases.amax(-1, keepdim=True)
+        factors = (biases - highest).exp_().permute(1, 2, 0)  # (B or 1, V, K)
+        sums = torch.matmul(probabilities, factors[0] if len(factors) == 1 else factors)  # (B, T, K)
+        ctx.underflow = bool((sums < SMALLEST_SUM).any())
+        ctx.save_for_backward(logits, biases, targets, probabilities, factors, sums)
+        if ctx.underflow:
+            return _one_by_one(logits.to(biases.dtype), biases, labels)
         added = biases.expand(-1, len(labels), -1).gather(-1, targets.expand(len(biases), -1, -1))
-        return (log_sums - added - unbiased).masked_fill(labels == IGNORED, 0.0).sum(-1)
+        return sums.permute(2, 0, 1).log() + highest - added - unbiased
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        logits, biases, targets, probabilities, factors, sums = ctx.saved_tensors
+        if ctx.underflow or torch.is_grad_enabled():
+            # Differentiated twice (a posterior refined by gradients): from the logits, which the second pass has to reach.
+            twice = torch.is_grad_enabled()
+            with torch.enable_grad():
+                inputs = (logits, biases) if twice else (logits.detach().requires_grad_(), biases.detach().requires_grad_())
+                nll = _one_by_one(inputs[0].to(biases.dtype), inputs[1], targets)
+                return *torch.autograd.grad(nll, inputs, gradient, create_graph=twice), None
+        shares = gradient.permute(1, 2, 0) / sums
+        of_logits = of_biases = None
+        if ctx.needs_input_grad[0]:
+            of_logits = torch.matmul(shares, factors.mT[0] if len(factors) == 1 else factors.mT).mul_(probabilities)
+            of_logits.scatter_add_(-1, targets.unsqueeze(-1), -gradient.sum(0).unsqueeze(-1))
+            of_logits = of_logits.to(logits.dtype)
+        if ctx.needs_input_grad[1]:
+            if len(factors) == 1:
+                summed = (probabilities.flatten(0, 1).T @ shares.flatten(0, 1)).unsqueeze(0)
+                targets = targets.view(1, -1)
+                gradient = gradient.flatten(1).unsqueeze(1)
+            else:
+                summed = torch.matmul(probabilities.mT, shares)
+            of_biases = summed.mul_(factors).permute(2, 0, 1).contiguous()
+            of_biases.scatter_add_(-1, targets.expand(len(biases), -1, -1), -gradient)
+        return of_logits, of_biases, None
 
 
 class _TokenNLL(torch.autograd.Function):
