@@ -212,6 +212,11 @@ class CategoricalVector(Distribution):
         """A distribution of the same kind with other logits (B, M, C)."""
         return CategoricalVector(logits, self.class_counts)
 
+    def marginal(self, first: int, last: int) -> "CategoricalVector":
+        """The distribution of the variables from `first` up to but not including `last` alone."""
+        counts = self.class_counts[first:last]
+        return CategoricalVector(self.logits[:, first:last, : max(counts)], counts)
+
     def detached(self) -> "CategoricalVector":
         """The same distribution, with no gradient to its parameters."""
         return self.with_logits(self.logits.detach())

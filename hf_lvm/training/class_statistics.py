@@ -24,14 +24,14 @@ class ClassStatistics:
 
         Args:
             probabilities: (B, M, C), q(z_m|x).
-            classes: (B, M), what is known of z, -1 where it is not.
+            classes: (B, M), what is known of z, -1 where it is not; what stands behind the M variables is left aside.
         """
         probabilities = probabilities.detach().double()
         self._shape = probabilities.shape[1:]
         entropies = torch.special.entr(probabilities).sum(-1).sum(0)  # (M,)
         best = probabilities.argmax(-1)
         used = torch.nn.functional.one_hot(best, probabilities.shape[-1]).sum(0).double()
-        classes = torch.full_like(best, -1) if classes is None else classes.view(best.shape)
+        classes = torch.full_like(best, -1) if classes is None else classes.view(len(best), -1)[:, : best.shape[1]]
         right = torch.stack([((best == classes) & (classes >= 0)).sum(), (classes >= 0).sum()]).double()
         count = right.new_tensor([float(len(probabilities))])
         totals = torch.cat([count, right, entropies, probabilities.sum(0).flatten(), used.flatten()])

@@ -228,6 +228,13 @@ class LatentClassArguments(ComposedArguments):
             "class_column, and 10 for a variable without one."
         },
     )
+    summed_variables: int = field(
+        default=0,
+        metadata={
+            "help": "So many variables, the last ones, are summed over instead of inferred: a topic, say, beside the class "
+            "that the encoder is for. Cheap with the injection logits alone, a pass of the decoder for each value otherwise."
+        },
+    )
     class_column: list[str] = field(
         default_factory=list,
         metadata={

@@ -175,6 +175,8 @@ def exact_gradient_of(
     given = {key: value for key, value in batch.items() if key.startswith("condition_")}
     with in_evaluation_mode(model):
         prior = model.prior_of(count, **given)
+        # Variables that are summed over beside q are a part of p(x|z).
+        prior = prior.marginal(0, posterior.event_shape[0])
         prior = prior.with_logits(prior.logits.double())
         log_likelihood = _log_likelihoods(model, batch["labels"], posterior.enumerate_support())
     loss = exact_loss(

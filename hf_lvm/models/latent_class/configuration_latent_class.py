@@ -21,6 +21,8 @@ class LatentClassConfig(ComposedConfig):
     Args:
         num_variables: M, variables of z.
         num_classes: C, classes of each variable; or a list, one number for each.
+        summed_variables: so many variables, the last ones, are summed over in p(x | the others) instead of inferred: what they
+            are of a sentence follows from the decoder by Bayes' rule, and the encoder is for the others alone.
         posterior_type: q(z|x): `categorical`, or `vector_quantized`, by distances to code vectors that the decoder reads.
         code_size: size of a code of a `vector_quantized` posterior.
         prior_type: p(z): `uniform`, `learned`, or `conditional` on another text.
@@ -47,6 +49,7 @@ class LatentClassConfig(ComposedConfig):
 
     num_variables: int = 1
     num_classes: int | list[int] = 10
+    summed_variables: int = 0
     posterior_type: str = "categorical"
     code_size: int = 32
     prior_type: str = "uniform"
@@ -75,6 +78,16 @@ class LatentClassConfig(ComposedConfig):
         return count_classes(self.num_variables, self.num_classes)
 
     @property
+    def num_inferred(self) -> int:
+        """How many variables the encoder infers, the first ones: M less those that are summed over."""
+        return self.num_variables - self.summed_variables
+
+    @property
+    def inferred_counts(self) -> tuple[int, ...]:
+        """How many classes each of these has."""
+        return self.class_counts[: self.num_inferred]
+
+    @property
     def support_size(self) -> int:
         """How many values z has: the product of the variables' classes, C^M where all have C."""
         return math.prod(self.class_counts)
@@ -97,13 +110,14 @@ class LatentClassConfig(ComposedConfig):
         self.check_at_least_one("num_variables", "code_size", "enumeration_budget")
         if min(self.class_counts) < 2:
             raise ValueError(f"num_classes must be at least 2, but is {self.num_classes}.")
+        self._check_summed_variables()
         if self.estimator == "exact" and self.support_size > self.enumeration_budget:
             raise ValueError(
                 f"The estimator 'exact' scores all {support_in_words(self.class_counts)} = {self.support_size:,} values of z "
                 f"for every sentence, and enumeration_budget is {self.enumeration_budget:,}: raise it, take fewer "
                 "num_variables or num_classes, or choose an estimator that samples, such as 'rloo'."
             )
-        if self.estimator == "disarm" and max(self.class_counts) != 2:
+        if self.estimator == "disarm" and max(self.inferred_counts) != 2:
             raise ValueError(
                 f"The estimator 'disarm' is for bits, and num_classes is {self.num_classes}: set num_classes to 2, or choose "
                 "'rloo'."
@@ -127,4 +141,23 @@ class LatentClassConfig(ComposedConfig):
             raise ValueError(
                 f"The estimator {self.estimator!r} needs num_samples of {ESTIMATORS[self.estimator].min_samples} or more, but "
                 f"it is {self.num_samples}."
+            )
+
+    def _check_summed_variables(self) -> None:
+        if not 0 <= self.summed_variables < self.num_variables:
+            raise ValueError(
+                f"summed_variables is {self.summed_variables} of num_variables {self.num_variables}: leave at least one for "
+                "the encoder, or sum over all of them by the objective 'marginal'."
+            )
+        if self.summed_variables and self.posterior_type == "vector_quantized":
+            raise ValueError(
+                "A 'vector_quantized' posterior tells the decoder codes that the encoder looks up, and summed_variables have "
+                "no encoder: set posterior_type to 'categorical'."
+            )
+        summed = math.prod(self.class_counts[self.num_inferred :])
+        if summed > self.enumeration_budget:
+            raise ValueError(
+                f"The summed variables have {support_in_words(self.class_counts[self.num_inferred :])} = {summed:,} values, "
+                f"all of which are scored for each sentence, and enumeration_budget is {self.enumeration_budget:,}: raise it, "
+                "or take fewer classes."
             )

@@ -54,7 +54,7 @@ class ClassLikelihood:
                 )
             posterior = self.encode(input_ids, attention_mask)
             samples = posterior.sample((num_samples,), generator)
-            log_weights = self._log_joint(labels, prior, chunk_size, samples) - posterior.log_prob(samples)
+            log_weights = self._log_joint_of(samples, labels, prior, chunk_size) - posterior.log_prob(samples)
         return estimate_from_log_weights(log_weights, keep_log_weights)
 
     def true_posterior(
@@ -75,24 +75,29 @@ class ClassLikelihood:
             corners = prior.one_hot(prior.enumerate_support())  # (S, B, M, C)
             return torch.einsum("sb,sbmc->bmc", weights.to(corners.dtype), corners)
 
-    def _log_joint(
-        self,
-        labels: torch.Tensor,
-        prior: CategoricalVector,
-        chunk_size: int | None,
-        values: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """log p(x, z) of values (S, B, M), all there are by default: (S, B)."""
-        if values is None:
-            if prior.support_size > self.config.enumeration_budget:
-                raise ValueError(
-                    f"z has {prior.support_size:,} values and enumeration_budget is {self.config.enumeration_budget:,}: raise "
-                    "it in the model's config, or estimate by importance weighting."
-                )
-            values = prior.enumerate_support()
+    def _log_joint(self, labels: torch.Tensor, prior: CategoricalVector, chunk_size: int | None) -> torch.Tensor:
+        """log p(x, z) of all values of z: (S, B)."""
+        if prior.support_size > self.config.enumeration_budget:
+            raise ValueError(
+                f"z has {prior.support_size:,} values and enumeration_budget is {self.config.enumeration_budget:,}: raise "
+                "it in the model's config, or estimate by importance weighting."
+            )
         decoder_input_ids = self.shift_right(labels)
         scores = []
-        for some in values.split(chunk_size or self.samples_at_once(labels)):
+        for some in prior.enumerate_support().split(chunk_size or self.samples_at_once(labels)):
             nll, _ = self.score(some, decoder_input_ids, labels)
             scores.append(prior.log_prob(some) - nll)
+        return torch.cat(scores)
+
+    def _log_joint_of(
+        self, samples: torch.Tensor, labels: torch.Tensor, prior: CategoricalVector, chunk_size: int | None
+    ) -> torch.Tensor:
+        """log p(x, z) of samples (K, B, M') of the inferred variables, the others summed over: (K, B)."""
+        inferred = prior.marginal(0, self.config.num_inferred)
+        summed = prior.support_size // inferred.support_size
+        decoder_input_ids = self.shift_right(labels)
+        scores = []
+        for some in samples.split(chunk_size or max(1, self.samples_at_once(labels) // summed)):
+            log_likelihood, _, _ = self.log_likelihood_of(some, prior, decoder_input_ids, labels)
+            scores.append(inferred.log_prob(some) + log_likelihood)
         return torch.cat(scores)

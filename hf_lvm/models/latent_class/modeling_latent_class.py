@@ -24,6 +24,7 @@ from hf_lvm.layers.posteriors import CATEGORY_POSTERIORS
 from hf_lvm.layers.priors import CATEGORY_PRIORS
 from hf_lvm.models.latent_class.configuration_latent_class import LatentClassConfig
 from hf_lvm.models.latent_class.likelihood import ClassLikelihood
+from hf_lvm.models.latent_class.summed_variables import SummedVariables, marginals
 from hf_lvm.objectives import (
     RowCounts,
     check_classes,
@@ -59,7 +60,7 @@ class LatentClassOutput(ComposedOutput):
     class_logits: torch.Tensor | None = None
 
 
-class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
+class LatentClassModel(SummedVariables, ClassLikelihood, TextOperations, ComposedModel):
     """A mixture of sentences: a vector of categories between an encoder and a decoder.
 
     Example:
@@ -93,8 +94,9 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
     def build_latent(self, config: LatentClassConfig) -> tuple[nn.Module, nn.Module]:
         """The head of q(z|x) and the prior p(z) that the config names."""
         head, prior = CATEGORY_POSTERIORS[config.posterior_type], CATEGORY_PRIORS[config.prior_type]
-        size, shape = config.encoder.hidden_size, (config.num_variables, config.num_classes)
-        return head(size, *shape, **config.options_of(head)), prior(*shape, size)
+        size = config.encoder.hidden_size
+        inferred = (config.num_inferred, config.inferred_counts)
+        return head(size, *inferred, **config.options_of(head)), prior(config.num_variables, config.num_classes, size)
 
     def build_estimator(self, config: LatentClassConfig) -> nn.Module | None:
         """The gradient estimator that the config names; None for `minimum_risk`."""
@@ -103,11 +105,11 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
         return build_estimator(
             config.estimator,
             feature_size=config.encoder.hidden_size,
-            num_classes=max(config.class_counts),
+            num_variables=config.num_inferred,
+            num_classes=max(config.inferred_counts),
             **{
                 key: getattr(config, key)
                 for key in (
-                    "num_variables",
                     "enumeration_budget",
                     "sampled_of_the_rest",
                     "baseline_decay",
@@ -202,7 +204,7 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
             classes: (B, M), what is known of z, -1 where it is not; (B,) where M is 1. A sentence of which something is
                 known is a labelled one.
             latents: (B, M) values or (B, M, C) points of the simplices; scores the labels under these instead of encoding:
-                `kl` is None, `loss` the mean reconstruction.
+                `kl` is None, `loss` the mean reconstruction. Of a model with summed variables also values of the others alone.
             decoder_input_ids: (B, T), read instead of the shifted labels (with some words dropped, say).
             condition_input_ids, condition_attention_mask: (B, S), the texts that a `conditional` prior reads.
             sample_posterior: z from q(z|x) as the estimator draws it; the mode of q otherwise, which is not the bound.
@@ -222,9 +224,9 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
             return self.step(decoder_input_ids, latents, conditions, past_key_values, use_cache, logits_to_keep)
         if decoder_input_ids is None:
             decoder_input_ids = self.shift_right(labels)
+        prior_inputs = (labels.shape[0], condition_input_ids, condition_attention_mask)
         if latents is not None:
-            logits = self.decode(latents, decoder_input_ids)
-            reconstruction = sentence_nll(logits, labels)
+            reconstruction, logits = self._score_given(latents, prior_inputs, decoder_input_ids, labels)
             return LatentClassOutput(loss=reconstruction.mean(), reconstruction=reconstruction, logits=logits, latents=latents)
         if input_ids is None:
             raise ValueError("Pass input_ids for the encoder, or latents to score the labels under.")
@@ -235,19 +237,21 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
         )
         pooled = self.pooled(input_ids, attention_mask)
         posterior = self.posterior_head(pooled)
-        prior = self.prior_of(labels.shape[0], condition_input_ids, condition_attention_mask)
+        prior = self.prior_of(*prior_inputs)
         inferred, expected = posterior, prior
         if classes is not None:
             classes = check_classes(classes, config.class_counts, labels.shape[0])
-            inferred, expected = posterior.given(classes), prior.given(classes)
-        is_certain = not sample_posterior or (classes is not None and bool((classes >= 0).all()))
+            known = classes[:, : config.num_inferred]
+            inferred, expected = posterior.given(known), prior.given(classes)
+        is_certain = not sample_posterior or (classes is not None and bool((known >= 0).all()))
         draws = self._draw(inferred, is_certain, pooled, generator, temperature)
-        nll, logits = self.score(draws.latents, decoder_input_ids, labels)
+        log_likelihood, joint, logits = self.log_likelihood_of(draws.latents, expected, decoder_input_ids, labels)
+        expected_inferred = expected.marginal(0, config.num_inferred)
         terms = discrete_bound(
             config.objective,
             draws,
-            -nll,
-            expected,
+            log_likelihood,
+            expected_inferred,
             kl_weight=kl_weight,
             free_bits=free_bits,
             free_bits_mode=free_bits_mode,
@@ -258,26 +262,40 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
             loss = row_loss.mean()
         else:
             cost = -prior.observed_log_prob(classes)
-            row_loss = row_loss + kl_weight * cost - config.classification_weight * posterior.observed_log_prob(classes)
+            row_loss = row_loss + kl_weight * cost - config.classification_weight * posterior.observed_log_prob(known)
             kl = kl + cost
             if per_dimension is not None:
-                per_dimension = inferred.kl_per_dimension(prior)
+                per_dimension = inferred.kl_per_dimension(prior.marginal(0, config.num_inferred))
             loss = semi_supervised_mean(
                 row_loss, (classes >= 0).any(1), unlabelled_weight=config.unlabelled_weight, counts=row_counts
             )
+        average = draws.mean
         if config.objective == "marginal":
-            posterior = _by_bayes(inferred, expected.log_prob(draws.latents) - nll, draws.latents)
+            weights = (expected_inferred.log_prob(draws.latents) + log_likelihood).detach().softmax(0)
+            posterior = marginals(inferred, draws.latents, weights)
+            average = lambda values: (weights * values).sum(0)  # noqa: E731
         return LatentClassOutput(
             loss=loss,
             row_loss=row_loss,
             reconstruction=terms.reconstruction,
             kl=kl,
             kl_per_dimension=per_dimension,
-            class_logits=posterior.logits,
+            class_logits=self.class_logits_of(posterior, expected, joint, average),
             logits=logits,
             latents=draws.latents[0],
             posterior=posterior,
         )
+
+    def _score_given(
+        self, latents: torch.Tensor, prior_inputs: tuple, decoder_input_ids: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """-log p(x|z) of one value for each sentence, (B,), and the logits; summed over what the value does not say."""
+        if not self.lacks_variables(latents):
+            logits = self.decode(latents, decoder_input_ids)
+            return sentence_nll(logits, labels), logits
+        prior = self.prior_of(*prior_inputs)
+        log_likelihood, _, logits = self.log_likelihood_of(latents.unsqueeze(0), prior, decoder_input_ids, labels)
+        return -log_likelihood[0], logits
 
     def _draw(
         self,
@@ -321,7 +339,7 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
         """Text of given classes, with every option of transformers' `generate`.
 
         Args:
-            classes: (B, M), or (B,) where M is 1; what is -1 is drawn from the prior.
+            classes: (B, M), or (B,) where M is 1; what is -1 is drawn from the prior. Summed variables may be left out.
             latents: (B, M) values or (B, M, C) points, instead of classes.
             input_ids, attention_mask: (B, S), sentences whose most probable classes are taken, instead of both; without any
                 of the three, draws from the prior.
@@ -336,14 +354,14 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
         """
         if classes is not None and (latents is not None or input_ids is not None):
             raise ValueError("Pass classes, latents or input_ids to generate from, one of the three.")
-        if classes is not None or (latents is None and input_ids is None):
-            given = [each for each in (classes, condition_input_ids, decoder_input_ids) if each is not None]
+        if latents is None and input_ids is not None:
+            with in_evaluation_mode(self):
+                latents, input_ids = self.encode(input_ids, attention_mask).mode, None
+        if latents is None or self.lacks_variables(latents):
+            given = [each for each in (classes, latents, condition_input_ids, decoder_input_ids) if each is not None]
             with in_evaluation_mode(self):
                 prior = self.prior_of(len(given[0]) if given else 1, condition_input_ids, condition_attention_mask)
-            latents = prior.sample()
-            if classes is not None:
-                known = check_classes(classes.to(self.device), self.config.class_counts, len(latents))
-                latents = torch.where(known < 0, latents, known)
+            latents = self.completed(classes if latents is None else latents, prior.sample())
         return super().generate(
             latents=latents,
             input_ids=input_ids,
@@ -386,14 +404,6 @@ class LatentClassModel(ClassLikelihood, TextOperations, ComposedModel):
         if method == "bayes":
             return self.true_posterior(labels)
         raise ValueError(f"Unknown method {method!r}: choose 'encoder' or 'bayes'.")
-
-
-@torch.no_grad()
-def _by_bayes(inferred: CategoricalVector, log_joint: torch.Tensor, values: torch.Tensor) -> CategoricalVector:
-    """p(z_m|x) of each variable, from log p(x, z) (S, B) of values (S, B, M) that are all there are."""
-    corners = inferred.one_hot(values)
-    probabilities = torch.einsum("sb,sbmc->bmc", log_joint.softmax(0).to(corners.dtype), corners)
-    return inferred.with_logits(probabilities.log())
 
 
 AutoConfig.register(LatentClassConfig.model_type, LatentClassConfig)

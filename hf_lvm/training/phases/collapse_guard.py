@@ -178,7 +178,7 @@ class CollapseGuard(ResumableCallback):
             seen |= {"active_units": int(rest.pop(0)), "latent_size": means[0].shape[1]}
         if usage:
             seen |= {name: rest.pop(0) for name in usage}
-            counts = self._trainer.model.config.class_counts
+            counts = self._trainer.model.config.inferred_counts
             seen["classes"] = sum(counts) / len(counts)
         return seen | ({"kl_per_dimension": rest} if rest else {})
 
@@ -232,8 +232,8 @@ def _usage(parts: Sequence[Encoded]) -> dict[str, float]:
 
 
 def _num_dimensions(config: PreTrainedConfig) -> int:
-    """Parts that the KL of a latent falls into: variables of categories, or dimensions of a vector."""
-    return getattr(config, "num_variables", None) or config.latent_size
+    """Parts that the KL of a latent falls into: the inferred variables of categories, or dimensions of a vector."""
+    return getattr(config, "num_inferred", None) or config.latent_size
 
 
 def explanation(seen: dict[str, Any], sentences: int, args: TrainingArguments) -> str:
