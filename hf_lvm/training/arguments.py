@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 import torch
 from transformers import TrainingArguments
 
-from hf_lvm.training.objective_arguments import ObjectiveArguments, steps_of
+from hf_lvm.training.objective_arguments import STEPS_OR_SHARE, ObjectiveArguments, check_steps_or_share, steps_of
 from hf_lvm.training.phases.aggressive import AggressiveArguments
 from hf_lvm.training.phases.collapse_guard import CollapseGuardArguments
 from hf_lvm.training.phases.plateau import PlateauArguments
@@ -30,6 +30,20 @@ class LatentTrainingArguments(
     max_grad_norm: float = field(
         default=5.0,
         metadata={"help": "Gradients are clipped to this norm; losses are in nats per sentence. 0 means no clipping."},
+    )
+    encoder_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of q(z|x), encoder, pooling and head, where it is to be another than learning_rate; the "
+            "schedule is the same. 0 keeps it as it is."
+        },
+    )
+    fixed_encoder_steps: float = field(
+        default=0,
+        metadata={
+            "help": "So many first steps train decoder and prior alone: an encoder that knows something already is not asked "
+            f"to forget it by a decoder that knows nothing yet. {STEPS_OR_SHARE}."
+        },
     )
     logging_steps: float = field(
         default=10,
@@ -67,11 +81,28 @@ class LatentTrainingArguments(
             self.load_best_model_at_end = self.eval_strategy == self.save_strategy != "no"
         super().__post_init__()
         self.check_objective()
+        self.check_encoder_start()
         self.check_aggressive()
         self.check_plateau()
         self.check_collapse_guard()
         # Memory is pinned for copies to an accelerator; without one torch warns in every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
+
+    def check_encoder_start(self) -> None:
+        """Raise a `ValueError` when the encoder's own rate or first steps are none, or contradict another key."""
+        check_steps_or_share("fixed_encoder_steps", self.fixed_encoder_steps)
+        if self.encoder_learning_rate is not None and not self.encoder_learning_rate >= 0.0:
+            raise ValueError(f"encoder_learning_rate is {self.encoder_learning_rate}; a rate is 0 or more")
+        for key in ("aggressive", "autoencoder_warmup_steps"):
+            if getattr(self, key) and (self.fixed_encoder_steps or self.encoder_learning_rate == 0):
+                raise ValueError(
+                    f"{key} trains the encoder first, and fixed_encoder_steps (or an encoder_learning_rate of 0) keeps it as "
+                    "it is: choose one of the two"
+                )
+
+    def fixed_steps(self, total_steps: int) -> int:
+        """First optimizer steps of a run of `total_steps` in which the encoder stays as it is."""
+        return steps_of(self.fixed_encoder_steps, total_steps)
 
     def saved_settings(self, total_steps: int) -> dict[str, float | str | bool | None]:
         """What the steps of a run follow from, besides its data: the keys in use, shares as the steps of `total_steps`.
@@ -79,6 +110,10 @@ class LatentTrainingArguments(
         A run that is resumed must have the same ones.
         """
         settings = self.objective_settings(total_steps)
+        if self.fixed_encoder_steps:
+            settings["fixed_encoder_steps"] = self.fixed_steps(total_steps)
+        if self.encoder_learning_rate is not None:
+            settings["encoder_learning_rate"] = self.encoder_learning_rate
         for prefix, is_used in (
             ("aggressive", self.aggressive),
             ("plateau_", self.plateau_patience > 0),

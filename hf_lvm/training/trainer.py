@@ -23,6 +23,7 @@ from hf_lvm.training.noise import NoiseStream, row_generators
 from hf_lvm.training.phases.aggressive import AggressiveTraining
 from hf_lvm.training.phases.autoencoder_start import AutoencoderStart
 from hf_lvm.training.phases.collapse_guard import CollapseGuard
+from hf_lvm.training.phases.encoder_start import EncoderStart
 from hf_lvm.training.phases.kl_control import KLControlCallback
 from hf_lvm.training.phases.plateau import PlateauCallback
 from hf_lvm.training.phases.saved_settings import SavedSettings
@@ -50,9 +51,10 @@ class LatentTrainer(AtomicSavingTrainer):
       units `mutual_information`, `used_classes`, `class_perplexity`, and `eval_accuracy` where classes are known.
     - Semi-supervision: labelled and unlabelled sentences are averaged apart over the whole batch of an optimizer step, of all
       micro-batches and processes. An evaluation hides the classes from the model, and compares.
-    - A run may go through phases, each an object with its own rules: a warm start as an autoencoder, aggressive training of
-      the encoder, a KL weight that steers to a target, a guard against collapse, a learning rate that falls on a plateau.
-      What they know is saved with each checkpoint, and a run resumes with the schedules it began with, or not at all.
+    - A run may go through phases, each an object with its own rules: a warm start as an autoencoder, first steps without the
+      encoder, aggressive training of the encoder, a KL weight that steers to a target, a guard against collapse, a learning
+      rate that falls on a plateau. What they know is saved with each checkpoint, and a run resumes with the schedules it
+      began with, or not at all.
     - A loss or gradient that is not finite stops the run before it reaches the weights.
     - Batches are bucketed by length where the training set has the column `args.length_column_name`.
 
@@ -109,6 +111,8 @@ class LatentTrainer(AtomicSavingTrainer):
         self._settings = SavedSettings()
         self._kl_control = KLControlCallback(args, self._kl_of_step) if args.kl_target is not None else None
         self._plateau = PlateauCallback(args, self._load_best_model) if args.plateau_patience else None
+        is_apart = args.encoder_learning_rate is not None or args.fixed_encoder_steps
+        self._encoder_start = EncoderStart(args, self.model) if is_apart else None
         starts_aggressive = args.collapse_guard == "act" and args.collapse_guard_action == "aggressive"
         self.aggressive = AggressiveTraining(self) if args.aggressive or starts_aggressive else None
         self._guard = CollapseGuard(self) if args.collapse_guard != "off" else None
@@ -214,6 +218,14 @@ class LatentTrainer(AtomicSavingTrainer):
         padding[:, 1:] = labels[:, :-1] == -100
         return drop_words(decoder_input_ids, self.args.word_dropout, self.word_dropout_token_id, generators, padding)
 
+    def create_optimizer(self, *args, **kwargs):
+        """The optimizer; see `transformers.Trainer.create_optimizer`. The encoder may have a rate of its own."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if is_new and self._encoder_start is not None:
+            self._encoder_start.split(optimizer)
+        return optimizer
+
     # ---- Batches ----
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler | None:
@@ -281,7 +293,10 @@ class LatentTrainer(AtomicSavingTrainer):
         """Forward and backward pass of a micro-batch; see `transformers.Trainer.training_step`."""
         step = super().training_step
         if self.aggressive is None:
-            return step(model, inputs, num_items_in_batch)
+            loss = step(model, inputs, num_items_in_batch)
+            if self._encoder_start is not None:
+                self._encoder_start.drop_gradients(self.state.global_step, self.state.max_steps)
+            return loss
         return self.aggressive.outer_step(lambda module: step(module, inputs, num_items_in_batch), model)
 
     def backward_of_step(self, batches: list[dict[str, torch.Tensor]]) -> torch.Tensor:
