@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import is_peft_available
 
+from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.composition import ComposedModel
 from hf_lvm.backbones.decoders import as_decoder_config, build_decoder, load_decoder
 from hf_lvm.backbones.encoders import build_encoder, encoder_positions, load_encoder
@@ -107,8 +108,9 @@ def build_composed(
         "cross_attention": "cross_attention" in arguments.injection,
         "condition_size": arguments.vector_size if "concatenation" in arguments.injection else None,
     }
+    trained = None if arguments.posterior is None else trained_posterior(model_class, arguments.posterior)
     parts = {
-        "encoder": encoder_of_run(arguments.encoder, processor, **options["encoder"]),
+        "encoder": encoder_of_run(arguments.encoder, processor, **options["encoder"]) if trained is None else trained.encoder,
         "decoder": decoder_of_run(arguments.decoder, processor, **shape, **options["decoder"]),
     }
     if arguments.token_embedding_stddev is not None:
@@ -128,15 +130,36 @@ def build_composed(
         "bos_token_id": processor.start_token_id,
         "decoder_start_token_id": processor.start_token_id,
     }
+    if trained is not None:
+        settings["pooling"] = trained.config.pooling
     if arguments.tie_encoder_decoder_embeddings and not processor.shares_tokenizer():
         raise ValueError("tie_encoder_decoder_embeddings needs one tokenizer for both parts, and this run has two.")
     model = model_class.from_encoder_decoder_pretrained(parts["encoder"], parts["decoder"], **settings)
+    if trained is not None:
+        model.take_posterior(trained)
     for part in arguments.freeze:
         frozen = getattr(model, part)
         adapted = {name for name, _ in frozen.named_parameters() if "lora_" in name}
         for name, parameter in frozen.named_parameters():
             parameter.requires_grad_(name in adapted)
     return model
+
+
+def trained_posterior(model_class: type[ComposedModel], name: str) -> ComposedModel:
+    """A trained model whose q(z|x) another begins with.
+
+    Raises:
+        ValueError: a model of another kind, or one whose encoder is an adapter beside other weights.
+    """
+    trained, _ = load_trained(name, "encode_texts")
+    if not isinstance(trained, model_class):
+        raise ValueError(
+            f"posterior is {name}, a {trained.config.model_type} model, and this recipe trains "
+            f"{model_class.config_class.model_type}: name a model of that kind."
+        )
+    if trained.config.encoder_adapter is not None:
+        raise ValueError(f"The encoder of {name} is an adapter beside weights of its own: go on from the whole by `model`.")
+    return trained
 
 
 def _tokenizer(name: str, data: DataArguments, texts: DatasetDict) -> PreTrainedTokenizerBase:

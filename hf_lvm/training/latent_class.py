@@ -8,6 +8,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
+
 from hf_lvm.analysis.class_report import ClassReport, report_classes
 from hf_lvm.analysis.figures import collect_curves, draw_training_curves
 from hf_lvm.analysis.trained_model import load_trained
@@ -74,7 +76,7 @@ def prepare(
             unnamed = model_arguments.num_variables - len(names)
             counts = [*map(len, names), *[DEFAULT_CLASSES] * unnamed]
             model_arguments.num_classes = counts if len(set(counts)) > 1 else counts[0]
-        processor = build_processor(data, model_arguments.encoder, model_arguments.decoder, texts)
+        processor = build_processor(data, model_arguments.encoder_source, model_arguments.decoder, texts)
         model = build_composed(LatentClassModel, model_arguments, processor, class_names=names or None)
     keep = ("text", "classes") if columns else ("text",)
     unnamed = model.config.num_variables - len(columns)
@@ -82,6 +84,8 @@ def prepare(
         for split in texts:
             known = [[*row, *[-1] * unnamed] for row in texts[split]["classes"]]
             texts[split] = texts[split].remove_columns("classes").add_column("classes", known)
+    if columns and model.config.unlabelled_weight == 0:
+        texts["train"] = labelled_alone(texts["train"])
     encoded = encode_texts(texts, processor, model, data, keep)
     if columns and args.labelled_share > 0.0:
         warn_of_heavy_labels(encoded["train"]["classes"], model.config.unlabelled_weight)
@@ -110,6 +114,15 @@ def warn_of_heavy_labels(classes: Sequence[Sequence[int]], unlabelled_weight: fl
             f"the decoder will learn them by heart, and what it says of other texts will not help to classify them. Raise "
             f"unlabelled_weight towards {unlabelled / labelled:,.0f}, and classification_weight and max_grad_norm with it"
         )
+
+
+def labelled_alone(train: Dataset) -> Dataset:
+    """The texts of which something is known: at an unlabelled_weight of 0 the others would cost time and count nothing."""
+    labelled = [number for number, known in enumerate(train["classes"][:]) if max(known) >= 0]
+    if not labelled:
+        raise ValueError("unlabelled_weight is 0, which trains on labelled texts alone, and there are none")
+    logger.info("Unlabelled texts count nothing: training on %s labelled ones.", f"{len(labelled):,}")
+    return train.select(labelled)
 
 
 def train_and_report(

@@ -81,6 +81,13 @@ class ComposedArguments:
             "settings and tokenizers; the keys below are then not used."
         },
     )
+    posterior: str | None = field(
+        default=None,
+        metadata={
+            "help": "A trained model of this kind whose q(z|x), its encoder and all behind it, this one begins with, beside a "
+            "decoder of its own: the output_dir of a run, or a hub id. Keys of the encoder are then not used."
+        },
+    )
     encoder: str = field(
         default="bert",
         metadata={
@@ -139,11 +146,22 @@ class ComposedArguments:
         """Size of the vector that the decoder is conditioned on."""
         raise NotImplementedError
 
+    @property
+    def encoder_source(self) -> str:
+        """Where the encoder comes from, and with it its tokenizer."""
+        return self.encoder if self.posterior is None else self.posterior
+
     def __post_init__(self) -> None:
         if self.model_type != self._trained_model_type:
             raise ValueError(f"model_type is {self.model_type!r}; this recipe trains {self._trained_model_type}")
         if self.reset_decoder and self.model is None:
             raise ValueError("reset_decoder is for a run that goes on from a trained model: name it by `model`")
+        if self.posterior is not None and self.model is not None:
+            raise ValueError("posterior takes q(z|x) from a trained model, and model all of one: give one of the two")
+        if self.posterior is not None and "encoder" in self.lora:
+            raise ValueError(
+                "lora is for an encoder that was never trained here, and posterior brings a trained one: leave it out"
+            )
         for key in ("freeze", "lora"):
             unknown = set(getattr(self, key)) - {"encoder", "decoder"}
             if unknown:

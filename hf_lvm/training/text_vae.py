@@ -67,7 +67,7 @@ def prepare(
         if model_arguments.reset_decoder:
             model.reset_decoder(args.seed)
     else:
-        processor = build_processor(data, model_arguments.encoder, model_arguments.decoder, texts)
+        processor = build_processor(data, model_arguments.encoder_source, model_arguments.decoder, texts)
         model = build_composed(TextVAEModel, model_arguments, processor)
     encoded = encode_texts(texts, processor, model, data)
     if len(encoded["test"]) < 2:

@@ -76,6 +76,37 @@ def test_what_is_written_is_the_model_its_classes_and_its_curves(run):
     assert (folder / "figures" / "training_curves.png").stat().st_size > 5_000
 
 
+def test_what_an_encoder_learned_from_labels_goes_on_beside_another_decoder(tmp_path, caplog):
+    folder = corpus(tmp_path)
+    known = ["--class_column", "topic", "--num_labelled", "12"]
+    told = main(arguments(folder, *known, "--unlabelled_weight", "0", "--num_train_epochs", "60", "--logging_steps", "20"))
+    assert told["steps"] == 60, "twelve texts are a batch, and the others are left out"
+    assert told["test"]["classes"][0]["accuracy"] > 0.8
+    more = [
+        "--posterior", str(folder / "run"), "--output_dir", str(tmp_path / "more"), "--injection", "logits",
+        "--num_variables", "2", "--num_classes", "3", "2", "--summed_variables", "1",
+        "--labelled_share", "0.25", "--unlabelled_weight", "20", "--num_train_epochs", "2",
+    ]  # fmt: skip
+    kept = main(arguments(folder, *known, *more, "--encoder_learning_rate", "0"))
+    assert kept["test"]["classes"] == told["test"]["classes"]
+    models = [AutoModel.from_pretrained(folder / "run"), AutoModel.from_pretrained(tmp_path / "more")]
+    for (name, one), (_, other) in zip(*(model.inference_parameters() for model in models), strict=True):
+        assert torch.equal(one, other), name
+    assert [model.config.summed_variables for model in models] == [0, 1] and models[1].config.injection == "logits"
+    assert len(kept["test"]["usage"]["used_classes"]) == 2, "the summed variable is reported too"
+    moved = main(arguments(folder, *known, *more, "--fixed_encoder_steps", "0.5", "--encoder_learning_rate", "1e-3"))
+    assert moved["test"]["classes"][0]["accuracy"] > 0.8
+
+
+def test_a_posterior_of_another_form_does_not_fit(tmp_path):
+    folder = corpus(tmp_path)
+    small = ["--class_column", "topic", "--num_train_epochs", "1", "--max_train_samples", "32"]
+    main(arguments(folder, *small))
+    posterior = ["--posterior", str(folder / "run"), "--output_dir", str(tmp_path / "more")]
+    with pytest.raises(ValueError, match="The posterior_head of the trained posterior does not fit"):
+        main(arguments(folder, *small, *posterior, "--num_classes", "4"))
+
+
 def test_a_relaxed_estimator_with_a_falling_temperature_resumes_exactly(tmp_path):
     folder = corpus(tmp_path)
     options = [
@@ -129,6 +160,10 @@ def test_few_labels_that_would_be_learned_by_heart_are_pointed_out(caplog, label
         (["--prior_type", "conditional"], "choose 'uniform' or 'learned'"),
         (["--estimator", "exact", "--num_variables", "9"], "enumeration_budget is 1,024"),
         (["--aggressive", "true"], "no aggressive"),
+        (["--posterior", "nowhere"], "there is no folder 'nowhere'"),
+        (["--posterior", "nowhere", "--model", "nowhere"], "give one of the two"),
+        (["--class_column", "topic", "--num_labelled", "0", "--unlabelled_weight", "0"], "there are none"),
+        (["--num_variables", "2", "--summed_variables", "2"], "leave at least one for the encoder"),
         (["--objective", "marginal", "--collapse_guard", "act"], "choose the objective 'elbo'"),
     ],
 )

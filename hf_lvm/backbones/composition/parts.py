@@ -104,6 +104,21 @@ class TwoParts:
     def _named_parameters_of(self, *parts: str) -> Iterator[tuple[str, nn.Parameter]]:
         return (pair for part in parts for pair in getattr(self, part).named_parameters(prefix=part))
 
+    def take_posterior(self, trained: "TwoParts") -> None:
+        """Begin with the q(z|x) of a trained model of the same kind: copy encoder, pooling and posterior head from it.
+
+        Raises:
+            ValueError: its q(z|x) is of another form.
+        """
+        for part in ("encoder", "pooling", "posterior_head"):
+            try:
+                getattr(self, part).load_state_dict(getattr(trained, part).state_dict())
+            except RuntimeError as error:
+                raise ValueError(
+                    f"The {part} of the trained posterior does not fit this model: give the new model the posterior_type, the "
+                    "latent and the pooling of the trained one."
+                ) from error
+
     @torch.no_grad()
     def reset_decoder(self, seed: int = 0) -> None:
         """Give the decoder and the injections new weights, in place; the encoder keeps what it has learned (Li et al. 2019).
