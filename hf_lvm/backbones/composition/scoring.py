@@ -53,7 +53,7 @@ class Scoring:
 
         A decoder that hears z in its logits alone reads each sentence once, however many samples there are.
         """
-        if self.conditioning.joins_only_logits:
+        if self.conditioning.joins_only_logits and len(samples) > 1:
             return self._score_by_biases(samples, decoder_input_ids, labels)
         count, batch = samples.shape[:2]
         logits = self.decode(samples.flatten(0, 1), decoder_input_ids.repeat(count, 1))
