@@ -15,16 +15,22 @@ ESTIMATOR_COLUMNS = (
     "row", "`objective`", "`estimator`", "values of z", "-log p(x), nats", "perplexity per word", "-ELBO of q, nats", "KL",
     "I(x; z) by q", "I(x; z) by Bayes", "seconds", "ms an update",
 )  # fmt: skip
+WRITER_COLUMNS = (
+    "labels", "seed", "as asked", "negative, positive", "judge right on real text", "distinct-2, real", "self-BLEU, real",
+)  # fmt: skip
 # Points of a curve that are printed.
 QUARTERS = 4
 
 
 def latent_class_table(folder: Path = RESULTS) -> str:
-    """A line for each file of results, on the test split, and what it was run on; then each comparison of estimators."""
+    """A line for each file of results, on the test split, and what it was run on; then each comparison of several rows."""
     results = {file: json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))}
     lines = [_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
     notes, comparisons = [], []
     for file, run in results.items():
+        if "trials" in run:
+            comparisons.append(_few_labels(file, run))
+            continue
         if "rows" in run:
             comparisons.append(_comparison(file, run))
             continue
@@ -87,6 +93,56 @@ def _comparison(file: Path, run: dict[str, Any]) -> str:
         f"training in all on {_machine(run)}; {seeds}."
     )
     return "\n".join(lines) + "\n"
+
+
+def _few_labels(file: Path, run: dict[str, Any]) -> str:
+    """Accuracy of every row on the test split by the number of labels, and what the decoders write."""
+    rows, writers, trials = run["rows"], run["writers"], run["trials"]
+    numbers = sorted({row["labels"] for row in rows})
+    names = list(dict.fromkeys(row["row"] for row in rows))
+    lines = [
+        f"`{file.stem}`: accuracy on the test split, the mean over seeds and each; and how many trainings on the validation "
+        "split the settings were chosen by.",
+        "",
+        _row(["row", *(f"{number:,} labels" for number in numbers), "trainings"]),
+        "|" + "---|" * (len(numbers) + 2),
+    ]
+    for name in names:
+        for key, by in (("accuracy", ""), ("accuracy_by_bayes", ", by Bayes' rule")):
+            cells = []
+            for number in numbers:
+                own = [row for row in rows if row["row"] == name and row["labels"] == number and key in row]
+                cells.append(_several(own, lambda row, key=key: row[key], 4) if own else "-")
+            if any(cell != "-" for cell in cells):
+                counts = [sum(one["row"] == name and one["labels"] == number for one in trials) for number in numbers]
+                lines.append(_row([f"`{name}`{by}", *cells, ", ".join(map(str, counts))]))
+    chosen = {(row["row"], row["labels"]): row["settings"] for row in rows}
+    told = "; ".join(f"`{name}` {number:,}: {_shown(settings)}" for (name, number), settings in chosen.items())
+    lines += ["", f"Settings that were chosen: {told}."]
+    if writers:
+        lines += ["", "What decoders write when asked for a sentiment, as a judge has it that was trained on all labels:", ""]
+        lines += [_row(WRITER_COLUMNS), "|" + "---|" * len(WRITER_COLUMNS)]
+        lines += [_row(_writer_cells(writer)) for writer in writers]
+    minutes = f"{run['training_seconds'] / 60:.0f} min of training in all"
+    lines += ["", f"`{run['command']}`; {run['corpus']}; {minutes} on {_machine(run)}."]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
+
+
+def _writer_cells(writer: dict[str, Any]) -> list[str]:
+    written, real = writer["written"], writer["real"]
+    return [
+        f"{writer['labels']:,}",
+        str(writer["seed"]),
+        f"{writer['as_asked']:.3f}",
+        ", ".join(f"{share:.3f}" for share in writer["as_asked_of_class"]),
+        f"{writer['judge_on_test']:.4f}",
+        f"{written['distinct_2']:.3f}, {real['distinct_2']:.3f}",
+        f"{written['self_bleu']:.1f}, {real['self_bleu']:.1f}",
+    ]
 
 
 def _estimator_cells(name: str, rows: list[dict[str, Any]]) -> list[str]:

@@ -60,7 +60,9 @@ PLANNED = (
     ("Yin et al. 2018", "`StructVAEModel`"),
     ("Havrylov & Titov 2017; Kottur et al. 2017", "`ReferentialGameModel`, `TaskAndTalkModel`"),
 )
-BENCHMARKS = ("training_step", "generation", "import_time", "lstm_training", "aggressive_step", "linear_chain")
+BENCHMARKS = (
+    "training_step", "generation", "import_time", "lstm_training", "aggressive_step", "linear_chain", "class_enumeration",
+)  # fmt: skip
 
 
 def models_table() -> str:
