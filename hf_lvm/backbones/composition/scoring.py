@@ -71,8 +71,15 @@ class Scoring:
         nll = biased_sentence_nll(logits, biases, labels)
         return nll, logits + biases[0].unsqueeze(1).to(logits.dtype)
 
-    def samples_at_once(self, labels: torch.Tensor) -> int:
-        """Samples of z decoded at once for labels (B, T) while a likelihood is estimated, so that the logits stay small."""
+    def samples_at_once(self, labels: torch.Tensor, *, are_shared: bool = False) -> int:
+        """Samples of z scored at once for labels (B, T) while a likelihood is estimated, so that the logits stay small.
+
+        Args:
+            are_shared: all sentences have the same samples, as where all values of z are scored.
+        """
         limit = MAX_LOGITS.get(labels.device.type, MAX_LOGITS["cuda"])
-        scored = len(labels) if self.conditioning.joins_only_logits else labels.numel()
-        return max(1, limit // (scored * self.conditioning.interface.vocab_size))
+        words, (batch, length) = self.conditioning.interface.vocab_size, labels.shape
+        if not self.conditioning.joins_only_logits:
+            return max(1, limit // (batch * length * words))
+        # A sample is a bias of V numbers a sentence, and may take as much in all as the logits themselves.
+        return max(length, limit // ((1 if are_shared else batch) * words))

@@ -84,7 +84,7 @@ class ClassLikelihood:
             )
         decoder_input_ids = self.shift_right(labels)
         scores = []
-        for some in prior.enumerate_support().split(chunk_size or self.samples_at_once(labels)):
+        for some in prior.enumerate_support().split(chunk_size or self.samples_at_once(labels, are_shared=True)):
             nll, _ = self.score(some, decoder_input_ids, labels)
             scores.append(prior.log_prob(some) - nll)
         return torch.cat(scores)
