@@ -38,6 +38,13 @@ class LatentTrainingArguments(
             "schedule is the same. 0 keeps it as it is."
         },
     )
+    injection_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of the injections and the prior, where it is to be another than learning_rate: a bias over "
+            "the vocabulary (injection logits) may move ten times as fast as the decoder."
+        },
+    )
     fixed_encoder_steps: float = field(
         default=0,
         metadata={
@@ -91,8 +98,9 @@ class LatentTrainingArguments(
     def check_encoder_start(self) -> None:
         """Raise a `ValueError` when the encoder's own rate or first steps are none, or contradict another key."""
         check_steps_or_share("fixed_encoder_steps", self.fixed_encoder_steps)
-        if self.encoder_learning_rate is not None and not self.encoder_learning_rate >= 0.0:
-            raise ValueError(f"encoder_learning_rate is {self.encoder_learning_rate}; a rate is 0 or more")
+        for key in ("encoder_learning_rate", "injection_learning_rate"):
+            if getattr(self, key) is not None and not getattr(self, key) >= 0.0:
+                raise ValueError(f"{key} is {getattr(self, key)}; a rate is 0 or more")
         for key in ("aggressive", "autoencoder_warmup_steps"):
             if getattr(self, key) and (self.fixed_encoder_steps or self.encoder_learning_rate == 0):
                 raise ValueError(
@@ -112,8 +120,9 @@ class LatentTrainingArguments(
         settings = self.objective_settings(total_steps)
         if self.fixed_encoder_steps:
             settings["fixed_encoder_steps"] = self.fixed_steps(total_steps)
-        if self.encoder_learning_rate is not None:
-            settings["encoder_learning_rate"] = self.encoder_learning_rate
+        for key in ("encoder_learning_rate", "injection_learning_rate"):
+            if getattr(self, key) is not None:
+                settings[key] = getattr(self, key)
         for prefix, is_used in (
             ("aggressive", self.aggressive),
             ("plateau_", self.plateau_patience > 0),

@@ -25,6 +25,7 @@ from hf_lvm.training.phases.autoencoder_start import AutoencoderStart
 from hf_lvm.training.phases.collapse_guard import CollapseGuard
 from hf_lvm.training.phases.encoder_start import EncoderStart
 from hf_lvm.training.phases.kl_control import KLControlCallback
+from hf_lvm.training.phases.learning_rate import give_own_rate
 from hf_lvm.training.phases.plateau import PlateauCallback
 from hf_lvm.training.phases.saved_settings import SavedSettings
 from hf_lvm.training.word_dropout import drop_words, replacement_token_id
@@ -113,6 +114,11 @@ class LatentTrainer(AtomicSavingTrainer):
         self._plateau = PlateauCallback(args, self._load_best_model) if args.plateau_patience else None
         is_apart = args.encoder_learning_rate is not None or args.fixed_encoder_steps
         self._encoder_start = EncoderStart(args, self.model) if is_apart else None
+        if args.injection_learning_rate is not None and not hasattr(self.model, "injection_parameters"):
+            raise ValueError(
+                "injection_learning_rate is for a model with injections between its latent and its decoder, and "
+                f"{type(self.model).__name__} has no injection_parameters"
+            )
         starts_aggressive = args.collapse_guard == "act" and args.collapse_guard_action == "aggressive"
         self.aggressive = AggressiveTraining(self) if args.aggressive or starts_aggressive else None
         self._guard = CollapseGuard(self) if args.collapse_guard != "off" else None
@@ -219,11 +225,15 @@ class LatentTrainer(AtomicSavingTrainer):
         return drop_words(decoder_input_ids, self.args.word_dropout, self.word_dropout_token_id, generators, padding)
 
     def create_optimizer(self, *args, **kwargs):
-        """The optimizer; see `transformers.Trainer.create_optimizer`. The encoder may have a rate of its own."""
+        """The optimizer; see `transformers.Trainer.create_optimizer`. Encoder and injections may have rates of their own."""
         is_new = self.optimizer is None
         optimizer = super().create_optimizer(*args, **kwargs)
-        if is_new and self._encoder_start is not None:
-            self._encoder_start.split(optimizer)
+        if is_new:
+            for part in ("encoder", "injection"):
+                rate = getattr(self.args, f"{part}_learning_rate")
+                if rate is not None:
+                    parameters = self.model.inference_parameters() if part == "encoder" else self.model.injection_parameters()
+                    give_own_rate(optimizer, (parameter for _, parameter in parameters), rate)
         return optimizer
 
     # ---- Batches ----

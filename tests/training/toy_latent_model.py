@@ -62,6 +62,9 @@ class ToyModel(PreTrainedModel):
     def generative_parameters(self):
         return (pair for pair in self.named_parameters() if pair[0].startswith(("decoder_embedding", "injection", "head")))
 
+    def injection_parameters(self):
+        return (pair for pair in self.named_parameters() if pair[0].startswith("injection"))
+
     def reset_decoder(self, seed: int = 0) -> None:
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed)

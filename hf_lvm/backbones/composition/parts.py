@@ -101,6 +101,11 @@ class TwoParts:
         shared = {id(parameter) for _, parameter in self.inference_parameters()}
         return (pair for pair in self._named_parameters_of("decoder", "conditioning", "prior") if id(pair[1]) not in shared)
 
+    def injection_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters of what the decoder is told of z, the injections, and of the prior."""
+        shared = {id(parameter) for _, parameter in self.inference_parameters()}
+        return (pair for pair in self._named_parameters_of("conditioning", "prior") if id(pair[1]) not in shared)
+
     def _named_parameters_of(self, *parts: str) -> Iterator[tuple[str, nn.Parameter]]:
         return (pair for part in parts for pair in getattr(self, part).named_parameters(prefix=part))
 

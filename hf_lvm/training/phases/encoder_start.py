@@ -1,19 +1,18 @@
-"""The encoder beside the rest: a learning rate of its own, and first steps in which it stays as it is."""
+"""An encoder that stays as it is: in the first steps of a run, or in all of them."""
 
 import logging
 
-from torch.nn import Module, Parameter
-from torch.optim import Optimizer
+from torch.nn import Module
 from transformers import TrainingArguments
 
 logger = logging.getLogger(__name__)
 
 
 class EncoderStart:
-    """What sets q(z|x) apart from p(x, z) in training: `encoder_learning_rate` and `fixed_encoder_steps`.
+    """The keys `fixed_encoder_steps` and an `encoder_learning_rate` of 0.
 
     An encoder that knows something already (from labels, from pretraining) is worth keeping while the decoder is new: what a
-    decoder that knows nothing asks of it is to forget. A rate of 0 keeps it for the whole run.
+    decoder that knows nothing asks of it is to forget.
 
     Args:
         args: of the run.
@@ -29,29 +28,16 @@ class EncoderStart:
                 "encoder_learning_rate and fixed_encoder_steps are for a model with an encoder beside a decoder, and "
                 f"{type(model).__name__} has no inference_parameters"
             )
-        self.rate, self._args = args.encoder_learning_rate, args
+        self._args = args
         self._parameters = [parameter for _, parameter in model.inference_parameters() if parameter.requires_grad]
         if not self._parameters:
             raise ValueError(
                 "encoder_learning_rate and fixed_encoder_steps say how the encoder is trained, and all of it is frozen: leave "
                 "them out, or do not freeze the encoder"
             )
-        if self.rate == 0:
+        if args.encoder_learning_rate == 0:
             for parameter in self._parameters:
                 parameter.requires_grad_(False)
-
-    def split(self, optimizer: Optimizer) -> None:
-        """Give the encoder's parameters groups of their own, with its rate."""
-        if self.rate is None:
-            return
-        own = {id(parameter) for parameter in self._parameters}
-        groups = list(optimizer.param_groups)
-        for group in groups:
-            parameters: list[Parameter] = group["params"]
-            group["params"] = [parameter for parameter in parameters if id(parameter) not in own]
-            encoders = [parameter for parameter in parameters if id(parameter) in own]
-            if encoders:
-                optimizer.add_param_group({**group, "params": encoders, "lr": self.rate})
 
     def drop_gradients(self, step: int, total_steps: int) -> None:
         """Forget the encoder's gradients of a step in which it stays as it is."""

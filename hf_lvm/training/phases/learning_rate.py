@@ -19,6 +19,16 @@ def scale_learning_rate(optimizer: Optimizer, scheduler: LambdaLR, factor: float
     scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]  # what the trainer logs
 
 
+def give_own_rate(optimizer: Optimizer, parameters: Iterable[Parameter], rate: float) -> None:
+    """Move some parameters of a new optimizer into groups of their own, with another learning rate and all else as it was."""
+    own = {id(parameter) for parameter in parameters}
+    for group in list(optimizer.param_groups):
+        moved = [parameter for parameter in group["params"] if id(parameter) in own]
+        if moved:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in own]
+            optimizer.add_param_group({**group, "params": moved, "lr": rate})
+
+
 def forget_optimizer_state(optimizer: Optimizer, parameters: Iterable[Parameter]) -> None:
     """Drop the moments of some parameters, as if the optimizer had just been made.
 

@@ -14,6 +14,8 @@ def state_of(model) -> dict[str, torch.Tensor]:
 def test_every_parameter_is_of_q_or_of_p(prior):
     model = tiny_vae(pooling="attention", prior_type=prior)
     inference, generative = dict(model.inference_parameters()), dict(model.generative_parameters())
+    injections = dict(model.injection_parameters())
+    assert injections and injections.keys() == {name for name in generative if not name.startswith("decoder")}
     assert not inference.keys() & generative.keys()
     assert inference | generative == dict(model.named_parameters())
     assert any("pooling" in name for name in inference) and any("conditioning" in name for name in generative)

@@ -1,4 +1,4 @@
-"""An encoder with a learning rate of its own, and first steps in which it stays as it is."""
+"""Encoder and injections with learning rates of their own, and first steps in which the encoder stays as it is."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ RUN = {
     "optim": "adamw_torch", "learning_rate": 0.02, "max_steps": 6, "save_strategy": "steps", "save_steps": 1,
     "save_total_limit": None, "lr_scheduler_type": "constant", "weight_decay": 0.1,
 }  # fmt: skip
-FIXED = {**RUN, "fixed_encoder_steps": 3, "encoder_learning_rate": 0.005}
+FIXED = {**RUN, "fixed_encoder_steps": 3, "encoder_learning_rate": 0.005, "injection_learning_rate": 0.08}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,8 @@ def test_the_encoder_stays_as_it_is_and_then_learns_at_its_own_rate(fixed):
         # The first step of Adam is as long as its rate, and weight decay adds to it.
         assert (moved[name] - held[name]).abs().max() == pytest.approx(0.005, rel=0.3), name
     for name in names_of(fixed.model.generative_parameters()):
-        assert (weights(fixed, 1)[name] - begun[name]).abs().max() == pytest.approx(0.02, rel=0.3), name
+        rate = 0.08 if name.startswith("injection") else 0.02
+        assert (weights(fixed, 1)[name] - begun[name]).abs().max() == pytest.approx(rate, rel=0.3), name
 
 
 def test_groups_of_the_optimizer_differ_in_rate_and_weight_decay(fixed):
@@ -52,6 +53,7 @@ def test_groups_of_the_optimizer_differ_in_rate_and_weight_decay(fixed):
     }
     assert groups["posterior_head.weight"] == (0.005, 0.1) and groups["posterior_head.bias"] == (0.005, 0.0)
     assert groups["head.weight"] == (0.02, 0.1) and groups["head.bias"] == (0.02, 0.0)
+    assert groups["injection.weight"] == (0.08, 0.1) and groups["injection.bias"] == (0.08, 0.0)
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
@@ -78,6 +80,7 @@ def test_a_rate_of_zero_keeps_it_for_the_whole_run(tmp_path):
     ("options", "message"),
     [
         ({"encoder_learning_rate": -1.0}, "a rate is 0 or more"),
+        ({"injection_learning_rate": -1.0}, "a rate is 0 or more"),
         ({"fixed_encoder_steps": 1.5}, "fixed_encoder_steps is 1.5"),
         ({"fixed_encoder_steps": 3, "autoencoder_warmup_steps": 2}, "autoencoder_warmup_steps trains the encoder first"),
         ({"encoder_learning_rate": 0.0, "aggressive": True}, "aggressive trains the encoder first"),
