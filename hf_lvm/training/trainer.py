@@ -263,6 +263,15 @@ class LatentTrainer(AtomicSavingTrainer):
         # In order, whatever the training order is: the noise of a sentence is found by its position.
         return SequentialSampler(eval_dataset) if hasattr(eval_dataset, "__len__") else None
 
+    def get_eval_dataloader(self, *args, **kwargs):
+        """Batches of an evaluation: all sentences, also where `dataloader_drop_last` leaves some out in training."""
+        drop_last = self.args.dataloader_drop_last
+        self.args.dataloader_drop_last = False
+        try:
+            return super().get_eval_dataloader(*args, **kwargs)
+        finally:
+            self.args.dataloader_drop_last = drop_last
+
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """The micro-batches of one optimizer step; see `transformers.Trainer.get_batch_samples`."""
         batches, num_items_in_batch = super().get_batch_samples(epoch_iterator, num_batches, device)

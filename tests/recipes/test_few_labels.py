@@ -15,9 +15,10 @@ SCRIPT = runpy.run_path(str(RECIPES / "benchmarks" / "few_labels.py"))
 WORDS = (["bad", "cold", "slow"], ["good", "warm", "quick"])
 THINGS = ["soup", "bread", "room", "desk"]
 SMALL = {
-    "yelp_labels.yaml": {"per_device_train_batch_size": 4, "learning_rate": 1e-2},
+    "yelp_labels.yaml": {"per_device_train_batch_size": 4, "max_steps": 20, "eval_steps": 10, "save_steps": 10},
     "yelp_few_labels.yaml": {
-        "max_steps": 4, "fixed_encoder_steps": 2, "per_device_train_batch_size": 16, "labelled_share": 0.25,
+        "max_steps": 4, "fixed_encoder_steps": 2, "eval_steps": 2, "save_steps": 2, "per_device_train_batch_size": 16,
+        "labelled_share": 0.25,
         "decoder_hidden_size": 16, "decoder_num_attention_heads": 2,
     },
     "yelp_writer.yaml": {"per_device_train_batch_size": 16},
@@ -47,8 +48,8 @@ def compared(tmp_path_factory):
     train_language_model([str(flag) for flag in language_model])
     grids = {
         "bag_of_words": [{"C": 1, "words": 1}, {"C": 10, "words": 1}],
-        "encoder": [{"learning_rate": 1e-2, "max_steps": 2}, {"learning_rate": 1e-3, "max_steps": 2}],
-        "pretrained": [{"learning_rate": 1e-2, "max_steps": 20}],
+        "encoder": [{"learning_rate": 1e-2}, {"learning_rate": 1e-3}],
+        "pretrained": [{"learning_rate": 1e-2}],
         "semi_supervised": [{"unlabelled_weight": 3, "num_classes": [2, 3]}],
     }
     namespace = SCRIPT["main"].__globals__

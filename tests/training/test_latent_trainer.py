@@ -55,6 +55,17 @@ def test_batches_are_bucketed_by_length_and_differ_between_epochs(tmp_path):
     assert torch.cat(first).tolist() != torch.cat(second).tolist()
 
 
+def test_an_evaluation_drops_no_sentence(tmp_path):
+    losses = []
+    for drop_last in (False, True):
+        trainer = toy.trainer(
+            tmp_path, toy.corpus(20), toy.corpus(13), per_device_eval_batch_size=8, dataloader_drop_last=drop_last, max_steps=1
+        )
+        losses.append(trainer.evaluate()["eval_loss"])
+        assert len(trainer.get_train_dataloader()) == (2 if drop_last else 3)
+    assert losses[0] == losses[1]
+
+
 def test_logged_averages_are_those_of_the_sentences(tmp_path):
     schedule = {"kl_schedule": "linear", "kl_warmup_steps": 10}
     trainer = toy.trainer(tmp_path, toy.corpus(24), max_steps=3, logging_steps=3, learning_rate=0.0, **schedule)
