@@ -6,6 +6,7 @@ is the semi-supervised model M2 of Kingma et al. (2014), with text for images an
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -41,6 +42,8 @@ from hf_lvm.objectives.minimum_risk import Candidates
 class LatentClassOutput(ComposedOutput):
     """What a forward pass of a latent class model returns. B sentences, T decoder tokens, M variables of C classes, V words.
 
+    Of the M variables the first M' are inferred, and the others, if there are any, summed over.
+
     Attributes:
         loss: scalar, in nats per sentence. Without `classes` the mean of `row_loss`, which at `kl_weight=1` is the negative
             bound; with them J of `hf_lvm.objectives.semi_supervision`.
@@ -48,12 +51,12 @@ class LatentClassOutput(ComposedOutput):
             -alpha log q(y|x) added.
         reconstruction: (B,), -log p(x|z) in nats per sentence, the mean over samples of z.
         kl: (B,), KL(q(z|x) || p(z)), never weighted; a known variable has the one value, and costs -log p(y).
-        kl_per_dimension: (B, M), its parts; None under `marginal`.
-        class_logits: (B, M, C), log q(z_m|x) by the encoder alone, whatever is known; under `marginal`, which trains no
-            encoder, log p(z_m|x) by Bayes' rule.
+        kl_per_dimension: (B, M'), its parts; None under `marginal`.
+        class_logits: (B, M, C), log q(z_m|x) by the encoder alone, whatever is known; of summed variables, and under
+            `marginal`, which trains no encoder, log p(z_m|x) by Bayes' rule.
         logits: (B, T, V), lined up with the labels; of the first value of z that was scored.
-        latents: (B, M), this value; (B, M, C) where it is relaxed.
-        posterior: the distribution over (B, M) with these logits.
+        latents: (B, M'), this value; (B, M', C') where it is relaxed.
+        posterior: the distribution over (B, M') with these logits.
     """
 
     row_loss: torch.Tensor | None = None
@@ -209,7 +212,7 @@ class LatentClassModel(SummedVariables, ClassLikelihood, TextOperations, Compose
             condition_input_ids, condition_attention_mask: (B, S), the texts that a `conditional` prior reads.
             sample_posterior: z from q(z|x) as the estimator draws it; the mode of q otherwise, which is not the bound.
             generator: None, one generator, or one for each row.
-            kl_weight: weight of the KL term in `loss`, and of -log p(y).
+            kl_weight: weight of the KL term in `loss`, and of -log p(y). What is summed over is in p(x|z), and not weighted.
             free_bits, free_bits_mode: nats that cost nothing in `loss`, see `hf_lvm.objectives.free_bits`.
             temperature: of relaxed samples, instead of the config's.
             row_counts: labelled and unlabelled rows of the batch that this one is a part of.
@@ -273,7 +276,7 @@ class LatentClassModel(SummedVariables, ClassLikelihood, TextOperations, Compose
         if config.objective == "marginal":
             weights = (expected_inferred.log_prob(draws.latents) + log_likelihood).detach().softmax(0)
             posterior = marginals(inferred, draws.latents, weights)
-            average = lambda values: (weights * values).sum(0)  # noqa: E731
+            average = partial(_weighted_sum, weights)
         return LatentClassOutput(
             loss=loss,
             row_loss=row_loss,
@@ -404,6 +407,10 @@ class LatentClassModel(SummedVariables, ClassLikelihood, TextOperations, Compose
         if method == "bayes":
             return self.true_posterior(labels)
         raise ValueError(f"Unknown method {method!r}: choose 'encoder' or 'bayes'.")
+
+
+def _weighted_sum(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    return (weights * values).sum(0)
 
 
 AutoConfig.register(LatentClassConfig.model_type, LatentClassConfig)
