@@ -101,8 +101,13 @@ class LatentTrainingArguments(
         for key in ("encoder_learning_rate", "injection_learning_rate"):
             if getattr(self, key) is not None and not getattr(self, key) >= 0.0:
                 raise ValueError(f"{key} is {getattr(self, key)}; a rate is 0 or more")
-        for key in ("aggressive", "autoencoder_warmup_steps"):
-            if getattr(self, key) and (self.fixed_encoder_steps or self.encoder_learning_rate == 0):
+        guard_trains_it = self.collapse_guard == "act" and self.collapse_guard_action == "aggressive"
+        for key, is_on in (
+            ("aggressive", self.aggressive),
+            ("autoencoder_warmup_steps", self.autoencoder_warmup_steps),
+            ("collapse_guard_action: aggressive", guard_trains_it),
+        ):
+            if is_on and (self.fixed_encoder_steps or self.encoder_learning_rate == 0):
                 raise ValueError(
                     f"{key} trains the encoder first, and fixed_encoder_steps (or an encoder_learning_rate of 0) keeps it as "
                     "it is: choose one of the two"

@@ -78,7 +78,7 @@ class ComposedArguments:
         default=None,
         metadata={
             "help": "A trained model of this kind to go on from: the output_dir of a run, or a hub id. It keeps its parts, "
-            "settings and tokenizers; the keys below are then not used."
+            "settings and tokenizers; the other keys of the model are then not used."
         },
     )
     posterior: str | None = field(

@@ -7,15 +7,12 @@ from contextlib import contextmanager
 import torch
 from accelerate.utils import find_batch_size
 from torch import nn
-from torch.utils.data import Sampler, SequentialSampler
-from transformers import TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import ModelOutput
 
-from hf_lvm.data.batching import LabelledShareSampler, LengthBucketedSampler
 from hf_lvm.objectives import RowCounts
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.checkpoints import AtomicSavingTrainer
+from hf_lvm.training.bucketed_batches import BucketingTrainer
 from hf_lvm.training.class_statistics import ClassStatistics, class_probabilities
 from hf_lvm.training.divergence import stop_unless_finite
 from hf_lvm.training.latent_statistics import LatentStatistics, posterior_means
@@ -35,7 +32,7 @@ logger = logging.getLogger(__name__)
 ACTIVE_UNITS_WINDOW = 1024
 
 
-class LatentTrainer(AtomicSavingTrainer):
+class LatentTrainer(BucketingTrainer):
     """Trains any model of this package: the stabilizers of latent variables, and noise that belongs to sentences.
 
     What it adds to `transformers.Trainer`:
@@ -90,7 +87,6 @@ class LatentTrainer(AtomicSavingTrainer):
         if args.word_dropout > 0.0 and word_dropout_token_id is None:
             tokenizer = getattr(self.processing_class, "decoder_tokenizer", self.processing_class)
             self.word_dropout_token_id = replacement_token_id(tokenizer)
-        self.add_callback(_SamplerEpoch())
         self._add_phases()
         self._training_statistics = LatentStatistics(ACTIVE_UNITS_WINDOW)
         self._training_classes = ClassStatistics()
@@ -124,7 +120,10 @@ class LatentTrainer(AtomicSavingTrainer):
         self._guard = CollapseGuard(self) if args.collapse_guard != "off" else None
         warm_start = AutoencoderStart(args, self.model) if args.autoencoder_warmup_steps else None
         # In this order at each event: the decoder begins anew before the first inner step that meets it.
-        for phase in (self._settings, warm_start, self._kl_control, self.aggressive, self._guard, self._plateau):
+        phases = (
+            self._settings, warm_start, self._encoder_start, self._kl_control, self.aggressive, self._guard, self._plateau,
+        )  # fmt: skip
+        for phase in phases:
             if phase is not None:
                 self.add_callback(phase)
 
@@ -238,40 +237,6 @@ class LatentTrainer(AtomicSavingTrainer):
 
     # ---- Batches ----
 
-    def _get_train_sampler(self, train_dataset=None) -> Sampler | None:
-        dataset = self.train_dataset
-        column = self.args.length_column_name
-        columns = getattr(dataset, "column_names", ())
-        if self.args.labelled_share > 0.0 and not {"classes", column} <= set(columns):
-            raise ValueError(
-                f"labelled_share mixes labelled and unlabelled rows, and the training set lacks the column 'classes' or "
-                f"{column!r}: leave it out."
-            )
-        if self.args.train_sampling_strategy != "random" or column not in columns:
-            return super()._get_train_sampler(train_dataset)
-        # A bucket is the batch of a whole optimizer step: however it is cut into micro-batches and over processes,
-        # the step sees the same sentences.
-        step_batch = self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        if self.args.labelled_share > 0.0:
-            labelled = [any(known >= 0 for known in classes) for classes in dataset["classes"]]
-            share = max(1, round(self.args.labelled_share * step_batch))
-            return LabelledShareSampler(dataset[column], labelled, step_batch, share, seed)
-        return LengthBucketedSampler(dataset[column], step_batch, seed)
-
-    def _get_eval_sampler(self, eval_dataset) -> Sampler | None:
-        # In order, whatever the training order is: the noise of a sentence is found by its position.
-        return SequentialSampler(eval_dataset) if hasattr(eval_dataset, "__len__") else None
-
-    def get_eval_dataloader(self, *args, **kwargs):
-        """Batches of an evaluation: all sentences, also where `dataloader_drop_last` leaves some out in training."""
-        drop_last = self.args.dataloader_drop_last
-        self.args.dataloader_drop_last = False
-        try:
-            return super().get_eval_dataloader(*args, **kwargs)
-        finally:
-            self.args.dataloader_drop_last = drop_last
-
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """The micro-batches of one optimizer step; see `transformers.Trainer.get_batch_samples`."""
         batches, num_items_in_batch = super().get_batch_samples(epoch_iterator, num_batches, device)
@@ -313,10 +278,11 @@ class LatentTrainer(AtomicSavingTrainer):
         step = super().training_step
         if self.aggressive is None:
             loss = step(model, inputs, num_items_in_batch)
-            if self._encoder_start is not None:
-                self._encoder_start.drop_gradients(self.state.global_step, self.state.max_steps)
-            return loss
-        return self.aggressive.outer_step(lambda module: step(module, inputs, num_items_in_batch), model)
+        else:
+            loss = self.aggressive.outer_step(lambda module: step(module, inputs, num_items_in_batch), model)
+        if self._encoder_start is not None:
+            self._encoder_start.drop_gradients(self.state)
+        return loss
 
     def backward_of_step(self, batches: list[dict[str, torch.Tensor]]) -> torch.Tensor:
         """Gradients of a step of this process alone, not averaged; its loss in nats and its tokens, summed: (2,) float64."""
@@ -454,15 +420,3 @@ def check_temperature_has_use(args: LatentTrainingArguments, model: nn.Module) -
         )
     if config.learned_temperature:
         raise ValueError("learned_temperature and temperature_schedule would both set the temperature: leave out one of them.")
-
-
-class _SamplerEpoch(TrainerCallback):
-    """Tells the sampler its epoch, which a dataloader that skips batches after a resume does not always pass on."""
-
-    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs) -> None:
-        sampler = train_dataloader.batch_sampler
-        while hasattr(sampler, "batch_sampler"):
-            sampler = sampler.batch_sampler
-        sampler = getattr(sampler, "sampler", None)
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(int(state.epoch or 0))

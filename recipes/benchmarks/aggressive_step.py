@@ -10,25 +10,15 @@ inner step saves a third of the matrix products of the decoder's side, which is 
 large, and nothing of dropout, attention and the loss.
 """
 
-import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
 import torch
 from measured_models import build_text_vae
-from paired_timing import (
-    HEADER,
-    Comparison,
-    add_threads,
-    argument_parser,
-    interleaved,
-    table,
-    write_comparisons,
-)
+from paired_timing import Comparison, add_threads, argument_parser, interleaved, run_comparisons
 from torch.nn import Parameter
 
 from hf_lvm.models.text_vae import TextVAEModel
-from hf_lvm.training.memory import keep_freed_memory
 from hf_lvm.training.phases.aggressive import without_gradients
 
 BATCH_SIZE = 32
@@ -102,20 +92,14 @@ def measure(
 def main() -> None:
     parser = argument_parser(__doc__, default_pairs=15)
     add_threads(parser)
-    arguments = parser.parse_args()
-    keep_freed_memory()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    started = time.perf_counter()
-    comparisons = [measure(*row, arguments.pairs) for row in ROWS]
-    print(table(HEADER, [comparison.as_row() for comparison in comparisons]))
     names = ("encoder", "decoder", "injection", "length", "at_most", "sizes")
     shapes = {
         "rows": [dict(zip(names, row, strict=True)) for row in ROWS],
         "batch_size": BATCH_SIZE,
         "latent_size": LATENT_SIZE,
+        "dtype": "float32",
     }
-    write_comparisons(arguments.output, shapes | {"dtype": "float32"}, comparisons, started)
+    run_comparisons(parser.parse_args(), lambda pairs: [measure(*row, pairs) for row in ROWS], shapes)
 
 
 if __name__ == "__main__":

@@ -8,24 +8,14 @@ theirs:  the same model with the injection `embedding`, which reads each sentenc
 The shape is that of `recipes/latent_class/yelp_few_labels.yaml`: short sentences, a small decoder, many words.
 """
 
-import time
 from collections.abc import Callable
 
 import torch
 from measured_models import END, PAD, START
-from paired_timing import (
-    HEADER,
-    Comparison,
-    add_threads,
-    argument_parser,
-    interleaved,
-    table,
-    write_comparisons,
-)
+from paired_timing import Comparison, add_threads, argument_parser, interleaved, run_comparisons
 
 from hf_lvm import LatentClassConfig, LatentClassModel
 from hf_lvm.backbones.sources import config_from_scratch
-from hf_lvm.training.memory import keep_freed_memory
 
 BATCH_SIZE, LENGTH = 64, 12
 CLASSES = [2, 20]
@@ -68,31 +58,21 @@ def step(model: LatentClassModel, *, known: bool = False) -> Callable[[], None]:
     return run
 
 
+def compare(num_pairs: int) -> list[Comparison]:
+    summed, name = step(build("logits")), "sum over 40 values, injection logits"
+    readings = interleaved(summed, step(build("embedding")), num_pairs)
+    one_value = interleaved(summed, step(build("logits"), known=True), num_pairs)
+    return [
+        Comparison(name, "the same, injection embedding", "s", readings, at_most=0.1),
+        Comparison(name, "one value, injection logits", "s", one_value),
+    ]
+
+
 def main() -> None:
     parser = argument_parser(__doc__, default_pairs=9)
     add_threads(parser)
-    arguments = parser.parse_args()
-    keep_freed_memory()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    started = time.perf_counter()
-    summed = step(build("logits"))
-    name = "sum over 40 values, injection logits"
-    comparisons = [
-        Comparison(
-            name,
-            "the same, injection embedding",
-            "s",
-            interleaved(summed, step(build("embedding")), arguments.pairs),
-            at_most=0.1,
-        ),
-        Comparison(
-            name, "one value, injection logits", "s", interleaved(summed, step(build("logits"), known=True), arguments.pairs)
-        ),
-    ]
-    print(table(HEADER, [comparison.as_row() for comparison in comparisons]))
-    shapes = {"batch_size": BATCH_SIZE, "length": LENGTH, "num_classes": CLASSES, "sizes": SIZES}
-    write_comparisons(arguments.output, shapes | {"dtype": "float32"}, comparisons, started)
+    shapes = {"batch_size": BATCH_SIZE, "length": LENGTH, "num_classes": CLASSES, "sizes": SIZES, "dtype": "float32"}
+    run_comparisons(parser.parse_args(), compare, shapes)
 
 
 if __name__ == "__main__":

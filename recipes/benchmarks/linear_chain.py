@@ -11,22 +11,12 @@ as in a hidden Markov model. Needs `pip install --no-deps torch-struct==0.5`.
 """
 
 import importlib.metadata
-import time
 from collections.abc import Callable
 
 import torch
-from paired_timing import (
-    HEADER,
-    Comparison,
-    add_threads,
-    argument_parser,
-    interleaved,
-    table,
-    write_comparisons,
-)
+from paired_timing import Comparison, add_threads, argument_parser, interleaved, run_comparisons
 
 from hf_lvm.distributions.linear_chain import LinearChainCRF
-from hf_lvm.training.memory import keep_freed_memory
 
 BATCH_SIZE, LENGTH, STATES = 64, 40, 32
 PEER, PEER_VERSION = "torch-struct", "0.5"
@@ -123,14 +113,8 @@ def main() -> None:
     add_threads(parser)
     arguments = parser.parse_args()
     torch_struct = import_peer()
-    keep_freed_memory()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    started = time.perf_counter()
-    comparisons = measure(torch_struct, arguments.pairs)
-    print(table(HEADER, [comparison.as_row() for comparison in comparisons]))
     shapes = {"batch_size": BATCH_SIZE, "length": LENGTH, "states": STATES, "dtype": "float32"}
-    write_comparisons(arguments.output, shapes, comparisons, started, peers={PEER: PEER_VERSION})
+    run_comparisons(arguments, lambda pairs: measure(torch_struct, pairs), shapes, peers={PEER: PEER_VERSION})
 
 
 if __name__ == "__main__":

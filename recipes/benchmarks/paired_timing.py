@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from hf_lvm.training.memory import keep_freed_memory
 from hf_lvm.training.results import run_description, write_results
 
 MIN_PAIRS = 5
@@ -119,6 +120,28 @@ def argument_parser(description: str, default_pairs: int | None = None) -> argpa
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="of torch, for both sides (default: its own choice)")
+
+
+def run_comparisons(
+    options: argparse.Namespace,
+    compare: Callable[[int], Sequence[Comparison]],
+    shapes: dict[str, Any],
+    **more: Any,
+) -> None:
+    """Measure, print the table and write the file, as the options of the command line ask.
+
+    Args:
+        options: of `argument_parser` and `add_threads`.
+        compare: measures with a number of pairs.
+        shapes, more: written beside what is measured.
+    """
+    keep_freed_memory()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    started = time.perf_counter()
+    comparisons = compare(options.pairs)
+    print(table(HEADER, [comparison.as_row() for comparison in comparisons]))
+    write_comparisons(options.output, shapes, comparisons, started, **more)
 
 
 def write_comparisons(

@@ -12,25 +12,15 @@ injection `cross_attention` is measured twice: against the decoder with its cros
 and against the same decoder without such layers.
 """
 
-import time
 from collections.abc import Callable
 
 import torch
 from measured_models import START, build_bare_decoder, build_text_vae
-from paired_timing import (
-    HEADER,
-    Comparison,
-    add_threads,
-    argument_parser,
-    interleaved,
-    table,
-    write_comparisons,
-)
+from paired_timing import Comparison, add_threads, argument_parser, interleaved, run_comparisons
 from torch import nn
 from transformers import PreTrainedModel
 
 from hf_lvm.models.text_vae import TextVAEModel
-from hf_lvm.training.memory import keep_freed_memory
 
 ENCODER = "bert"
 BATCH_SIZE = 32
@@ -131,17 +121,15 @@ def main() -> None:
     add_threads(parser)
     parser.add_argument("--injection", help="measure the rows with this injection only")
     arguments = parser.parse_args()
-    keep_freed_memory()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
     rows = [row for row in ROWS if arguments.injection in (None, row[1])]
     if not rows:
         parser.error(f"no row has the injection {arguments.injection!r}")
-    started = time.perf_counter()
-    comparisons = [comparison for row in rows for comparison in measure(*row, arguments.pairs)]
-    print(table(HEADER, [comparison.as_row() for comparison in comparisons]))
     shapes = SIZES | {"encoder": ENCODER, "batch_size": BATCH_SIZE, "length": LENGTH, "latent_size": LATENT_SIZE}
-    write_comparisons(arguments.output, shapes | {"dtype": "float32"}, comparisons, started)
+
+    def compare(pairs: int) -> list[Comparison]:
+        return [comparison for row in rows for comparison in measure(*row, pairs)]
+
+    run_comparisons(arguments, compare, shapes | {"dtype": "float32"})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ With one variable it is a mixture of language models that share their weights. W
 is the semi-supervised model M2 of Kingma et al. (2014), with text for images and nothing else in z.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,16 +12,15 @@ from torch import nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoProcessor
 from transformers.cache_utils import Cache
-from transformers.generation.utils import GenerateOutput
 
 from hf_lvm.backbones.composition import ComposedModel, ComposedOutput, TextOperations
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import CategoricalVector, Generators
 from hf_lvm.estimators import Draws, build_estimator
 from hf_lvm.estimators.gumbel_softmax import GumbelSoftmax
-from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.layers.posteriors import CATEGORY_POSTERIORS
 from hf_lvm.layers.priors import CATEGORY_PRIORS
+from hf_lvm.models.latent_class.classes_and_texts import ClassesAndTexts
 from hf_lvm.models.latent_class.configuration_latent_class import LatentClassConfig
 from hf_lvm.models.latent_class.likelihood import ClassLikelihood
 from hf_lvm.models.latent_class.summed_variables import SummedVariables, marginals
@@ -63,7 +61,7 @@ class LatentClassOutput(ComposedOutput):
     class_logits: torch.Tensor | None = None
 
 
-class LatentClassModel(SummedVariables, ClassLikelihood, TextOperations, ComposedModel):
+class LatentClassModel(ClassesAndTexts, SummedVariables, ClassLikelihood, TextOperations, ComposedModel):
     """A mixture of sentences: a vector of categories between an encoder and a decoder.
 
     Example:
@@ -324,89 +322,6 @@ class LatentClassModel(SummedVariables, ClassLikelihood, TextOperations, Compose
             features=features,
             temperature=temperature,
         )
-
-    @torch.no_grad()
-    def generate(
-        self,
-        classes: torch.LongTensor | None = None,
-        latents: torch.Tensor | None = None,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
-        decoder_attention_mask: torch.Tensor | None = None,
-        condition_input_ids: torch.LongTensor | None = None,
-        condition_attention_mask: torch.Tensor | None = None,
-        generation_config=None,
-        **options,
-    ) -> GenerateOutput | torch.LongTensor:
-        """Text of given classes, with every option of transformers' `generate`.
-
-        Args:
-            classes: (B, M), or (B,) where M is 1; what is -1 is drawn from the prior. Summed variables may be left out.
-            latents: (B, M) values or (B, M, C) points, instead of classes.
-            input_ids, attention_mask: (B, S), sentences whose most probable classes are taken, instead of both; without any
-                of the three, draws from the prior.
-            decoder_input_ids, decoder_attention_mask: (B, P), prompts to continue, padded on either side.
-            condition_input_ids, condition_attention_mask: (B, S), the texts that a `conditional` prior reads.
-
-        Returns:
-            (B * num_return_sequences, L): start token + prompt + new tokens, padded on the right.
-
-        Raises:
-            ValueError: several of classes, latents and sentences, or classes that do not exist.
-        """
-        if classes is not None and (latents is not None or input_ids is not None):
-            raise ValueError("Pass classes, latents or input_ids to generate from, one of the three.")
-        if latents is None and input_ids is not None:
-            with in_evaluation_mode(self):
-                latents, input_ids = self.encode(input_ids, attention_mask).mode, None
-        if latents is None or self.lacks_variables(latents):
-            given = [each for each in (classes, latents, condition_input_ids, decoder_input_ids) if each is not None]
-            with in_evaluation_mode(self):
-                prior = self.prior_of(len(given[0]) if given else 1, condition_input_ids, condition_attention_mask)
-            latents = self.completed(classes if latents is None else latents, prior.sample())
-        return super().generate(
-            latents=latents,
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
-            generation_config=generation_config,
-            **options,
-        )
-
-    # ---- classes of sentences ----------------------------------------------------------------------------------------
-
-    def classify(
-        self, texts: str | Sequence[str], *, processor: LatentTextProcessor, method: str = "encoder"
-    ) -> torch.LongTensor:
-        """The most probable class of each variable of each text: (B, M); the tensor twin is `class_probabilities`."""
-        inputs = processor(texts).to(self.device)
-        return self.class_probabilities(**inputs, method=method).argmax(-1)
-
-    def class_probabilities(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        labels: torch.LongTensor | None = None,
-        method: str = "encoder",
-    ) -> torch.Tensor:
-        """Probabilities of the classes of each variable, without dropout: (B, M, C).
-
-        Args:
-            input_ids, attention_mask: (B, S), read by `encoder`.
-            labels: (B, T), read by `bayes`.
-            method: `encoder`, q(z|x) in one pass; or `bayes`, p(z|x) from the decoder by Bayes' rule, a pass a value of z.
-
-        Raises:
-            ValueError: another method, or more values of z than `config.enumeration_budget`.
-        """
-        if method == "encoder":
-            with in_evaluation_mode(self):
-                return self.encode(input_ids, attention_mask).probs
-        if method == "bayes":
-            return self.true_posterior(labels)
-        raise ValueError(f"Unknown method {method!r}: choose 'encoder' or 'bayes'.")
 
 
 def _weighted_sum(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 import torch
 
 from hf_lvm.distributions import CategoricalVector
-from hf_lvm.objectives import check_classes
 
 
 class SummedVariables:
@@ -93,23 +92,6 @@ class SummedVariables:
         config = self.config
         is_short = latents.dim() == 2 and latents.shape[1] == config.num_inferred
         return bool(config.summed_variables) and is_short and not latents.is_floating_point()
-
-    def completed(self, classes: torch.Tensor | None, drawn: torch.Tensor) -> torch.Tensor:
-        """Draws of all variables (B, M), with what is known of them in its place.
-
-        Args:
-            classes: None, or (B, M) with -1 for what is not known; (B, M') says nothing of the summed variables, and (B,) is
-                for one variable.
-        """
-        if classes is None:
-            return drawn
-        config, classes = self.config, classes.to(drawn.device)
-        if classes.dim() == 1 and config.num_inferred == 1:
-            classes = classes.unsqueeze(1)
-        if self.lacks_variables(classes):
-            classes = torch.nn.functional.pad(classes, (0, config.summed_variables), value=-1)
-        known = check_classes(classes, config.class_counts, len(drawn))
-        return torch.where(known < 0, drawn, known)
 
 
 @torch.no_grad()

@@ -3,12 +3,12 @@
 import logging
 
 from torch.nn import Module
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 logger = logging.getLogger(__name__)
 
 
-class EncoderStart:
+class EncoderStart(TrainerCallback):
     """The keys `fixed_encoder_steps` and an `encoder_learning_rate` of 0.
 
     An encoder that knows something already (from labels, from pretraining) is worth keeping while the decoder is new: what a
@@ -39,11 +39,12 @@ class EncoderStart:
             for parameter in self._parameters:
                 parameter.requires_grad_(False)
 
-    def drop_gradients(self, step: int, total_steps: int) -> None:
-        """Forget the encoder's gradients of a step in which it stays as it is."""
-        steps = self._args.fixed_steps(total_steps)
-        if step < steps:
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        if state.global_step == self._args.fixed_steps(state.max_steps) > 0 and state.is_world_process_zero:
+            logger.info(f"Step {state.global_step}: the encoder begins to learn")
+
+    def drop_gradients(self, state: TrainerState) -> None:
+        """Forget the encoder's gradients of a step in which it stays as it is: they do not count for clipping either."""
+        if state.global_step < self._args.fixed_steps(state.max_steps):
             for parameter in self._parameters:
                 parameter.grad = None
-        elif step == steps > 0:
-            logger.info(f"Step {step}: the encoder begins to learn")

@@ -84,6 +84,10 @@ def test_a_rate_of_zero_keeps_it_for_the_whole_run(tmp_path):
         ({"fixed_encoder_steps": 1.5}, "fixed_encoder_steps is 1.5"),
         ({"fixed_encoder_steps": 3, "autoencoder_warmup_steps": 2}, "autoencoder_warmup_steps trains the encoder first"),
         ({"encoder_learning_rate": 0.0, "aggressive": True}, "aggressive trains the encoder first"),
+        (
+            {"fixed_encoder_steps": 3, "collapse_guard": "act", "collapse_guard_action": "aggressive"},
+            "collapse_guard_action: aggressive trains the encoder first",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path, options, message):
