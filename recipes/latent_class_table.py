@@ -16,7 +16,8 @@ ESTIMATOR_COLUMNS = (
     "I(x; z) by q", "I(x; z) by Bayes", "seconds", "ms an update",
 )  # fmt: skip
 WRITER_COLUMNS = (
-    "labels", "seed", "as asked", "negative, positive", "judge right on real text", "distinct-2, real", "self-BLEU, real",
+    "labels", "seed", "temperature", "as asked", "negative, positive", "judge right on real text", "distinct-2, real",
+    "self-BLEU, real",
 )  # fmt: skip
 # Points of a curve that are printed.
 QUARTERS = 4
@@ -137,6 +138,7 @@ def _writer_cells(writer: dict[str, Any]) -> list[str]:
     return [
         f"{writer['labels']:,}",
         str(writer["seed"]),
+        f"{writer['temperature']:g}",
         f"{writer['as_asked']:.3f}",
         ", ".join(f"{share:.3f}" for share in writer["as_asked_of_class"]),
         f"{writer['judge_on_test']:.4f}",

@@ -1,15 +1,15 @@
 """KL schedules: the weight of the KL term as a function of the global step (Bowman et al. 2015, section 3.1).
 
-With r in [0, 1] the share of a rise that is behind, every schedule that rises goes from `start` to 1 by
-start + (1 - start) * shape(r):
+With r in [0, 1] the share of a rise that is behind, every schedule that rises goes from `start` to `end` by
+start + (end - start) * shape(r). An `end` of 1 is the evidence lower bound; another one the beta of Higgins et al. (2017).
 
 | name               | rise                                        | shape(r)               | afterwards                   |
 |--------------------|---------------------------------------------|------------------------|------------------------------|
-| `constant`         | none: 1 at every step                       |                        |                              |
-| `linear`           | steps 0 to `warmup_steps`                   | r                      | 1                            |
-| `sigmoid`          | around step `midpoint`                      | 1 / (1 + exp(-k(t-m))) | goes on towards 1            |
-| `cyclical_linear`  | the first `cycle_ratio` of each of `cycles` | r                      | 1 to the end of the cycle    |
-| `cyclical_cosine`  | the same                                    | (1 - cos(pi r)) / 2    | 1 to the end of the cycle    |
+| `constant`         | none: `end` at every step                   |                        |                              |
+| `linear`           | steps 0 to `warmup_steps`                   | r                      | `end`                        |
+| `sigmoid`          | around step `midpoint`                      | 1 / (1 + exp(-k(t-m))) | goes on towards `end`        |
+| `cyclical_linear`  | the first `cycle_ratio` of each of `cycles` | r                      | `end` until the cycle is over |
+| `cyclical_cosine`  | the same                                    | (1 - cos(pi r)) / 2    | `end` until the cycle is over |
 
 A schedule is a pure function of the step, so a resumed run continues exactly where it was. To add one, write the
 function and name it in `KL_SCHEDULES`. A weight that follows the measured KL instead is
@@ -26,6 +26,7 @@ class _Plan:
     """The settings of a schedule, as `kl_weight` takes them."""
 
     start: float
+    end: float
     warmup_steps: int
     total_steps: int | None
     cycles: int
@@ -34,23 +35,23 @@ class _Plan:
     steepness: float | None
 
     def rise(self, share: float) -> float:
-        return self.start + (1.0 - self.start) * share
+        return self.start + (self.end - self.start) * share
 
 
 def constant(step: int, plan: _Plan) -> float:
-    """Weight 1 at every step: the evidence lower bound itself from the beginning."""
-    return 1.0
+    """Weight `end` at every step; at 1 the evidence lower bound itself from the beginning."""
+    return plan.end
 
 
 def linear(step: int, plan: _Plan) -> float:
-    """From `start` at step 0 in a straight line to 1 at `warmup_steps`, then 1."""
+    """From `start` at step 0 in a straight line to `end` at `warmup_steps`, then `end`."""
     if step >= plan.warmup_steps:
-        return 1.0
+        return plan.end
     return plan.rise(step / plan.warmup_steps)
 
 
 def sigmoid(step: int, plan: _Plan) -> float:
-    """A logistic curve, 1 / (1 + exp(-steepness * (step - midpoint))) (Bowman et al. 2015, figure 2).
+    """A logistic curve, here from 0 to 1: 1 / (1 + exp(-steepness * (step - midpoint))) (Bowman et al. 2015, figure 2).
 
     Without `midpoint` it is half of `warmup_steps`, without `steepness` 12.5 / `warmup_steps`: the curve is then at 0.002
     at step 0 and at 0.998 at `warmup_steps`. 5,000 warm-up steps give the midpoint 2,500 and the steepness 0.0025 that
@@ -96,6 +97,7 @@ def kl_weight(
     step: int,
     *,
     start: float = 0.0,
+    end: float = 1.0,
     warmup_steps: int = 0,
     total_steps: int | None = None,
     cycles: int = 4,
@@ -110,12 +112,13 @@ def kl_weight(
         step: optimizer steps done so far, counted from 0 (or from the end of an autoencoder warm-up).
         start: weight at step 0 and, in a cyclical schedule, at the beginning of every cycle; the value far before the
             midpoint of a sigmoid.
-        warmup_steps: steps until the weight of `linear` is 1; see `sigmoid` for what it means there.
+        end: weight that a rise ends at, and that `constant` has.
+        warmup_steps: steps until the weight of `linear` is `end`; see `sigmoid` for what it means there.
         total_steps: steps that a cyclical schedule divides into cycles, counted from the same moment as `step`: the
             steps of the whole training less those of an autoencoder warm-up. At step `total_steps - 1` the last cycle
-            ends; past it the weight is 1.
+            ends; past it the weight is `end`.
         cycles: how many cycles; their lengths differ by one step at most.
-        cycle_ratio: the share of a cycle that rises. At 1 a cycle ends one step short of weight 1.
+        cycle_ratio: the share of a cycle that rises. At 1 a cycle ends one step short of `end`.
         midpoint: step at which a sigmoid has risen by half.
         steepness: of a sigmoid, per step; at the midpoint the weight rises by steepness / 4 a step.
 
@@ -123,11 +126,10 @@ def kl_weight(
         ValueError: the schedule has no such name, or a setting it needs is missing or not allowed.
     """
     check_kl_schedule(schedule)
-    if not 0.0 <= start <= 1.0:
-        raise ValueError(f"start is {start}; a KL weight is between 0 and 1.")
+    check_kl_weights(start, end)
     if warmup_steps < 0:
         raise ValueError(f"warmup_steps is {warmup_steps}; it is 0 or more.")
-    plan = _Plan(start, warmup_steps, total_steps, cycles, cycle_ratio, midpoint, steepness)
+    plan = _Plan(start, end, warmup_steps, total_steps, cycles, cycle_ratio, midpoint, steepness)
     if schedule.startswith("cyclical"):
         _check_cycles(schedule, plan)
     if schedule == "sigmoid":
@@ -139,6 +141,14 @@ def check_kl_schedule(schedule: str) -> None:
     """Raise a `ValueError` that lists the schedules there are when `schedule` is none of them."""
     if schedule not in KL_SCHEDULES:
         raise ValueError(f"Unknown kl_schedule {schedule!r}: choose one of {', '.join(map(repr, KL_SCHEDULES))}.")
+
+
+def check_kl_weights(start: float, end: float, prefix: str = "") -> None:
+    """Raise a `ValueError` when a schedule cannot rise from one to the other; `prefix` stands before their names in it."""
+    if not (end > 0.0 and math.isfinite(end)):
+        raise ValueError(f"{prefix}end is {end}; the KL weight that a run ends with is above 0, and 1 is the bound.")
+    if not 0.0 <= start <= end:
+        raise ValueError(f"{prefix}start is {start}; a KL weight that rises to {end:g} begins between 0 and {end:g}.")
 
 
 def _check_cycles(schedule: str, plan: _Plan) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hf_lvm.estimators import TEMPERATURE_SCHEDULES, check_temperature_schedule, temperature_at
 from hf_lvm.objectives.free_bits import FREE_BITS_MODES, PER_DIMENSION_MODES, check_free_bits_mode
 from hf_lvm.objectives.kl_controller import TargetKLController
-from hf_lvm.objectives.kl_schedules import KL_SCHEDULES, check_kl_schedule, kl_weight
+from hf_lvm.objectives.kl_schedules import KL_SCHEDULES, check_kl_schedule, check_kl_weights, kl_weight
 from hf_lvm.training.phases.learning_rate import check_optimizer_forgets
 from hf_lvm.training.word_dropout import check_rate
 
@@ -30,15 +30,22 @@ class ObjectiveArguments:
     )
     kl_start: float = field(
         default=0.0,
-        metadata={"help": "KL weight at the first step of a rising schedule, and of each cycle, between 0 and 1."},
+        metadata={"help": "KL weight at the first step of a rising schedule, and of each cycle, between 0 and kl_end."},
+    )
+    kl_end: float = field(
+        default=1.0,
+        metadata={
+            "help": "KL weight that a schedule rises to, and that constant has: 1 trains the bound, another is the beta of "
+            "Higgins et al. (2017). Evaluations report the bound all the same."
+        },
     )
     kl_warmup_steps: float = field(
         default=0,
-        metadata={"help": f"How long the KL weight of linear and sigmoid takes to reach 1. {STEPS_OR_SHARE}."},
+        metadata={"help": f"How long the KL weight of linear and sigmoid takes to rise. {STEPS_OR_SHARE}."},
     )
     kl_cycles: int = field(default=4, metadata={"help": "Cycles of a cyclical KL schedule in the whole run (Fu et al. 2019)."})
     kl_cycle_ratio: float = field(
-        default=0.5, metadata={"help": "Share of a cycle in which the KL weight rises; for the rest of it the weight is 1."}
+        default=0.5, metadata={"help": "Share of a cycle in which the KL weight rises; for the rest of it it stays."}
     )
     kl_sigmoid_midpoint: float | None = field(
         default=None,
@@ -131,8 +138,7 @@ class ObjectiveArguments:
         check_kl_schedule(self.kl_schedule)
         check_free_bits_mode(self.free_bits_mode)
         check_rate(self.word_dropout)
-        if not 0.0 <= self.kl_start <= 1.0:
-            raise ValueError(f"kl_start is {self.kl_start}; a KL weight is between 0 and 1")
+        check_kl_weights(self.kl_start, self.kl_end, "kl_")
         if not 0.0 <= self.labelled_share < 1.0:
             raise ValueError(f"labelled_share is {self.labelled_share}; it is a share of each batch, at least 0 and below 1")
         self._check_temperature()
@@ -147,11 +153,12 @@ class ObjectiveArguments:
                 f"{', '.join(_MODES)}, or set free_bits to 0"
             )
         if self.kl_target is not None:
-            if self.kl_schedule != "constant":
-                raise ValueError(
-                    f"kl_target is {self.kl_target} and kl_schedule {self.kl_schedule!r}: both would set the KL weight. "
-                    "Leave out one of the two"
-                )
+            for key, is_set in (("kl_schedule", self.kl_schedule != "constant"), ("kl_end", self.kl_end != 1.0)):
+                if is_set:
+                    raise ValueError(
+                        f"kl_target is {self.kl_target} and {key} {getattr(self, key)!r}: both would set the KL weight. "
+                        "Leave out one of the two"
+                    )
             self.kl_controller()
         # Long before the schedule is first asked, in a run that may be prepared for a long time.
         self.kl_weight_at(0, total_steps=10**9)
@@ -199,6 +206,7 @@ class ObjectiveArguments:
             self.kl_schedule,
             step - warm_start,
             start=self.kl_start,
+            end=self.kl_end,
             warmup_steps=steps_of(self.kl_warmup_steps, total_steps),
             total_steps=total_steps - warm_start,
             cycles=self.kl_cycles,
@@ -214,6 +222,8 @@ class ObjectiveArguments:
             keys += ["kl_target", "kl_start", "kl_proportional_gain", "kl_integral_gain"]
         elif self.kl_schedule != "constant":
             keys += ["kl_start"]
+        if self.kl_end != 1.0:
+            keys += ["kl_end"]
         keys += {
             "linear": ["kl_warmup_steps"],
             "sigmoid": ["kl_warmup_steps", "kl_sigmoid_midpoint", "kl_sigmoid_steepness"],

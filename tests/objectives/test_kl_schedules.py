@@ -56,6 +56,16 @@ def test_linear_is_at_one_when_a_warmup_as_long_as_the_training_ends():
 
 
 @pytest.mark.parametrize("schedule", KL_SCHEDULES)
+@pytest.mark.parametrize("end", [0.25, 4.0])
+def test_a_schedule_rises_to_its_end(schedule, end):
+    options = {"warmup_steps": 4, "total_steps": 12, "cycles": 2}
+    weights = weights_of(schedule, 12, start=0.1, end=end, **options)
+    shares = weights_of(schedule, 12, **options)
+    assert weights == pytest.approx([0.1 + (end - 0.1) * share for share in shares] if schedule != "constant" else [end] * 12)
+    assert weights[-1] == pytest.approx(end)
+
+
+@pytest.mark.parametrize("schedule", KL_SCHEDULES)
 def test_a_schedule_is_a_function_of_the_step(schedule):
     options = {"start": 0.1, "warmup_steps": 7, "total_steps": 12}
     forwards = weights_of(schedule, 12, **options)
@@ -67,6 +77,8 @@ def test_a_schedule_is_a_function_of_the_step(schedule):
     ("schedule", "options", "said"),
     [
         ("cosine", {}, "Unknown kl_schedule 'cosine': choose one of 'constant', 'linear'"),
+        ("linear", {"end": 0.0}, "end is 0.0"),
+        ("linear", {"start": 0.5, "end": 0.25}, "begins between 0 and 0.25"),
         ("cyclical_linear", {}, "divides the training into cycles: pass total_steps"),
         ("cyclical_linear", {"total_steps": 3}, "4 cycles do not fit into total_steps=3"),
         ("cyclical_linear", {"total_steps": 9, "cycles": 0}, "cycles is 0"),

@@ -18,7 +18,7 @@ SMALL = {
     "yelp_labels.yaml": {"per_device_train_batch_size": 4, "max_steps": 20, "eval_steps": 10, "save_steps": 10},
     "yelp_few_labels.yaml": {
         "max_steps": 4, "fixed_encoder_steps": 2, "eval_steps": 2, "save_steps": 2, "per_device_train_batch_size": 16,
-        "labelled_share": 0.25,
+        "labelled_share": 0.25, "num_classes": [2, 3], "unlabelled_weight": 3, "classification_weight": 3,
         "decoder_hidden_size": 16, "decoder_num_attention_heads": 2,
     },
     "yelp_writer.yaml": {"per_device_train_batch_size": 16},
@@ -50,7 +50,7 @@ def compared(tmp_path_factory):
         "bag_of_words": [{"C": 1, "words": 1}, {"C": 10, "words": 1}],
         "encoder": [{"learning_rate": 1e-2}, {"learning_rate": 1e-3}],
         "pretrained": [{"learning_rate": 1e-2}],
-        "semi_supervised": [{"unlabelled_weight": 3, "num_classes": [2, 3]}],
+        "semi_supervised": [{"kl_end": 0.5}],
     }
     namespace = SCRIPT["main"].__globals__
     namespace.update(GRIDS=grids, RECIPES=recipes, WRITTEN=10)

@@ -41,6 +41,8 @@ def test_a_run_that_cannot_know_its_best_model_ends_with_the_last(tmp_path, stra
         ({"free_bits": -1.0}, ["free_bits is -1.0", "0 or more"]),
         ({"word_dropout": 1.0}, ["word_dropout is 1.0", "[0, 1)"]),
         ({"kl_start": 1.5}, ["kl_start is 1.5", "between 0 and 1"]),
+        ({"kl_end": 0.0}, ["kl_end is 0.0", "1 is the bound"]),
+        ({"kl_end": 0.5, "kl_target": 3.0}, ["kl_target is 3.0 and kl_end 0.5", "Leave out"]),
         ({"kl_warmup_steps": 2.5}, ["kl_warmup_steps is 2.5", "whole number"]),
         ({"autoencoder_warmup_steps": -1}, ["autoencoder_warmup_steps is -1"]),
         ({"kl_warmup_steps": float("nan")}, ["kl_warmup_steps is nan"]),
@@ -68,6 +70,13 @@ def test_kl_schedule_begins_after_the_autoencoder_warm_up(tmp_path):
 def test_constant_schedule_is_the_bound_from_the_first_step(tmp_path):
     args = arguments(tmp_path, kl_warmup_steps=100, kl_start=0.1)
     assert [args.kl_weight_at(step, 200) for step in (0, 50, 199)] == [1.0, 1.0, 1.0]
+    assert "kl_end" not in args.saved_settings(200)
+
+
+def test_another_end_is_a_setting_that_a_resumed_run_must_share(tmp_path):
+    args = arguments(tmp_path, kl_end=0.25, autoencoder_warmup_steps=2)
+    assert [args.kl_weight_at(step, 10) for step in (1, 2, 9)] == [0.0, 0.25, 0.25]
+    assert args.saved_settings(10)["kl_end"] == 0.25
 
 
 @pytest.mark.parametrize(("given", "meant"), [("true", True), ("True", True), ("false", False), ("runs/a", "runs/a")])

@@ -186,7 +186,7 @@ class CollapseGuard(ResumableCallback):
         """The first step after which an unused latent is a collapse."""
         begun = args.autoencoder_steps(max_steps)
         if args.kl_target is None:
-            while begun < max_steps and args.kl_weight_at(begun, max_steps) < 0.99:
+            while begun < max_steps and args.kl_weight_at(begun, max_steps) < 0.99 * args.kl_end:
                 begun += 1
         return begun + steps_of(args.collapse_guard_patience_steps, max_steps)
 
