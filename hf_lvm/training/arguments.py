@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 
 import torch
-from transformers import TrainingArguments
+from transformers import SchedulerType, TrainingArguments
 
 from hf_lvm.training.objective_arguments import STEPS_OR_SHARE, ObjectiveArguments, check_steps_or_share, steps_of
 from hf_lvm.training.phases.aggressive import AggressiveArguments
@@ -123,6 +123,8 @@ class LatentTrainingArguments(
         A run that is resumed must have the same ones.
         """
         settings = self.objective_settings(total_steps)
+        # A new rate would be ignored without a word, and a new schedule jump to where it would have been.
+        settings |= {"learning_rate": self.learning_rate, "lr_scheduler_type": SchedulerType(self.lr_scheduler_type).value}
         if self.fixed_encoder_steps:
             settings["fixed_encoder_steps"] = self.fixed_steps(total_steps)
         for key in ("encoder_learning_rate", "injection_learning_rate"):

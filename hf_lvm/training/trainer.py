@@ -16,6 +16,7 @@ from hf_lvm.training.bucketed_batches import BucketingTrainer
 from hf_lvm.training.class_statistics import ClassStatistics, class_probabilities
 from hf_lvm.training.divergence import stop_unless_finite
 from hf_lvm.training.latent_statistics import LatentStatistics, posterior_means
+from hf_lvm.training.model_checks import check_model
 from hf_lvm.training.noise import NoiseStream, row_generators
 from hf_lvm.training.phases.aggressive import AggressiveTraining
 from hf_lvm.training.phases.autoencoder_start import AutoencoderStart
@@ -64,8 +65,8 @@ class LatentTrainer(BucketingTrainer):
         **kwargs: those of `transformers.Trainer`; `processing_class` is the `LatentTextProcessor`.
 
     Raises:
-        ValueError: word dropout is on and no replacement token can be found, or a phase does not go with the model or the
-            data.
+        ValueError: word dropout is on and no replacement token can be found, or a phase or key does not go with the model or
+            the data.
     """
 
     # Trainer divides the loss of a micro-batch by their number, in every version; `compute_loss` weighs it by its share of
@@ -83,7 +84,7 @@ class LatentTrainer(BucketingTrainer):
             )
             args._n_gpu = 1
         self.word_dropout_token_id = word_dropout_token_id
-        check_temperature_has_use(args, model)
+        check_model(args, model)
         if args.word_dropout > 0.0 and word_dropout_token_id is None:
             tokenizer = getattr(self.processing_class, "decoder_tokenizer", self.processing_class)
             self.word_dropout_token_id = replacement_token_id(tokenizer)
@@ -110,11 +111,6 @@ class LatentTrainer(BucketingTrainer):
         self._plateau = PlateauCallback(args, self._load_best_model) if args.plateau_patience else None
         is_apart = args.encoder_learning_rate is not None or args.fixed_encoder_steps
         self._encoder_start = EncoderStart(args, self.model) if is_apart else None
-        if args.injection_learning_rate is not None and not hasattr(self.model, "injection_parameters"):
-            raise ValueError(
-                "injection_learning_rate is for a model with injections between its latent and its decoder, and "
-                f"{type(self.model).__name__} has no injection_parameters"
-            )
         starts_aggressive = args.collapse_guard == "act" and args.collapse_guard_action == "aggressive"
         self.aggressive = AggressiveTraining(self) if args.aggressive or starts_aggressive else None
         self._guard = CollapseGuard(self) if args.collapse_guard != "off" else None
@@ -405,18 +401,3 @@ class LatentTrainer(BucketingTrainer):
         holders = [self.model.config.get_text_config(), getattr(self.model, "generation_config", None)]
         names = ("bos_token_id", "eos_token_id", "pad_token_id")
         return [(holder, name, getattr(holder, name, None)) for holder in holders if holder for name in names]
-
-
-def check_temperature_has_use(args: LatentTrainingArguments, model: nn.Module) -> None:
-    """Raise a `ValueError` for a schedule of the temperature beside a model that relaxes nothing, or learns its own."""
-    if args.temperature_schedule == "constant":
-        return
-    config = model.config
-    estimator = getattr(config, "estimator", None)
-    if estimator not in ("gumbel_softmax", "straight_through"):
-        raise ValueError(
-            f"temperature_schedule is {args.temperature_schedule!r}, and the estimator {estimator!r} has no temperature that "
-            "falls: choose 'gumbel_softmax' or 'straight_through', or leave it out."
-        )
-    if config.learned_temperature:
-        raise ValueError("learned_temperature and temperature_schedule would both set the temperature: leave out one of them.")

@@ -120,6 +120,11 @@ class LatentClassModel(ClassesAndTexts, SummedVariables, ClassLikelihood, TextOp
             },
         )
 
+    @property
+    def has_kl_per_dimension(self) -> bool:
+        """Whether the objective has a KL that is a sum over variables: all but `marginal`, which has none."""
+        return self.config.objective != "marginal"
+
     def typical_vectors(self) -> torch.Tensor:
         """Random values of z, as the decoder is told them."""
         counts = self.config.class_counts

@@ -144,6 +144,11 @@ class NeuralTopicModel(TopicsAndWords, PreTrainedModel):
         concentration = self.config.prior_concentration
         return 1.0 if concentration is None else laplace_stddev(concentration, self.config.num_topics)
 
+    @property
+    def has_kl_per_dimension(self) -> bool:
+        """Whether KL(q(z|x) || p(z)) is a sum over topics, which free bits may count one by one."""
+        return self.config.posterior_type != "dirichlet"
+
     def prior_of(self, batch_size: int) -> Distribution:
         """p(z) for each of `batch_size` documents: a distribution over (B, K)."""
         options = {"device": self.device, "dtype": torch.promote_types(self.dtype, torch.float32)}

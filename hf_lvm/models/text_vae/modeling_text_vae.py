@@ -67,6 +67,11 @@ class TextVAEModel(Inference, Likelihood, LatentSpaceOperations, ComposedModel):
             prior(config.latent_size, **config.options_of(prior), **own),
         )
 
+    @property
+    def has_kl_per_dimension(self) -> bool:
+        """Whether KL(q(z|x) || p(z)) is a sum over the dimensions of z, which free bits may count one by one."""
+        return self.config.prior_type == "standard_normal"
+
     def typical_vectors(self) -> torch.Tensor:
         """Draws from the prior of a new model."""
         if self.prior.needs_encoder:

@@ -105,7 +105,7 @@ class CollapseGuard(ResumableCallback):
         trainer: whose model is watched.
 
     Raises:
-        ValueError: there is no validation set to look at, or no KL term for the free bits that it may raise.
+        ValueError: there is no validation set to look at.
     """
 
     memory = ("looks_unused", "collapsed", "level", "started_aggressive")
@@ -114,13 +114,6 @@ class CollapseGuard(ResumableCallback):
         self._trainer = trainer
         self._held_out = HeldOut(trainer, "The collapse guard")
         self._size = min(trainer.args.collapse_guard_samples, len(self._held_out))
-        objective = getattr(trainer.model.config, "objective", "elbo")
-        raises_free_bits = trainer.args.collapse_guard == "act" and trainer.args.collapse_guard_action == "free_bits"
-        if raises_free_bits and objective != "elbo":
-            raise ValueError(
-                f"collapse_guard_action 'free_bits' holds up the KL term of the ELBO, and the objective is {objective!r}: set "
-                "collapse_guard to 'warn', or choose the objective 'elbo'."
-            )
         super().__init__()
 
     def reset(self) -> None:
@@ -134,7 +127,7 @@ class CollapseGuard(ResumableCallback):
         if self.level == 0:
             return 0.0
         per_dimension = FREE_BITS_LEVELS[self.level - 1]
-        return per_dimension if mode in PER_DIMENSION_MODES else per_dimension * _num_dimensions(self._trainer.model.config)
+        return per_dimension if mode in PER_DIMENSION_MODES else per_dimension * num_dimensions(self._trainer.model.config)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         if state.global_step % max(1, steps_of(args.collapse_guard_steps, state.max_steps)):
@@ -231,9 +224,10 @@ def _usage(parts: Sequence[Encoded]) -> dict[str, float]:
     return {name: values[name] for name in ("mutual_information", "used_classes", "class_perplexity")}
 
 
-def _num_dimensions(config: PreTrainedConfig) -> int:
-    """Parts that the KL of a latent falls into: the inferred variables of categories, or dimensions of a vector."""
-    return getattr(config, "num_inferred", None) or config.latent_size
+def num_dimensions(config: PreTrainedConfig) -> int:
+    """Parts that a latent has: the inferred variables of categories, the topics, or the dimensions of a vector."""
+    names = ("num_inferred", "num_topics", "latent_size")
+    return next(getattr(config, name) for name in names if hasattr(config, name))
 
 
 def explanation(seen: dict[str, Any], sentences: int, args: TrainingArguments) -> str:
@@ -244,8 +238,11 @@ def explanation(seen: dict[str, Any], sentences: int, args: TrainingArguments) -
         sentences: how many it looked at.
         args: those of the run; what is already in use is not recommended.
     """
+    free_bits = "free_bits: 0.25 lets each dimension carry a quarter of a nat for free"
+    if "kl_per_dimension" not in seen:
+        free_bits = "free_bits: 4 with free_bits_mode: per_sentence lets the latent carry four nats for free"
     cures = [
-        ("free_bits: 0.25 lets each dimension carry a quarter of a nat for free", not args.free_bits),
+        (free_bits, not args.free_bits),
         (
             "kl_schedule: linear with kl_warmup_steps: 0.3 gives the decoder time to find the latent useful",
             args.kl_schedule == "constant" and args.kl_target is None,

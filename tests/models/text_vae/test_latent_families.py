@@ -44,7 +44,7 @@ def test_every_parameter_hears_the_bound(posterior, prior):
     # A key's bias moves all scores of a query alike, which softmax does not hear.
     assert [name for name in silent if "key.bias" not in name] == []
     by_dimension = posterior != "von_mises_fisher" and prior == "standard_normal"
-    assert (output.kl_per_dimension is not None) == by_dimension
+    assert (output.kl_per_dimension is not None) == by_dimension == model.has_kl_per_dimension
 
 
 @pytest.mark.parametrize(("posterior", "prior"), PAIRS)

@@ -111,6 +111,8 @@ def saved_run(folder, **options):
         ({"word_dropout": 0.1}, {"word_dropout": 0.2}, ["word_dropout 0.1 (now 0.2)"]),
         ({}, {"aggressive": True, "evaluation": toy.corpus(8)}, ["aggressive unset (now True)", "_every unset (now 15)"]),
         ({}, {"kl_target": 3.0}, ["kl_target unset (now 3.0)"]),
+        ({"learning_rate": 0.02}, {"learning_rate": 0.01}, ["learning_rate 0.02 (now 0.01)"]),
+        ({"lr_scheduler_type": "constant"}, {"lr_scheduler_type": "cosine"}, ["lr_scheduler_type constant (now cosine)"]),
     ],
 )  # fmt: skip
 def test_a_run_does_not_go_on_by_another_schedule(tmp_path, before, now, expected):

@@ -1,0 +1,87 @@
+"""What the keys of a run ask of its model: checked before the first step, and not when a phase first comes to need it."""
+
+from torch import nn
+
+from hf_lvm.objectives.free_bits import FREE_BITS_MODES, PER_DIMENSION_MODES
+from hf_lvm.training.arguments import LatentTrainingArguments
+from hf_lvm.training.phases.collapse_guard import num_dimensions
+
+IN_TOTAL = tuple(mode for mode in FREE_BITS_MODES if mode != "none" and mode not in PER_DIMENSION_MODES)
+
+
+def check_model(args: LatentTrainingArguments, model: nn.Module) -> None:
+    """Raise a `ValueError` when the model cannot do what the keys of the run say."""
+    check_temperature_has_use(args, model)
+    check_injection_rate_has_use(args, model)
+    check_free_bits_have_use(args, model)
+    check_kl_target_is_in_reach(args, model)
+
+
+def check_temperature_has_use(args: LatentTrainingArguments, model: nn.Module) -> None:
+    """Raise a `ValueError` for a schedule of the temperature beside a model that relaxes nothing, or learns its own."""
+    if args.temperature_schedule == "constant":
+        return
+    config = model.config
+    estimator = getattr(config, "estimator", None)
+    if estimator not in ("gumbel_softmax", "straight_through"):
+        raise ValueError(
+            f"temperature_schedule is {args.temperature_schedule!r}, and the estimator {estimator!r} has no temperature that "
+            "falls: choose 'gumbel_softmax' or 'straight_through', or leave it out."
+        )
+    if config.learned_temperature:
+        raise ValueError("learned_temperature and temperature_schedule would both set the temperature: leave out one of them.")
+
+
+def check_injection_rate_has_use(args: LatentTrainingArguments, model: nn.Module) -> None:
+    """Raise a `ValueError` for a learning rate of injections beside a model that has none."""
+    if args.injection_learning_rate is not None and not hasattr(model, "injection_parameters"):
+        raise ValueError(
+            "injection_learning_rate is for a model with injections between its latent and its decoder, and "
+            f"{type(model).__name__} has no injection_parameters"
+        )
+
+
+def check_free_bits_have_use(args: LatentTrainingArguments, model: nn.Module) -> None:
+    """Raise a `ValueError` for free bits, the run's own or those of the collapse guard, that the model's KL cannot take."""
+    guard_raises = args.collapse_guard == "act" and args.collapse_guard_action == "free_bits"
+    if args.free_bits == 0.0 and not guard_raises:
+        return
+    if args.free_bits > 0.0:
+        key, instead = f"free_bits {args.free_bits:g}", "set free_bits to 0"
+    else:
+        key, instead = "collapse_guard_action 'free_bits'", "set collapse_guard to 'warn'"
+    objective = getattr(model.config, "objective", "elbo")
+    if objective != "elbo":
+        raise ValueError(
+            f"{key} holds up the KL term of the ELBO, and the objective is {objective!r}: {instead}, or choose the objective "
+            "'elbo'."
+        )
+    if args.free_bits_mode in PER_DIMENSION_MODES and not getattr(model, "has_kl_per_dimension", True):
+        raise ValueError(
+            f"{key} in free_bits_mode {args.free_bits_mode!r} needs a KL per dimension, and this posterior and prior have "
+            f"none: choose one of {', '.join(map(repr, IN_TOTAL))}, whose free bits are nats in total, or {instead}."
+        )
+
+
+def check_kl_target_is_in_reach(args: LatentTrainingArguments, model: nn.Module) -> None:
+    """Raise a `ValueError` for a target of the KL that no KL weight can reach."""
+    if args.kl_target is None:
+        return
+    config = model.config
+    if getattr(config, "posterior_concentration", None) is not None:
+        raise ValueError(
+            f"kl_target is {args.kl_target} and posterior_concentration {config.posterior_concentration}, which makes the KL "
+            "of every text the same number: leave out one of the two."
+        )
+    floors = {}
+    if getattr(config, "posterior_type", None) == "delta":
+        floors[f"committed_rate {config.committed_rate:g}"] = config.committed_rate
+    if args.free_bits > 0.0:
+        times = num_dimensions(config) if args.free_bits_mode in PER_DIMENSION_MODES else 1
+        floors[f"free_bits {args.free_bits:g} ({args.free_bits_mode})"] = args.free_bits * times
+    for name, floor in floors.items():
+        if args.kl_target <= floor:
+            raise ValueError(
+                f"kl_target is {args.kl_target}, and {name} keeps the KL at {floor:g} nats or more: raise the target above "
+                "that, or leave out one of the two."
+            )
