@@ -30,7 +30,12 @@ from hf_lvm.estimators.score_function import (
     ReinforceSelfCritical,
     ScoreFunction,
 )
-from hf_lvm.estimators.temperature import TEMPERATURE_SCHEDULES, check_temperature_schedule, temperature_at
+from hf_lvm.estimators.temperature import (
+    TEMPERATURE_SCHEDULES,
+    check_temperature,
+    check_temperature_schedule,
+    temperature_at,
+)
 from hf_lvm.estimators.vimco import Vimco
 
 ESTIMATORS: dict[str, type[Estimator]] = {
@@ -92,6 +97,7 @@ __all__ = [
     "StraightThrough",
     "Vimco",
     "build_estimator",
+    "check_temperature",
     "check_temperature_schedule",
     "temperature_at",
 ]

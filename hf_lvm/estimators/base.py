@@ -50,11 +50,7 @@ class Estimator(nn.Module):
             ValueError: fewer samples than `min_samples`, a posterior that lacks what the estimator needs, or one of what the
                 class itself refuses.
         """
-        if num_samples < self.min_samples:
-            raise ValueError(
-                f"The estimator {self.name!r} needs num_samples of {self.min_samples} or more, but has {num_samples}: set it "
-                f"to {max(self.min_samples, 4)}, or choose one for a single sample, such as 'reinforce_moving_average'."
-            )
+        self.check_num_samples(num_samples)
         for attribute in self.needs:
             if not hasattr(posterior, attribute):
                 raise ValueError(
@@ -62,6 +58,18 @@ class Estimator(nn.Module):
                     "none: choose 'rloo', which needs samples and their log-probability only."
                 )
         return self._draw(posterior, num_samples, generator, None if features is None else features.detach(), temperature)
+
+    @classmethod
+    def check_num_samples(cls, num_samples: int) -> None:
+        """Raise a `ValueError` for a number of samples that no draw can be made of."""
+        if num_samples < cls.min_samples:
+            raise ValueError(
+                f"The estimator {cls.name!r} needs num_samples of {cls.min_samples} or more, but has {num_samples}: set it "
+                f"to {max(cls.min_samples, 4)}, or choose one for a single sample, such as 'reinforce_moving_average'."
+            )
+
+    def sit_out(self) -> None:
+        """Say, in place of a draw, that a training batch leaves nothing to draw: processes average together or wait."""
 
     def _draw(
         self,

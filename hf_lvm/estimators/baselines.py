@@ -32,7 +32,10 @@ class NoBaseline(nn.Module):
         return scores.new_zeros(()), None
 
     def update(self, scores: torch.Tensor) -> None:
-        """Take the scores of a training batch in, after they have been served."""
+        """Take the scores of a training batch in, after they have been served.
+
+        Processes take part together: one that has none passes an empty tensor.
+        """
 
 
 class LeaveOneOutBaseline(NoBaseline):
@@ -84,11 +87,13 @@ class MovingAverageBaseline(NoBaseline):
 
     @torch.no_grad()
     def update(self, scores):
-        sums = torch.stack([scores.new_tensor(scores.numel()), scores.sum(), scores.square().sum()]).double()
+        scores = scores.to(self.moments.device, torch.float64)
+        sums = torch.stack([scores.new_tensor(scores.numel()), scores.sum(), scores.square().sum()])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)
         batch = (sums / sums[0]).to(self.moments.dtype)
-        self.moments.mul_(self.decay).add_(batch, alpha=1.0 - self.decay)
+        moments = self.decay * self.moments + (1.0 - self.decay) * batch
+        self.moments.copy_(torch.where(sums[0] > 0, moments, self.moments))
 
 
 class LearnedBaseline(MovingAverageBaseline):

@@ -22,19 +22,23 @@ class Disarm(Estimator):
     needs = ("logits",)
     min_samples = 2
 
+    @classmethod
+    def check_num_samples(cls, num_samples: int) -> None:
+        super().check_num_samples(num_samples)
+        if num_samples % 2:
+            raise ValueError(f"The estimator 'disarm' draws pairs: set num_samples to an even number, not {num_samples}.")
+
     def _draw(self, posterior, num_samples, generator, features, temperature) -> Draws:
         """`num_samples` / 2 antithetic pairs: (num_samples, B, M), the first of each pair in the first half.
 
         Raises:
-            ValueError: another number of classes than two, or of samples that does not make pairs.
+            ValueError: another number of classes than two.
         """
         if posterior.logits.shape[-1] != 2:
             raise ValueError(
                 f"The estimator 'disarm' is for binary latents, and these have {posterior.logits.shape[-1]} classes: choose "
                 "'rloo' or 'relax', or set num_classes to 2."
             )
-        if num_samples % 2:
-            raise ValueError(f"The estimator 'disarm' draws pairs: set num_samples to an even number, not {num_samples}.")
         log_odds = posterior.logits[..., 1] - posterior.logits[..., 0]
         noise = uniform_noise(
             (num_samples // 2,),
@@ -66,4 +70,6 @@ class DisarmDraws(Draws):
         half_difference = 0.5 * (score - antithetic_score).unsqueeze(-1)
         signs = (1 - 2 * second) * (first != second)
         gradient = (half_difference * signs * torch.sigmoid(self.log_odds.detach().abs())).mean(0)
-        return value_and_gradient(self.mean(scores), (gradient * self.log_odds).sum(-1))
+        # A bit that is known has infinite log-odds, and no gradient.
+        log_odds = self.log_odds.masked_fill(~self.log_odds.isfinite(), 0.0)
+        return value_and_gradient(self.mean(scores), (gradient * log_odds).sum(-1))

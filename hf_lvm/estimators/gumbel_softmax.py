@@ -11,6 +11,7 @@ becomes a point inside the simplex that can be differentiated. Both estimators a
 Outside training both draw discrete samples, so that the bound they report is that of the discrete model.
 """
 
+import math
 from typing import ClassVar
 
 import torch
@@ -68,9 +69,9 @@ class GumbelSoftmax(Estimator):
     @torch.no_grad()
     def reset_temperature(self) -> None:
         """Begin at `temperature` for every x."""
-        start = torch.tensor(1.0 / self.temperature - 1.0 / self.max_temperature)
+        start = math.log(math.expm1(1.0 / self.temperature - 1.0 / self.max_temperature))
         self.inverse_temperature.weight.zero_()
-        self.inverse_temperature.bias.fill_(start.expm1().log().item())
+        self.inverse_temperature.bias.fill_(start)
 
     def temperature_of(self, features: torch.Tensor | None) -> torch.Tensor | float:
         """The temperature of each row, (B, 1, 1), or one for all."""

@@ -71,6 +71,9 @@ class Relax(Estimator):
         nn.init.zeros_(self.network[-1].weight)
         nn.init.zeros_(self.network[-1].bias)
 
+    def sit_out(self) -> None:
+        self.scale.update(torch.empty(0))
+
     def _draw(self, posterior, num_samples, generator, features, temperature) -> Draws:
         """K samples of q(z|x): (K, B, M).
 
@@ -165,6 +168,7 @@ def conditional_gumbels(logits: torch.Tensor, value: torch.Tensor, noise: torch.
     # The largest of all has the Gumbel distribution itself, since the log-probabilities are normalised; the others are
     # Gumbel-distributed below it.
     top = exponential.gather(-1, chosen)
-    others = -(exponential / logits.exp().clamp(min=tiny) + top).log()
+    # Logarithms throughout: the second derivative of exponential / exp(logits) has squares of what float32 cannot hold.
+    others = -torch.logaddexp(exponential.log() - logits, top.log())
     is_chosen = torch.zeros_like(noise, dtype=torch.bool).scatter_(-1, chosen, True)
     return torch.where(is_chosen, -top.log(), others)

@@ -27,6 +27,9 @@ class ScoreFunction(Estimator):
         super().__init__()
         self.baseline = NoBaseline() if baseline is None else baseline
 
+    def sit_out(self) -> None:
+        self.baseline.update(torch.empty(0))
+
     def _draw(self, posterior, num_samples, generator, features, temperature) -> Draws:
         """K samples of q(z|x), and behind them its mode where the baseline needs its score."""
         latents = posterior.sample((num_samples,), generator)

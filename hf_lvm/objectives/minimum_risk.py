@@ -28,7 +28,7 @@ def draw_candidates(
     Raises:
         ValueError: no candidate at all, or a single one, whose weight is 1 whatever q is.
     """
-    if num_samples + (reference is not None) < 2:
+    if num_samples < 1 or num_samples + (reference is not None) < 2:
         raise ValueError(
             f"Minimum risk compares candidates, and num_samples {num_samples} gives one: set num_samples to 2 or more (a "
             "hundred in the paper), or pass a reference."
@@ -36,11 +36,19 @@ def draw_candidates(
     latents = posterior.sample((num_samples,), generator)
     if reference is not None:
         latents = torch.cat([reference.to(latents.dtype).unsqueeze(0), latents])
-    return Candidates(latents, posterior)
+    return Candidates(latents, posterior, has_reference=reference is not None)
 
 
 class Candidates(Draws):
-    """Values of z of each row, equal ones counted once."""
+    """Values of z of each row, equal ones counted once in the risk.
+
+    Args:
+        has_reference: the first one was given, and not drawn.
+    """
+
+    def __init__(self, latents: torch.Tensor, posterior: Distribution, *, has_reference: bool = False):
+        super().__init__(latents, posterior)
+        self.has_reference = has_reference
 
     @property
     def log_posterior(self) -> torch.Tensor:
@@ -57,7 +65,8 @@ class Candidates(Draws):
         return (sharpness * self.log_prob).masked_fill(self.is_repeated(), -torch.inf).softmax(0)
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        return (self.weights().detach() * values).sum(0)
+        # What is reported is a bound, in the mean over draws: by what was drawn, as often as it was.
+        return values[int(self.has_reference) :].mean(0)
 
 
 def risk(candidates: Candidates, costs: torch.Tensor, *, sharpness: float = 1.0) -> torch.Tensor:

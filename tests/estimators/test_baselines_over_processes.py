@@ -9,11 +9,12 @@ import torch
 
 from hf_lvm.estimators.baselines import MovingAverageBaseline
 
-SCORES = [torch.arange(12.0).view(2, 6) - 20.0, torch.arange(12.0).view(2, 6).square()]
+# Of the last batch the second process has nothing, as where all its rows are labelled and leave nothing to draw.
+SCORES = [torch.arange(12.0).view(2, 6) - 20.0, torch.arange(12.0).view(2, 6).square(), torch.arange(8.0).view(2, 4)]
 
 
 def moments_of_process(rank: int, folder: Path) -> None:
-    """The moments after two batches of which this process sees its share: four rows the first, two the second."""
+    """The moments after batches of which this process sees its share: four rows the first, the rest the second."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
     baseline = MovingAverageBaseline(decay=0.7)
     rows = slice(0, 4) if rank == 0 else slice(4, 6)
@@ -39,6 +40,9 @@ def test_processes_agree_with_each_other_and_with_one(two_processes):
         whole.update(scores)
     assert torch.equal(*two_processes)
     torch.testing.assert_close(two_processes[0], whole.moments)
+    before = whole.moments.clone()
+    whole.update(torch.empty(0))
+    assert torch.equal(whole.moments, before)
 
 
 if __name__ == "__main__":

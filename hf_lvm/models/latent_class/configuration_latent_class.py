@@ -6,7 +6,7 @@ from huggingface_hub.dataclasses import strict
 
 from hf_lvm.backbones.composition import ComposedConfig
 from hf_lvm.distributions import count_classes, support_in_words
-from hf_lvm.estimators import ESTIMATORS
+from hf_lvm.estimators import ESTIMATORS, check_temperature
 from hf_lvm.layers.posteriors import CATEGORY_POSTERIORS
 from hf_lvm.layers.priors import CATEGORY_PRIORS
 from hf_lvm.objectives import check_combination
@@ -127,8 +127,7 @@ class LatentClassConfig(ComposedConfig):
                 f"learned_temperature is for relaxed samples, and the estimator is {self.estimator!r}: choose "
                 "'gumbel_softmax' or 'straight_through', or leave it out."
             )
-        if self.temperature <= 0:
-            raise ValueError(f"temperature must be positive, but is {self.temperature}: 1 is usual.")
+        check_temperature(self.temperature)
         if self.risk_sharpness <= 0:
             raise ValueError(f"risk_sharpness must be positive, but is {self.risk_sharpness}: 1 weighs candidates by q.")
         for key in ("classification_weight", "unlabelled_weight"):
@@ -137,10 +136,21 @@ class LatentClassConfig(ComposedConfig):
         for names, count in zip(self.class_names or [], self.class_counts, strict=False):
             if len(names) > count:
                 raise ValueError(f"class_names has {len(names)} names for a variable of {count} classes: raise num_classes.")
-        if self.estimator is not None and self.num_samples < ESTIMATORS[self.estimator].min_samples:
+        self._check_num_samples()
+
+    def _check_num_samples(self) -> None:
+        if self.estimator is not None:
+            ESTIMATORS[self.estimator].check_num_samples(self.num_samples)
+        elif self.num_samples < 2:
             raise ValueError(
-                f"The estimator {self.estimator!r} needs num_samples of {ESTIMATORS[self.estimator].min_samples} or more, but "
-                f"it is {self.num_samples}."
+                f"The objective 'minimum_risk' compares samples, and num_samples is {self.num_samples}: set it to 2 or more "
+                "(a hundred in the paper)."
+            )
+        samples_some = self.estimator == "exact_topk" and self.num_samples < math.prod(self.inferred_counts)
+        if samples_some and self.sampled_of_the_rest is not None and self.sampled_of_the_rest >= self.num_samples:
+            raise ValueError(
+                f"exact_topk draws {self.sampled_of_the_rest} of the rest and has num_samples of {self.num_samples} in all, "
+                "which leaves none to sum: raise num_samples, or lower sampled_of_the_rest."
             )
 
     def _check_summed_variables(self) -> None:

@@ -16,7 +16,7 @@ from transformers.cache_utils import Cache
 from hf_lvm.backbones.composition import ComposedModel, ComposedOutput, TextOperations
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import CategoricalVector, Generators
-from hf_lvm.estimators import Draws, build_estimator
+from hf_lvm.estimators import Draws, build_estimator, check_temperature
 from hf_lvm.estimators.gumbel_softmax import GumbelSoftmax
 from hf_lvm.layers.posteriors import CATEGORY_POSTERIORS
 from hf_lvm.layers.priors import CATEGORY_PRIORS
@@ -194,6 +194,7 @@ class LatentClassModel(ClassesAndTexts, SummedVariables, ClassLikelihood, TextOp
         free_bits: float = 0.0,
         free_bits_mode: str = "none",
         temperature: float | None = None,
+        reference: torch.LongTensor | None = None,
         row_counts: RowCounts | None = None,
         past_key_values: Cache | None = None,
         use_cache: bool = False,
@@ -218,6 +219,7 @@ class LatentClassModel(ClassesAndTexts, SummedVariables, ClassLikelihood, TextOp
             kl_weight: weight of the KL term in `loss`, and of -log p(y). What is summed over is in p(x|z), and not weighted.
             free_bits, free_bits_mode: nats that cost nothing in `loss`, see `hf_lvm.objectives.free_bits`.
             temperature: of relaxed samples, instead of the config's.
+            reference: (B, M'), under `minimum_risk` a value of the inferred variables that is always among the candidates.
             row_counts: labelled and unlabelled rows of the batch that this one is a part of.
             past_key_values, use_cache, logits_to_keep, conditions: for generation.
 
@@ -241,6 +243,14 @@ class LatentClassModel(ClassesAndTexts, SummedVariables, ClassLikelihood, TextOp
         check_combination(
             config.objective, config.estimator, config.num_samples, latents="discrete", free_bits_mode=free_bits_mode
         )
+        if temperature is not None:
+            check_temperature(temperature)
+        if reference is not None:
+            if config.objective != "minimum_risk":
+                raise ValueError(f"A reference is a candidate of 'minimum_risk', and the objective is {config.objective!r}.")
+            reference = check_classes(reference, config.inferred_counts, labels.shape[0])
+            if int(reference.min()) < 0:
+                raise ValueError("A reference with a class of -1 is no value of z: give a class to every inferred variable.")
         pooled = self.pooled(input_ids, attention_mask)
         posterior = self.posterior_head(pooled)
         prior = self.prior_of(*prior_inputs)
@@ -250,7 +260,7 @@ class LatentClassModel(ClassesAndTexts, SummedVariables, ClassLikelihood, TextOp
             known = classes[:, : config.num_inferred]
             inferred, expected = posterior.given(known), prior.given(classes)
         is_certain = not sample_posterior or (classes is not None and bool((known >= 0).all()))
-        draws = self._draw(inferred, is_certain, pooled, generator, temperature)
+        draws = self._draw(inferred, is_certain, pooled, generator, temperature, reference)
         log_likelihood, joint, logits = self.log_likelihood_of(draws.latents, expected, decoder_input_ids, labels)
         expected_inferred = expected.marginal(0, config.num_inferred)
         terms = discrete_bound(
@@ -310,10 +320,13 @@ class LatentClassModel(ClassesAndTexts, SummedVariables, ClassLikelihood, TextOp
         features: torch.Tensor,
         generator: Generators,
         temperature: float | None,
+        reference: torch.Tensor | None,
     ) -> Draws:
         """The values of z that the objective is computed from."""
         config = self.config
         if is_certain:
+            if self.estimator is not None and self.training and torch.is_grad_enabled():
+                self.estimator.sit_out()
             kind = Candidates if config.objective == "minimum_risk" else Draws
             return kind(posterior.mode.unsqueeze(0), posterior)
         if not self.training and isinstance(self.estimator, GumbelSoftmax):
@@ -326,6 +339,7 @@ class LatentClassModel(ClassesAndTexts, SummedVariables, ClassLikelihood, TextOp
             generator,
             features=features,
             temperature=temperature,
+            reference=reference,
         )
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import AutoModel
 
 from tests.models.latent_class.test_objectives import BATCH, CLASSES, model_of, tables
 from tests.tiny_parts import perturb, tiny_classes
@@ -85,6 +86,16 @@ def test_text_in_text_out(word_processor):
     assert all(isinstance(text, str) for text in model.decode_latents(torch.tensor([[0], [2]]), processor=word_processor))
 
 
+def test_a_learned_temperature_is_saved_and_comes_back(tmp_path):
+    model = perturb(tiny_classes(estimator="gumbel_softmax", learned_temperature=True, temperature=0.7), 0.3)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    features = torch.randn(3, model.config.encoder.hidden_size)
+    assert torch.equal(loaded.estimator.temperature_of(features), model.estimator.temperature_of(features))
+    new = tiny_classes(estimator="gumbel_softmax", learned_temperature=True, temperature=0.7)
+    torch.testing.assert_close(new.estimator.temperature_of(features), torch.full((3, 1, 1), 0.7))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -98,7 +109,11 @@ def test_text_in_text_out(word_processor):
         ({"estimator": "rloo"}, "set it to 2 or more"),
         ({"estimator": "reparameterization"}, "not for discrete latents"),
         ({"objective": "minimum_risk", "num_samples": 4}, "choose one of None"),
-        ({"estimator": "gumbel_softmax", "temperature": 0.0}, "temperature must be positive"),
+        ({"estimator": "gumbel_softmax", "temperature": 0.0}, "must be positive, but is 0"),
+        ({"estimator": "rloo", "num_samples": 2, "temperature": float("nan")}, "must be positive, but is nan"),
+        ({"objective": "minimum_risk", "estimator": None}, "compares samples, and num_samples is 1"),
+        ({"estimator": "disarm", "num_classes": 2, "num_samples": 3}, "an even number, not 3"),
+        ({"estimator": "exact_topk", "num_classes": 9, "num_samples": 2, "sampled_of_the_rest": 2}, "leaves none to sum"),
         ({"estimator": "disarm", "num_samples": 2}, "set num_classes to 2"),
         ({"learned_temperature": True}, "for relaxed samples"),
         ({"unlabelled_weight": -1.0}, "0 or more"),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from hf_lvm.estimators.baselines import MovingAverageBaseline
 from hf_lvm.objectives import OBJECTIVES, RowCounts
 from tests.tiny_parts import batch_of, perturb, random_rows, row_generators, tiny_classes
 
@@ -12,10 +13,10 @@ BATCH = batch_of(ROWS)
 CLASSES = torch.tensor([[-1, -1], [2, -1], [0, 1], [-1, 0], [1, 2]])
 
 
-def model_of(**options):
+def model_of(dtype=torch.float64, **options):
     """Two variables of four and of three classes, of which no two values are alike."""
     shape = {"num_variables": 2, "num_classes": [4, 3]}
-    return perturb(tiny_classes(**{**shape, "prior_type": "learned", **options}), 0.3).double()
+    return perturb(tiny_classes(**{**shape, "prior_type": "learned", **options}), 0.3).to(dtype)
 
 
 @torch.no_grad()
@@ -136,14 +137,17 @@ ESTIMATORS = [
     (objective, estimator)
     for objective, estimators in OBJECTIVES["discrete"].items()
     for estimator in estimators
-    if (objective, estimator) != ("elbo", "exact") and estimator != "disarm"
+    if (objective, estimator) != ("elbo", "exact")
 ]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("objective", "estimator"), ESTIMATORS)
-def test_every_estimator_trains_it_by_its_string_with_and_without_classes(objective, estimator):
-    model = model_of(objective=objective, estimator=estimator, num_samples=3).train()
-    for classes in (None, CLASSES, torch.zeros_like(CLASSES)):
+def test_every_estimator_trains_it_by_its_string_with_and_without_classes(objective, estimator, dtype):
+    bits = {"num_classes": 2} if estimator == "disarm" else {}
+    model = model_of(dtype, objective=objective, estimator=estimator, num_samples=4, **bits).train()
+    some = CLASSES.clamp(max=1) if bits else CLASSES
+    for classes in (None, some, torch.zeros_like(CLASSES)):
         output = model(**BATCH, classes=classes, generator=row_generators(5))
         model.zero_grad()
         output.loss.backward()
@@ -153,6 +157,17 @@ def test_every_estimator_trains_it_by_its_string_with_and_without_classes(object
         # By the marginal likelihood alone no encoder is trained; known classes train it.
         assert (objective == "marginal" and classes is None) == (heard is None or not heard.any())
     assert output.logits.shape == (5, BATCH["labels"].shape[1], 23)
+
+
+@pytest.mark.parametrize("estimator", ["reinforce_moving_average", "reinforce_learned", "relax"])
+def test_a_batch_whose_classes_are_all_known_still_takes_part_in_the_average_over_processes(estimator, monkeypatch):
+    model, served = model_of(estimator=estimator, num_samples=2).train(), []
+    average = next(module for module in model.estimator.modules() if isinstance(module, MovingAverageBaseline))
+    monkeypatch.setattr(average, "update", lambda scores: served.append(scores.numel()))
+    for classes in (CLASSES, torch.zeros_like(CLASSES)):
+        model(**BATCH, classes=classes, generator=row_generators(5))
+    model.eval()(**BATCH, classes=torch.zeros_like(CLASSES))
+    assert served == [2 * 5, 0]
 
 
 @torch.no_grad()
@@ -165,6 +180,31 @@ def test_in_evaluation_a_relaxed_model_reports_the_discrete_bound(estimator):
     torch.testing.assert_close(output.kl, exact.kl)
     torch.testing.assert_close(output.reconstruction, exact.reconstruction, rtol=0.02, atol=0)
     assert model.train()(**BATCH).latents.shape == (5, 2, 4)
+
+
+@torch.no_grad()
+def test_what_is_reported_under_minimum_risk_is_the_elbo_of_q_in_the_mean():
+    """Two samples of twelve values, equal ones counted twice: renormalised they would be above log p(x)."""
+    model, times = model_of(objective="minimum_risk", estimator=None, num_samples=2), 2000
+    many = {name: value.repeat(times, 1) for name, value in BATCH.items()}
+    found, exact = model(**many, generator=torch.Generator().manual_seed(0)), model_of()(**BATCH)
+    each = found.reconstruction.view(times, -1)
+    error = each.std(0) / times**0.5
+    assert ((each.mean(0) - exact.reconstruction).abs() < 4 * error).all()
+    torch.testing.assert_close(found.kl.view(times, -1)[0], exact.kl)
+    reference = torch.tensor([[3, 2]]).expand(5, -1)
+    beside = model(**BATCH, reference=reference, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(beside.latents, reference)
+
+
+def test_settings_that_go_with_nothing_are_refused():
+    model = model_of(objective="elbo")
+    with pytest.raises(ValueError, match="A reference is a candidate of 'minimum_risk'"):
+        model(**BATCH, reference=torch.zeros(5, 2, dtype=torch.long))
+    with pytest.raises(ValueError, match="must be positive, but is -1"):
+        model(**BATCH, temperature=-1.0)
+    with pytest.raises(ValueError, match="no value of z"):
+        model_of(objective="minimum_risk", estimator=None, num_samples=2)(**BATCH, reference=CLASSES)
 
 
 @torch.no_grad()
