@@ -9,10 +9,12 @@ from datasets import Dataset
 
 from hf_lvm.analysis.corpus import batches, row_generators
 from hf_lvm.data import LatentTextProcessor
+from hf_lvm.distributions import CategoricalVector
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.metrics.clustering.clustering import compute_class_usage, compute_clustering
 from hf_lvm.metrics.diversity.diversity import compute_diversity
 from hf_lvm.metrics.text_likelihood.text_likelihood import compute_text_likelihood
+from hf_lvm.objectives.diagnostics import joint_mutual_information
 
 TYPICAL = 5
 
@@ -54,8 +56,9 @@ def report_classes(
 
     Returns:
         With metrics `likelihood` (-log p(x), exact or importance-weighted) and `bound` in all units, `kl_nats_per_sentence`,
-        `usage` (see `compute_class_usage`), `classes` for each variable whose classes are known (see `compute_clustering`, and
-        `accuracy`), `accuracy_by_bayes`, and the diversity of written texts and of real ones.
+        `usage` (see `compute_class_usage`), `joint_mutual_information` of several inferred variables, `classes` for each variable
+        whose classes are known (see `compute_clustering`, and `accuracy`), `classes_by_bayes`, and the diversity of written
+        texts and of real ones.
     """
     count, config = len(dataset), model.config
     columns = {name: torch.zeros(count, dtype=torch.float64) for name in ("nll", "reconstruction", "kl")}
@@ -89,6 +92,9 @@ def report_classes(
         "classes_by": "bayes" if config.objective == "marginal" else "encoder",
         "usage": compute_class_usage(probabilities.numpy(), class_counts=config.class_counts),
     }
+    if config.num_inferred > 1 and config.objective != "marginal":
+        inferred = CategoricalVector(by_encoder[:, : config.num_inferred].log(), config.inferred_counts)
+        metrics["joint_mutual_information"] = joint_mutual_information(inferred, seed=seed)
     if "classes" in dataset.column_names:
         known = np.asarray(dataset["classes"][:])
         metrics["classes"] = _against_known(probabilities, known)

@@ -197,6 +197,8 @@ def summary(metrics: dict[str, Any]) -> str:
             f"{usage['used_classes'][variable]} of {classes} classes used, perplexity "
             f"{usage['aggregate_perplexity'][variable]:.1f}"
         )
+    if "joint_mutual_information" in metrics:
+        lines.append(f"  all variables together: I(x; z) {metrics['joint_mutual_information']:.2f} nats")
     for scores in metrics.get("classes", []):
         lines.append(
             f"  variable {scores['variable']} against known classes: accuracy {scores['accuracy']:.3f}, V-measure "

@@ -15,6 +15,7 @@ def check_model(args: LatentTrainingArguments, model: nn.Module) -> None:
     check_injection_rate_has_use(args, model)
     check_free_bits_have_use(args, model)
     check_kl_target_is_in_reach(args, model)
+    check_aggressive_has_use(args, model)
 
 
 def check_temperature_has_use(args: LatentTrainingArguments, model: nn.Module) -> None:
@@ -85,3 +86,14 @@ def check_kl_target_is_in_reach(args: LatentTrainingArguments, model: nn.Module)
                 f"kl_target is {args.kl_target}, and {name} keeps the KL at {floor:g} nats or more: raise the target above "
                 "that, or leave out one of the two."
             )
+
+
+def check_aggressive_has_use(args: LatentTrainingArguments, model: nn.Module) -> None:
+    """Raise a `ValueError` for aggressive training, now or by the guard, of a model whose latent is no vector."""
+    by_guard = args.collapse_guard == "act" and args.collapse_guard_action == "aggressive"
+    if (args.aggressive or by_guard) and hasattr(model.config, "inferred_counts"):
+        key = "aggressive" if args.aggressive else "collapse_guard_action 'aggressive'"
+        raise ValueError(
+            f"{key} is for a latent vector, whose encoder lags behind, and this latent is a vector of categories: leave it "
+            "out, or see what the guard recommends under collapse_guard 'warn'."
+        )

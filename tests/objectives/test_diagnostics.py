@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch.distributions import Independent, LowRankMultivariateNormal, Normal
 
-from hf_lvm.objectives.diagnostics import active_units, batch_mutual_information, mutual_information
+from hf_lvm.distributions import CategoricalVector
+from hf_lvm.objectives import diagnostics
+from hf_lvm.objectives.diagnostics import (
+    active_units,
+    batch_mutual_information,
+    joint_mutual_information,
+    mutual_information,
+)
 
 
 def gaussian(means: torch.Tensor, deviations: torch.Tensor | float) -> Independent:
@@ -175,3 +182,31 @@ def test_sizes_below_one_are_refused():
         mutual_information(posterior, torch.zeros(6, 2), chunk_size=0)
     with pytest.raises(ValueError, match="batch_size is 0"):
         batch_mutual_information(posterior, torch.zeros(6, 2), batch_size=0)
+
+
+def codes(count: int, variables: int, classes: int, strength: float) -> CategoricalVector:
+    generator = torch.Generator().manual_seed(3)
+    return CategoricalVector(strength * torch.randn(count, variables, classes, generator=generator, dtype=torch.float64))
+
+
+def test_what_variables_tell_together_is_the_sum_over_all_their_values():
+    posterior = codes(7, 2, 3, 2.0)
+    first, second = posterior.probs.unbind(1)
+    table = (first.unsqueeze(2) * second.unsqueeze(1)).flatten(1)  # (7, 9), q(z_1, z_2 | x)
+    expected = (table * (table / table.mean(0)).log()).sum(1).mean()
+    assert joint_mutual_information(posterior) == pytest.approx(float(expected), rel=1e-10)
+    # Two variables that repeat each other tell no more than one.
+    certain = torch.full((6, 1, 3), -torch.inf).scatter_(2, torch.arange(6).view(6, 1, 1) % 3, 0.0)
+    assert joint_mutual_information(CategoricalVector(certain.repeat(1, 2, 1))) == pytest.approx(math.log(3), abs=1e-6)
+    uneven = CategoricalVector(certain.repeat(1, 2, 1)[:, :, :3], class_counts=(3, 3))
+    assert joint_mutual_information(uneven) == pytest.approx(math.log(3), abs=1e-6)
+
+
+def test_sampled_it_is_near_the_sum_and_nothing_for_a_posterior_that_says_nothing(monkeypatch):
+    posterior = codes(60, 5, 4, 0.7)
+    exact = joint_mutual_information(posterior)
+    alone = max(joint_mutual_information(CategoricalVector(posterior.logits[:, [m]])) for m in range(5))
+    monkeypatch.setattr(diagnostics, "ENUMERATED_ELEMENTS", 0)
+    assert joint_mutual_information(posterior, num_samples=400) == pytest.approx(exact, rel=0.03)
+    assert exact > 2 * alone
+    assert joint_mutual_information(codes(60, 5, 4, 0.0)) == pytest.approx(0.0, abs=1e-9)

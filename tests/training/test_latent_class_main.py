@@ -137,6 +137,7 @@ def test_the_guard_knows_classes_that_are_used_from_ones_that_are_not(tmp_path, 
         warned = [record.getMessage() for record in caplog.records if "posterior collapse" in record.getMessage()]
         assert len(warned) == deaf
         assert not deaf or "of 3 classes used" in warned[0]
+        assert not deaf or ("kl_start: 0.3" in warned[0] and "aggressive" not in warned[0])
 
 
 @pytest.mark.parametrize(("labelled", "weight", "warns"), [(2, 1.0, True), (2, 3.0, False), (3, 1.0, False), (0, 1.0, False)])

@@ -4,7 +4,7 @@ import pytest
 
 from hf_lvm import LatentTrainingArguments
 from hf_lvm.training.model_checks import check_model
-from tests.tiny_parts import tiny_vae
+from tests.tiny_parts import tiny_classes, tiny_vae
 
 ACTS = {"collapse_guard": "act"}
 FAMILIES = {
@@ -51,3 +51,9 @@ def test_a_kl_target_that_cannot_be_reached(tmp_path, target, options, model, me
         check(tmp_path, {"kl_target": target, **options}, **model)
     if "posterior_concentration" not in model:
         check(tmp_path, {"kl_target": 9.0, **options}, **model)
+
+
+@pytest.mark.parametrize("options", [{"aggressive": True}, {**ACTS, "collapse_guard_action": "aggressive"}])
+def test_categories_are_not_trained_aggressively(tmp_path, options):
+    with pytest.raises(ValueError, match="aggressive'? is for a latent vector"):
+        check_model(LatentTrainingArguments(str(tmp_path), use_cpu=True, **options), tiny_classes())

@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import broadcast
 from transformers import PreTrainedConfig, TrainerControl, TrainerState, TrainingArguments
 
-from hf_lvm.objectives.diagnostics import active_units
+from hf_lvm.objectives.diagnostics import active_units, joint_mutual_information
 from hf_lvm.objectives.free_bits import PER_DIMENSION_MODES
 from hf_lvm.training.class_statistics import ClassStatistics, class_probabilities
 from hf_lvm.training.latent_statistics import posterior_means
@@ -89,8 +89,8 @@ class CollapseGuard(ResumableCallback):
     Every `collapse_guard_steps` it logs, over the first `collapse_guard_samples` sentences of the validation set:
     `guard_active_units`, `guard_mutual_information` (over the slice as a data set: at most log of its size) and `guard_kl` in
     nats, and `guard_kl_per_dimension`, a list, in `trainer_state.json` only. Of a latent of categories instead of active units
-    `guard_used_classes` and `guard_class_perplexity`, the mean over its variables, and the mutual information is that of the
-    variable that tells most.
+    `guard_used_classes` and `guard_class_perplexity`, the mean over its variables, and the mutual information is that of all
+    of them together.
 
     It is a collapse when the latent says less than 0.1 nats about its sentence, two looks in a row, at a time when it should
     have become useful: the warm start and the rise of the KL weight are over for `collapse_guard_patience_steps`. (Active
@@ -213,7 +213,7 @@ class CollapseGuard(ResumableCallback):
 
 
 def _usage(parts: Sequence[Encoded]) -> dict[str, float]:
-    """What a latent of categories tells, summed over its classes and not sampled, and which it uses; empty for any other."""
+    """What a latent of categories tells and which of them it uses; empty for any other latent."""
     statistics = ClassStatistics()
     for part in parts:
         probabilities = class_probabilities(part.posterior)
@@ -221,7 +221,11 @@ def _usage(parts: Sequence[Encoded]) -> dict[str, float]:
             return {}
         statistics.add(probabilities)
     values = statistics.compute()
-    return {name: values[name] for name in ("mutual_information", "used_classes", "class_perplexity")}
+    whole = parts[0].posterior.with_logits(torch.cat([part.posterior.logits for part in parts]))
+    return {
+        "mutual_information": joint_mutual_information(whole),
+        **{name: values[name] for name in ("used_classes", "class_perplexity")},
+    }
 
 
 def num_dimensions(config: PreTrainedConfig) -> int:
@@ -238,10 +242,22 @@ def explanation(seen: dict[str, Any], sentences: int, args: TrainingArguments) -
         sentences: how many it looked at.
         args: those of the run; what is already in use is not recommended.
     """
-    free_bits = "free_bits: 0.25 lets each dimension carry a quarter of a nat for free"
-    if "kl_per_dimension" not in seen:
-        free_bits = "free_bits: 4 with free_bits_mode: per_sentence lets the latent carry four nats for free"
-    cures = [
+    cures = _cures_of_classes(args) if "used_classes" in seen else _cures_of_a_vector(args, "kl_per_dimension" in seen)
+    helpful = "; ".join(cure for cure, is_new in cures if is_new) or "a smaller decoder, or more free_bits"
+    return (
+        f"the latent variable is not used ({_in_words(seen, sentences)}). The decoder has learned to write sentences without "
+        "asking what they are to say, and the encoder has stopped telling it: posterior collapse. The bound may look fine and "
+        "still fall, but all latents decode to the same few sentences, and it rarely gets better by itself. What helps: "
+        f"{helpful}. To let the guard see to it, set collapse_guard: act."
+    )
+
+
+def _cures_of_a_vector(args: TrainingArguments, has_kl_per_dimension: bool) -> list[tuple[str, bool]]:
+    """What helps a latent vector, and whether it is not in use yet."""
+    free_bits = "free_bits: 4 with free_bits_mode: per_sentence lets the latent carry four nats for free"
+    if has_kl_per_dimension:
+        free_bits = "free_bits: 0.25 lets each dimension carry a quarter of a nat for free"
+    return [
         (free_bits, not args.free_bits),
         (
             "kl_schedule: linear with kl_warmup_steps: 0.3 gives the decoder time to find the latent useful",
@@ -255,13 +271,19 @@ def explanation(seen: dict[str, Any], sentences: int, args: TrainingArguments) -
         ("word_dropout: 0.3 takes words away that the decoder would lean on instead", not args.word_dropout),
         ("aggressive: true trains the encoder harder than the decoder, at a price", not args.aggressive),
     ]
-    helpful = "; ".join(cure for cure, is_new in cures if is_new) or "a smaller decoder, or more free_bits"
-    return (
-        f"the latent variable is not used ({_in_words(seen, sentences)}). The decoder has learned to write sentences without "
-        "asking what they are to say, and the encoder has stopped telling it: posterior collapse. The bound may look fine and "
-        "still fall, but all latents decode to the same few sentences, and it rarely gets better by itself. What helps: "
-        f"{helpful}. To let the guard see to it, set collapse_guard: act."
-    )
+
+
+def _cures_of_classes(args: TrainingArguments) -> list[tuple[str, bool]]:
+    """What helps a vector of categories. Not a KL weight of 0 at first: nothing then keeps all sentences from one class."""
+    return [
+        ("context_window: 2 takes words away that the decoder would lean on instead", True),
+        ("injection: [embedding, logits] lets the decoder hear the classes louder", True),
+        (
+            "kl_schedule: linear with kl_start: 0.3 and kl_warmup_steps: 0.3 lets classes come apart while they cost little",
+            args.kl_schedule == "constant" and args.kl_target is None,
+        ),
+        ("free_bits: 0.25 lets each variable carry a quarter of a nat for free", not args.free_bits),
+    ]
 
 
 def _in_words(seen: dict[str, Any], sentences: int) -> str:
