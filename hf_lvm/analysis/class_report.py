@@ -56,9 +56,9 @@ def report_classes(
 
     Returns:
         With metrics `likelihood` (-log p(x), exact or importance-weighted) and `bound` in all units, `kl_nats_per_sentence`,
-        `usage` (see `compute_class_usage`), `joint_mutual_information` of several inferred variables, `classes` for each variable
-        whose classes are known (see `compute_clustering`, and `accuracy`), `classes_by_bayes`, and the diversity of written
-        texts and of real ones.
+        `usage` (see `compute_class_usage`), `joint_mutual_information` of several inferred variables, `classes` for each
+        variable whose classes are known (see `compute_clustering`, and `accuracy`), `classes_by_bayes`, and the diversity of
+        written texts and of real ones.
     """
     count, config = len(dataset), model.config
     columns = {name: torch.zeros(count, dtype=torch.float64) for name in ("nll", "reconstruction", "kl")}

@@ -15,6 +15,49 @@ def report_rows(metrics: dict[str, Any]) -> list[Row]:
     return [*_likelihood(metrics), *_latent(metrics), *_inference(metrics), *_writing(metrics)]
 
 
+def class_report_rows(metrics: dict[str, Any]) -> list[Row]:
+    """One row an instrument, in the order likelihood, classes, writing.
+
+    Args:
+        metrics: those of a `ClassReport`.
+    """
+    return [*_class_likelihood(metrics), *_classes(metrics), *_diversity(metrics)]
+
+
+def _class_likelihood(metrics: dict[str, Any]) -> Iterator[Row]:
+    likelihood = metrics["likelihood"]
+    how = "summed over all classes" if likelihood["exact"] else "importance-weighted"
+    yield f"-log p(x), {how}", _nats(likelihood["nats_per_sentence"]), _units(likelihood)
+    yield "-ELBO", _nats(metrics["bound"]["nats_per_sentence"]), _units(metrics["bound"])
+    yield "KL(q(z|x) || p(z))", _nats(metrics["kl_nats_per_sentence"]), "the part of it that the latent costs"
+
+
+def _classes(metrics: dict[str, Any]) -> Iterator[Row]:
+    usage = metrics["usage"]
+    by = "Bayes' rule" if metrics["classes_by"] == "bayes" else "the encoder"
+    for variable, information in enumerate(usage["mutual_information"]):
+        ceiling, classes = (
+            value[variable] if isinstance(value, list) else value
+            for value in (usage["mutual_information_ceiling"], usage["classes"])
+        )
+        yield (
+            f"I(x; z) of variable {variable}",
+            f"{information:.2f} nats",
+            f"of at most {ceiling:.2f}, by {by}; {usage['used_classes'][variable]} of {classes} classes used, perplexity "
+            f"{usage['aggregate_perplexity'][variable]:.1f}",
+        )
+    if "joint_mutual_information" in metrics:
+        yield "  of all together", f"{metrics['joint_mutual_information']:.2f} nats", "what several variables repeat, once"
+    for key, name in (("classes", by), ("classes_by_bayes", "Bayes' rule")):
+        for scores in metrics.get(key, []):
+            yield (
+                f"accuracy of variable {scores['variable']}",
+                f"{scores['accuracy']:.1%}",
+                f"by {name}; the most frequent class alone {scores['majority_share']:.1%}; V-measure "
+                f"{scores['v_measure']:.3f}, many-to-one {scores['many_to_one']:.1%}",
+            )
+
+
 def _likelihood(metrics: dict[str, Any]) -> Iterator[Row]:
     yield "-ELBO", _nats(metrics["bound"]["nats_per_sentence"]), _units(metrics["bound"])
     yield (
@@ -120,6 +163,12 @@ def _writing(metrics: dict[str, Any]) -> Iterator[Row]:
         f"{own['token_accuracy']:.1%}",
         f"the same word at the same place; {others['token_accuracy']:.1%} from permuted latents",
     )
+    yield from _diversity(metrics)
+    if "reverse_perplexity" in metrics:
+        yield from _judged(metrics["reverse_perplexity"])
+
+
+def _diversity(metrics: dict[str, Any]) -> Iterator[Row]:
     if "sample_diversity" in metrics:
         samples, texts = metrics["sample_diversity"], metrics["text_diversity"]
         yield (
@@ -128,8 +177,6 @@ def _writing(metrics: dict[str, Any]) -> Iterator[Row]:
             f"of {samples['sentences']:,} samples, 100 when all are alike; {texts['self_bleu']:.2f} of as many texts",
         )
         yield "  duplicates", f"{samples['duplicate_share']:.1%}", f"{texts['duplicate_share']:.1%} of as many texts"
-    if "reverse_perplexity" in metrics:
-        yield from _judged(metrics["reverse_perplexity"])
 
 
 def _judged(judged: dict[str, Any]) -> Iterator[Row]:

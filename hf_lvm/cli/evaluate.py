@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets
@@ -13,12 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hf_lvm.analysis.report_table import report_rows
+from hf_lvm.analysis.class_report import report_classes
+from hf_lvm.analysis.report_table import Row, class_report_rows, report_rows
 from hf_lvm.analysis.text_vae_report import report_on
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.encoders import encoder_positions
 from hf_lvm.cli.options import add_model_options
-from hf_lvm.data import encode_dataset, load_texts
+from hf_lvm.data import add_classes, class_names, encode_dataset, load_texts
 from hf_lvm.training.results import describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
 
@@ -37,6 +37,14 @@ def main(argv: Sequence[str], prog: str) -> None:
             f"--split {options.split} has seen ones: choose --split test or --split validation"
         )
     model, processor = load_trained(options.model, "encode_texts")
+    has_classes = hasattr(model, "class_probabilities")
+    for key in ("inference_gap", "reverse_perplexity"):
+        if has_classes and getattr(options, key):
+            raise ValueError(
+                f"--{key} is for a text VAE, and the latent of {options.model} is a vector of categories: leave it out"
+            )
+    if options.class_column and not has_classes:
+        raise ValueError(f"--class_column is for a latent class model, and {options.model} is none: leave it out")
     model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     splits = load_texts(
         options.dataset,
@@ -46,31 +54,39 @@ def main(argv: Sequence[str], prog: str) -> None:
         max_words=options.max_words,
     )
 
+    if options.class_column:
+        names = model.config.class_names or class_names(splits["train"], options.class_column)
+        splits = add_classes(splits, options.class_column, names)
+
     def encoded(texts: Dataset) -> Dataset:
         return encode_dataset(
             texts,
             processor,
             max_length=options.max_length,
             max_positions=(encoder_positions(model.encoder), model.positions_left),
-            keep_columns=("text",),
+            keep_columns=("text", "classes") if options.class_column else ("text",),
         )
 
     begin = time.perf_counter()
-    report = report_on(
-        model,
-        encoded(_texts_of(splits, options.split, options.max_samples)),
-        processor,
-        num_importance_samples=options.num_importance_samples,
-        num_generated=options.num_generated,
-        num_gap_sentences=options.inference_gap,
-        judge_texts=encoded(splits["train"]) if options.reverse_perplexity else None,
-        seed=options.seed,
-    )
+    common = {
+        "num_importance_samples": options.num_importance_samples,
+        "num_generated": options.num_generated,
+        "seed": options.seed,
+    }
+    texts = encoded(_texts_of(splits, options.split, options.max_samples))
+    if has_classes:
+        metrics = report_classes(model, texts, processor, **common).metrics
+        rows = class_report_rows(metrics)
+    else:
+        judge_texts = encoded(splits["train"]) if options.reverse_perplexity else None
+        more = {"num_gap_sentences": options.inference_gap, "judge_texts": judge_texts}
+        metrics = report_on(model, texts, processor, **common, **more).metrics
+        rows = report_rows(metrics)
     description = run_description([*prog.split(), *argv], vars(options), time.perf_counter() - begin)
     description["evaluation_seconds"] = description.pop("training_seconds")
     corpus = describe_corpus(DataArguments(dataset=options.dataset, data_dir=options.data_dir), splits)
-    write_results(output, {**description, "corpus": corpus, options.split: report.metrics})
-    _print_table(report.metrics, options.split)
+    write_results(output, {**description, "corpus": corpus, options.split: metrics})
+    _print_table(rows, options.split, metrics["bound"]["sentences"])
     print(f"All numbers are in {output}.")
 
 
@@ -83,6 +99,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--dataset", help="a file, a folder or a datasets id (default: the documentation of Python)")
     parser.add_argument("--data_dir", help="a folder with train, validation and test files")
     parser.add_argument("--text_column", default="text", help="column that holds the texts (default: text)")
+    parser.add_argument(
+        "--class_column",
+        nargs="+",
+        help="columns with known classes, one a variable, to hold a latent class model against",
+    )
     parser.add_argument(
         "--split",
         default="test",
@@ -144,16 +165,16 @@ def _texts_of(splits: DatasetDict, split: str, max_samples: int | None) -> Datas
     return texts if max_samples is None else texts.select(range(min(max_samples, len(texts))))
 
 
-def _print_table(metrics: dict[str, Any], split: str) -> None:
+def _print_table(rows: Sequence[Row], split: str, sentences: int) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = TABLE_WIDTH
     texts = "All texts" if split == "all" else f"{split.capitalize()} split"
-    title = f"{texts}, {metrics['bound']['sentences']:,} sentences, end of sentence counted as a word and a token"
+    title = f"{texts}, {sentences:,} sentences, end of sentence counted as a word and a token"
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
-    for row in report_rows(metrics):
+    for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)

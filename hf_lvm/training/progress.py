@@ -26,9 +26,11 @@ class LatentProgressCallback(ProgressCallback):
     ) -> None:
         if not state.is_world_process_zero or self.training_bar is None or not logs:
             return
-        if "bound" in logs:
+        of = "relaxed_" if "relaxed_bound" in logs else ""
+        if f"{of}bound" in logs:
             self.training_bar.set_postfix_str(
-                f"-ELBO {-logs['bound']:.1f} = reconstruction {logs['reconstruction']:.1f} + KL {logs['kl']:.1f} "
+                f"{'relaxed ' if of else ''}-ELBO {-logs[f'{of}bound']:.1f} = reconstruction "
+                f"{logs[f'{of}reconstruction']:.1f} + KL {logs['kl']:.1f} "
                 f"nats, KL weight {logs['kl_weight']:.2f}{_usage(logs)}"
             )
         elif "eval_bound" in logs:

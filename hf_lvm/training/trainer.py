@@ -47,7 +47,8 @@ class LatentTrainer(BucketingTrainer):
     - Logged, averaged over sentences since the last line of the log: `bound`, `reconstruction`, `kl` (nats per
       sentence, unweighted), `kl_weight`, and `active_units` over the last 1,024 or so sentences. Evaluations give
       `eval_bound`, `eval_reconstruction`, `eval_kl` and `eval_active_units`. Of a latent of categories instead of active
-      units `mutual_information`, `used_classes`, `class_perplexity`, and `eval_accuracy` where classes are known.
+      units `mutual_information`, `used_classes`, `class_perplexity`, and `eval_accuracy` where classes are known. Under
+      `gumbel_softmax` what is averaged in training is of the relaxed model, `relaxed_bound` and `relaxed_reconstruction`.
     - Semi-supervision: labelled and unlabelled sentences are averaged apart over the whole batch of an optimizer step, of all
       micro-batches and processes. An evaluation hides the classes from the model, and compares.
     - A run may go through phases, each an object with its own rules: a warm start as an autoencoder, first steps without the
@@ -95,6 +96,8 @@ class LatentTrainer(BucketingTrainer):
         self._evaluation_classes = ClassStatistics()
         self._evaluation_step = 0
         self._last_kl_weight = 1.0
+        self._last_temperature: float | None = None
+        self._is_relaxed = getattr(getattr(model, "estimator", None), "name", None) == "gumbel_softmax"
         self._noise_step: int | None = None
         self._step_sentences: int | None = None
         self._step_batches = 1
@@ -174,6 +177,7 @@ class LatentTrainer(BucketingTrainer):
         if self._noise_step is None:  # of the run itself, not of a phase inside one of its steps
             self._training_statistics.add(outputs.reconstruction, outputs.kl, posterior_means(outputs.get("posterior")))
             self._last_kl_weight = options["kl_weight"]
+            self._last_temperature = options.get("temperature")
             probabilities = class_probabilities(outputs.get("posterior"))
             if probabilities is not None:
                 self._training_classes.add(probabilities)
@@ -321,9 +325,14 @@ class LatentTrainer(BucketingTrainer):
         """Log, with the averages of the model's terms beside the training loss."""
         if "loss" in logs:
             statistics = self._training_statistics
-            logs |= statistics.compute(
+            values = statistics.compute(
                 total=lambda totals: self.accelerator.reduce(totals, "sum"), gather=self.accelerator.gather
             )
+            # What a relaxed model is trained by is no bound of the discrete one.
+            relaxed = ("bound", "reconstruction") if self._is_relaxed else ()
+            logs |= {f"relaxed_{name}" if name in relaxed else name: value for name, value in values.items()}
+            if self._last_temperature is not None:
+                logs["temperature"] = self._last_temperature
             logs |= self._training_classes.compute(total=lambda totals: self.accelerator.reduce(totals, "sum"))
             self._training_classes.reset()
             logs["kl_weight"] = self._last_kl_weight

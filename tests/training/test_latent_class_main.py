@@ -60,6 +60,21 @@ def test_a_few_known_classes_name_the_topics(run):
     assert any("guard_used_classes" in entry and "guard_class_perplexity" in entry for entry in log)
 
 
+def test_it_is_evaluated_like_any_other_model(run, tmp_path, capsys):
+    results, folder = run
+    data = ["--data_dir", str(folder.parent), "--seed", "42", "--num_generated", "12"]
+    flags = ["evaluate", "--model", str(folder), *data, "--class_column", "topic", "--output", str(tmp_path / "numbers.json")]
+    assert command(flags) == 0
+    measured = json.loads((tmp_path / "numbers.json").read_text())["test"]
+    assert measured["likelihood"] == pytest.approx(results["test"]["likelihood"], rel=1e-5)
+    assert measured["classes"] == results["test"]["classes"]
+    table = capsys.readouterr().out
+    for instrument in ("-log p(x), summed over all classes", "I(x; z) of variable 0", "3 of 3 classes used", "V-measure"):
+        assert instrument in table
+    assert command([*flags, "--inference_gap", "3"]) == 2
+    assert "--inference_gap is for a text VAE" in capsys.readouterr().err
+
+
 def test_what_is_written_is_the_model_its_classes_and_its_curves(run):
     results, folder = run
     assert json.loads((folder / "results.json").read_text())["test"] == results["test"]
@@ -112,7 +127,7 @@ def test_a_relaxed_estimator_with_a_falling_temperature_resumes_exactly(tmp_path
     options = [
         "--estimator", "straight_through", "--num_variables", "2", "--num_classes", "3", "2",
         "--temperature_schedule", "exponential", "--temperature_end", "0.5",
-        "--num_train_epochs", "2", "--max_train_samples", "48", "--save_total_limit", "3",
+        "--num_train_epochs", "2", "--max_train_samples", "48", "--save_total_limit", "3", "--logging_steps", "1",
     ]  # fmt: skip
     straight = main(arguments(folder, *options))
     checkpoint = sorted((folder / "run").glob("checkpoint-*"))[0]
@@ -123,6 +138,19 @@ def test_a_relaxed_estimator_with_a_falling_temperature_resumes_exactly(tmp_path
     assert straight["test"]["usage"]["classes"] == [3, 2]
     described = (folder / "run" / "classes.txt").read_text()
     assert described.count("\nClass ") == 5 and "Variable 1" in described
+    log = json.loads((folder / "run" / "trainer_state.json").read_text())["log_history"]
+    log = [entry for entry in log if "loss" in entry]
+    falling = [entry["temperature"] for entry in log]
+    assert falling == sorted(falling, reverse=True) and 0.5 <= falling[-1] < falling[0] <= 1.0
+    assert all("bound" in entry for entry in log) and "joint_mutual_information" in straight["test"]
+
+
+def test_the_log_of_a_relaxed_model_calls_its_bound_by_another_name(tmp_path):
+    folder = corpus(tmp_path)
+    main(arguments(folder, "--estimator", "gumbel_softmax", "--num_train_epochs", "1", "--max_train_samples", "240"))
+    log = json.loads((folder / "run" / "trainer_state.json").read_text())["log_history"]
+    trained, evaluated = (next(entry for entry in log if key in entry) for key in ("loss", "eval_loss"))
+    assert "relaxed_bound" in trained and "bound" not in trained and "eval_bound" in evaluated
 
 
 def test_the_guard_knows_classes_that_are_used_from_ones_that_are_not(tmp_path, caplog):

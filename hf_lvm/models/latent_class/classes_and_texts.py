@@ -48,6 +48,8 @@ class ClassesAndTexts:
         if latents is None and input_ids is not None:
             with in_evaluation_mode(self):
                 latents, input_ids = self.encode(input_ids, attention_mask).mode, None
+        if classes is not None and self._says_all(classes):
+            latents, classes = check_classes(classes, self.config.class_counts, len(classes)).to(self.device), None
         if latents is None or self.lacks_variables(latents):
             given = [each for each in (classes, latents, condition_input_ids, decoder_input_ids) if each is not None]
             with in_evaluation_mode(self):
@@ -62,6 +64,11 @@ class ClassesAndTexts:
             generation_config=generation_config,
             **options,
         )
+
+    def _says_all(self, classes: torch.Tensor) -> bool:
+        """Whether classes are a value of all of z, so that nothing is left to a prior."""
+        complete = classes.shape[1:] == (self.config.num_variables,) or (classes.dim() == self.config.num_variables == 1)
+        return complete and bool((classes >= 0).all())
 
     def completed(self, classes: torch.Tensor | None, drawn: torch.Tensor) -> torch.Tensor:
         """Draws of all variables (B, M), with what is known of them in its place.
@@ -81,10 +88,22 @@ class ClassesAndTexts:
         return torch.where(known < 0, drawn, known)
 
     def classify(
-        self, texts: str | Sequence[str], *, processor: LatentTextProcessor, method: str = "encoder"
+        self,
+        texts: str | Sequence[str],
+        *,
+        processor: LatentTextProcessor,
+        method: str = "encoder",
+        conditions: str | Sequence[str] | None = None,
     ) -> torch.LongTensor:
-        """The most probable class of each variable of each text: (B, M); the tensor twin is `class_probabilities`."""
+        """The most probable class of each variable of each text: (B, M); the tensor twin is `class_probabilities`.
+
+        Args:
+            conditions: the texts that a `conditional` prior reads, for the method `bayes`.
+        """
         inputs = processor(texts).to(self.device)
+        if conditions is not None:
+            read = processor(conditions).to(self.device)
+            inputs |= {f"condition_{name}": read[name] for name in ("input_ids", "attention_mask")}
         return self.class_probabilities(**inputs, method=method).argmax(-1)
 
     def class_probabilities(
@@ -93,20 +112,25 @@ class ClassesAndTexts:
         attention_mask: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         method: str = "encoder",
+        condition_input_ids: torch.LongTensor | None = None,
+        condition_attention_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Probabilities of the classes of each variable, without dropout: (B, M, C).
 
         Args:
             input_ids, attention_mask: (B, S), read by `encoder`.
             labels: (B, T), read by `bayes`.
+            condition_input_ids, condition_attention_mask: (B, S), the texts that a `conditional` prior reads, for `bayes`.
             method: `encoder`, q(z|x) in one pass; or `bayes`, p(z|x) from the decoder by Bayes' rule, a pass a value of z.
 
         Raises:
-            ValueError: another method, or more values of z than `config.enumeration_budget`.
+            ValueError: another method, no labels for `bayes`, or more values of z than `config.enumeration_budget`.
         """
         if method == "encoder":
             with in_evaluation_mode(self):
                 return self.encode(input_ids, attention_mask).probs
         if method == "bayes":
-            return self.true_posterior(labels)
+            if labels is None:
+                raise ValueError("The method 'bayes' scores the sentences under every class: pass their labels.")
+            return self.true_posterior(labels, condition_input_ids, condition_attention_mask)
         raise ValueError(f"Unknown method {method!r}: choose 'encoder' or 'bayes'.")

@@ -58,6 +58,11 @@ def test_a_conditional_prior_reads_a_text_of_its_own():
     torch.testing.assert_close(output.kl, output.posterior.kl_per_dimension(prior).sum(1))
     assert model.estimate_log_likelihood(**BATCH, **condition).exact
     assert len(model.generate(**condition, max_new_tokens=3)) == 5
+    assert len(model.generate(classes=torch.zeros(2, 1, dtype=torch.long), max_new_tokens=3)) == 2, "nothing is left to it"
+    by_bayes = model.class_probabilities(labels=BATCH["labels"], method="bayes", **condition)
+    torch.testing.assert_close(by_bayes, model.true_posterior(BATCH["labels"], **condition))
+    with pytest.raises(ValueError, match="pass their labels"):
+        model.class_probabilities(method="bayes", **condition)
     with pytest.raises(ValueError, match="pass condition_input_ids"):
         model(**BATCH)
     with pytest.raises(ValueError, match="go with prior_type 'conditional'"):
