@@ -4,6 +4,7 @@ import json
 import platform
 import shlex
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 
 import torch
 from datasets import DatasetDict
-from transformers import TrainingArguments
+from transformers import PreTrainedConfig, TrainingArguments
 
 from hf_lvm.data import documentation
 from hf_lvm.data.loading import BUILT_IN, BUILT_IN_KINDS
-from hf_lvm.training.run_arguments import DataArguments
+from hf_lvm.training.run_arguments import ComposedArguments, DataArguments
 
 PACKAGES = ("hf-lvm", "torch", "transformers", "accelerate", "datasets", "tokenizers")
 
@@ -36,6 +37,23 @@ def run_description(command: list[str], settings: dict[str, Any], seconds: float
         "hardware": _hardware(),
         "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
     }
+
+
+def model_settings(arguments: ComposedArguments, config: PreTrainedConfig) -> dict[str, Any]:
+    """The keys of a model as it was built: those of a trained model that a run went on from, where it did.
+
+    Args:
+        arguments: the keys as they were given; beside `model` and `posterior` some of them are not used.
+        config: of the model that was trained.
+    """
+    settings = asdict(arguments)
+    if arguments.model is not None:
+        settings |= {key: getattr(config, key) for key in settings if hasattr(config, key) and key != "model_type"}
+    if arguments.model is not None or arguments.posterior is not None:
+        settings |= {"encoder": config.encoder.model_type, "pooling": config.pooling}
+    if arguments.model is not None:
+        settings |= {"decoder": config.decoder.model_type}
+    return settings
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:

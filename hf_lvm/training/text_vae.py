@@ -18,7 +18,7 @@ from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_composed, build_processor, encode_texts, load_run_texts
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
+from hf_lvm.training.results import changed_settings, describe_corpus, model_settings, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
 from hf_lvm.training.run_parts import begin_run, build_trainer, check_decoder_is_new, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
@@ -100,7 +100,8 @@ def train_and_report(
         num_generated=report.num_generated,
         seed=args.seed,
     )
-    settings = asdict(model_arguments) | asdict(data) | asdict(report) | changed_settings(args) | {"seed": args.seed}
+    built = model_settings(model_arguments, trainer.accelerator.unwrap_model(trainer.model).config)
+    settings = built | asdict(data) | asdict(report) | changed_settings(args) | {"seed": args.seed}
     results = {
         **run_description(command, settings, seconds),
         "corpus": texts["corpus"],

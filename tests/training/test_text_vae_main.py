@@ -291,7 +291,11 @@ def test_texts_of_every_kind_of_file(trained_run, tmp_path):
 
 def test_a_trained_model_goes_on_with_its_own_parts_and_tokenizers(trained_run, tmp_path):
     before = load_file(trained_run.folder / "model.safetensors")
-    main(flags(trained_run, tmp_path / "more", "--model", str(trained_run.folder), "--max_steps", "2", "--decoder", "llama"))
+    unused = ["--decoder", "llama", "--latent_size", "9", "--injection", "memory"]
+    more = flags(trained_run, tmp_path / "more", "--model", str(trained_run.folder), "--max_steps", "2", *unused)
+    written, config = main(more)["settings"], json.loads((trained_run.folder / "config.json").read_text())
+    assert (written["latent_size"], written["injection"]) == (config["latent_size"], config["injection"]) != (9, "memory")
+    assert (written["encoder"], written["decoder"]) == (config["encoder"]["model_type"], config["decoder"]["model_type"])
     after = load_file(tmp_path / "more" / "model.safetensors")
     assert before.keys() == after.keys(), "the decoder is still the one it was trained with"
     moved = max((before[name] - after[name]).abs().max().item() for name in before)
