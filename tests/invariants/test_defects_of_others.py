@@ -13,6 +13,10 @@ The list is of defects found in published code. Some are tested where the thing 
 | tokens counted that were never predicted (BOS); sentences counted twice | here; `metrics/test_text_likelihood.py` |
 | dropout on at evaluation | here; `training/phases/test_collapse_guard.py` |
 | word dropout that drops embeddings, or labels | here; `training/test_latent_trainer.py` |
+| test texts cut to a length, so that they cost less | here |
+| training batches in the order of the file | `training/test_latent_trainer.py` |
+| the unknown word of a corpus split into pieces | here |
+| commands that name another recipe's file | `recipes/test_recipes.py` |
 | convolutions that generate from a context of one token | `backbones/test_dilated_cnn_decoder.py` |
 | a checkpoint that is saved but never resumed from | `contract.py`, `training/test_checkpoints.py` |
 | the KL of a von Mises-Fisher posterior by another formula | `distributions/test_von_mises_fisher.py` |
@@ -22,8 +26,15 @@ import math
 
 import pytest
 import torch
+from datasets import Dataset
 
-from hf_lvm.data import LatentTextCollator, LatentTextProcessor, train_word_tokenizer
+from hf_lvm.data import (
+    LatentTextCollator,
+    LatentTextProcessor,
+    encode_dataset,
+    train_bpe_tokenizer,
+    train_word_tokenizer,
+)
 from hf_lvm.metrics.text_likelihood.text_likelihood import compute_text_likelihood
 from hf_lvm.training.word_dropout import drop_words
 from tests.tiny_parts import END, batch_of, perturb, random_rows, row_generators, tiny_vae
@@ -85,6 +96,27 @@ def test_perplexity_counts_the_tokens_that_were_predicted(processor):
     likelihood = compute_text_likelihood(nll, num_tokens=list(map(len, labels)), num_words=words, num_bytes=size)
     assert likelihood["token_perplexity"] == pytest.approx(50) and likelihood["tokens"] == predicted
     assert likelihood["sentences"] == len(TEXTS)
+
+
+def test_a_text_is_read_whole_or_left_out(processor):
+    """Cut to a length, long texts would cost less than they do."""
+    texts = Dataset.from_dict({"text": [*TEXTS, " ".join(TEXTS * 4)]})
+    assert [len(row) for row in encode_dataset(texts, processor)["labels"]] == [
+        len(text.split()) + 1 for text in texts["text"]
+    ]
+    kept = encode_dataset(texts, processor, max_length=9, keep_columns=("text",))
+    assert kept["text"][:] == [text for text in texts["text"] if len(text.split()) + 1 <= 9] != texts["text"][:]
+    assert [len(row) for row in kept["labels"]] == [len(text.split()) + 1 for text in kept["text"]]
+
+
+def test_the_unknown_word_of_a_corpus_is_one_token():
+    """Split into pieces, it would be predicted piece by piece, each nearly certain after the one before."""
+    texts = ["the <unk> sees the dog", "a <unk> bird"] * 20
+    for tokenizer in (train_bpe_tokenizer(texts, vocab_size=300), train_word_tokenizer(texts)):
+        ids = tokenizer("the <unk> sees", add_special_tokens=False)["input_ids"]
+        assert ids.count(tokenizer.unk_token_id) == 1
+        others = tokenizer.decode([token for token in ids if token != tokenizer.unk_token_id])
+        assert others.split() == ["the", "sees"], "no piece of it is left"
 
 
 @torch.no_grad()

@@ -48,6 +48,15 @@ class TenWords:
         return 10
 
 
+@pytest.mark.parametrize("path", [file for file in CONFIGS if RECIPE_FOLDER in file.parents], ids=lambda path: path.stem)
+def test_the_command_in_a_recipe_names_that_recipe(path):
+    named = [
+        word for line in path.read_text().splitlines() if line.startswith("#") for word in line.split() if ".yaml" in word
+    ]
+    commands = [word for word in named if word.startswith("recipes/") and "accelerate_configs" not in word]
+    assert commands == [str(path.relative_to(REPOSITORY))]
+
+
 def test_the_recipes_are_found():
     names = {path.stem for path in CONFIGS}
     assert {
