@@ -12,6 +12,7 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
 import hf_lvm
+from hf_lvm.analysis.estimator_check import EstimatorRow
 from hf_lvm.backbones.sources import check_exists, config_from_scratch, full_name, is_from_scratch
 from hf_lvm.layers.injections import injection_names
 from hf_lvm.training.arguments import LatentTrainingArguments
@@ -46,6 +47,13 @@ class TenWords:
 
     def __len__(self) -> int:
         return 10
+
+
+def test_on_each_toy_an_unbiased_estimator_was_measured_with_less_variance_than_rloo():
+    file = RECIPE_FOLDER / "benchmarks" / "results" / "estimators.json"
+    rows = [EstimatorRow(**row) for row in json.loads(file.read_text())["estimators"]]
+    found = runpy.run_path(str(RECIPE_FOLDER / "benchmarks" / "estimators.py"))["best_rivals"](rows)
+    assert len(found) == 3 and all(best.variance < rloo.variance for rloo, best in found.values())
 
 
 @pytest.mark.parametrize("path", [file for file in CONFIGS if RECIPE_FOLDER in file.parents], ids=lambda path: path.stem)

@@ -122,6 +122,20 @@ def test_a_posterior_of_another_form_does_not_fit(tmp_path):
         main(arguments(folder, *small, *posterior, "--num_classes", "4"))
 
 
+def test_a_learned_baseline_resumes_exactly(tmp_path):
+    """With what it has learned, and the moving average of the scores, both of the checkpoint."""
+    folder = corpus(tmp_path)
+    options = ["--estimator", "reinforce_learned", "--num_train_epochs", "2", "--max_train_samples", "48"]
+    straight = main(arguments(folder, *options))
+    checkpoint = sorted((folder / "run").glob("checkpoint-*"))[0]
+    more = ["--output_dir", str(tmp_path / "again"), "--resume_from_checkpoint", str(checkpoint)]
+    again = main(arguments(folder, *options, *more))
+    assert again["test"]["likelihood"] == straight["test"]["likelihood"]
+    first, second = (AutoModel.from_pretrained(place).state_dict() for place in (folder / "run", tmp_path / "again"))
+    moments = first["estimator.baseline.moments"]
+    assert moments[0] > 0 and all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_a_relaxed_estimator_with_a_falling_temperature_resumes_exactly(tmp_path):
     folder = corpus(tmp_path)
     options = [

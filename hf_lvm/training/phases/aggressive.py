@@ -78,7 +78,8 @@ class AggressiveTraining(ResumableCallback):
     them together and throws half away).
 
     At the end of each epoch the mutual information of sentence and latent is estimated on the validation set, within batches
-    of 32. When it is smaller than an epoch before, the phase is over for ever.
+    of 32. When it is smaller than an epoch before, the phase is over for ever. (The published code has the closed-form entropy
+    of q in place of log q of a sample: the same expectation, with several times the noise where the latent says little.)
 
     Loss per word and mutual information are those of all processes. Which batch an inner step draws, and its noise, follow
     from (seed, global step, inner step), so that whether the phase is on and the last mutual information are all there is to
