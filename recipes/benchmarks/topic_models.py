@@ -2,8 +2,8 @@
 
 Both read the same documents as counts of the same words, have as many topics, and are searched over settings, LDA over more of
 them, chosen by NPMI of the ten top words of each topic on the validation documents. Of the neural settings only those come
-into question whose topics are at least as diverse as those of the LDA that was chosen: a model can be coherent by repeating its
-one good topic.
+into question whose topics are at least as diverse as those of the LDA that was chosen: a model can be coherent by repeating
+its one good topic.
 The two that are chosen are then trained with the seeds that follow, and measured once on the test documents:
 
 - `npmi`, `diversity`: `hf_lvm.metrics.load("topics")`;
