@@ -111,8 +111,8 @@ def _estimators_table() -> list[str]:
     lines = [
         f"`estimators.py`, {run['settings']['draws']:,} draws, {run['settings']['num_samples']} values of z scored in each; "
         "bias and variance in units of the exact gradient's norm and its square. Where there is no bias, about the standard "
-        "error is measured as one. What learns (moving averages, baselines, control variates) has had 200 updates of 100 draws "
-        "before it is measured, beside a model that does not move; the other estimators need none.",
+        "error is measured as one. What learns (moving averages, baselines, control variates) has had 200 updates of 100 "
+        "draws before it is measured, beside a model that does not move; the other estimators need none.",
         "",
         "| toy | objective | estimator | scored | bias | standard error | cosine | variance | variance / `rloo` |",
         "|---|---|---|---|---|---|---|---|---|",
