@@ -1,9 +1,9 @@
 """Topics of a neural topic model beside those of scikit-learn's LDA, on the documentation corpus.
 
-Both read the same documents as counts of the same words, have as many topics, and are searched over settings, LDA over more of
-them, chosen by NPMI of the ten top words of each topic on the validation documents. Of the neural settings only those come
-into question whose topics are at least as diverse as those of the LDA that was chosen: a model can be coherent by repeating
-its one good topic.
+Both read the same documents as counts of the same words, have as many topics, and are searched over as many settings, chosen
+by NPMI of the ten top words of each topic on the validation documents. Of the neural settings only those come into question
+whose topics are at least as diverse as those of the LDA that was chosen: a model can be coherent by repeating its one good
+topic.
 The two that are chosen are then trained with the seeds that follow, and measured once on the test documents:
 
 - `npmi`, `diversity`: `hf_lvm.metrics.load("topics")`;
@@ -44,9 +44,9 @@ SEARCH_SEED = 42
 
 LDA_GRID: list[dict[str, Any]] = [
     {"doc_topic_prior": documents, "topic_word_prior": words, "learning_method": "batch", "max_iter": 30}
-    for documents, words in itertools.product((0.002, 0.005, 0.01, 0.02, 0.05, 0.1), (0.003, 0.01, 0.03))
+    for documents, words in itertools.product((0.02, 0.05, 0.1), (0.01, 0.03, 0.1))
 ] + [
-    {"doc_topic_prior": 0.02, "topic_word_prior": 0.01, "learning_method": "online", "max_iter": 30, "learning_decay": decay}
+    {"doc_topic_prior": 0.1, "topic_word_prior": 0.01, "learning_method": "online", "max_iter": 30, "learning_decay": decay}
     for decay in (0.5, 0.7, 0.9)
 ]
 NEURAL_GRID: list[dict[str, Any]] = [
