@@ -39,7 +39,8 @@ TABLES = (
         "Maddison et al. 2017; Jang et al. 2017; Kingma et al. 2014 (M2)",
         "`LatentClassModel`",
         "`hf-lvm demo latent-class`, `recipes/latent_class/*.yaml`",
-        "[likelihood, I(x; z), classes used, accuracy from few labels, estimators side by side](recipes/latent_class/README.md#measured)",
+        "[likelihood, I(x; z), classes used, accuracy from few labels, estimators side by side]"
+        "(recipes/latent_class/README.md#measured)",
     ),
     (
         "Rabiner 1989; Tran et al. 2016",
