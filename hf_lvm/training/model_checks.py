@@ -22,7 +22,7 @@ def check_temperature_has_use(args: LatentTrainingArguments, model: nn.Module) -
     """Raise a `ValueError` for a schedule of the temperature beside a model that relaxes nothing, or learns its own."""
     if args.temperature_schedule == "constant":
         return
-    config = model.config
+    config = getattr(model, "config", None)
     estimator = getattr(config, "estimator", None)
     if estimator not in ("gumbel_softmax", "straight_through"):
         raise ValueError(
@@ -51,7 +51,7 @@ def check_free_bits_have_use(args: LatentTrainingArguments, model: nn.Module) ->
         key, instead = f"free_bits {args.free_bits:g}", "set free_bits to 0"
     else:
         key, instead = "collapse_guard_action 'free_bits'", "set collapse_guard to 'warn'"
-    objective = getattr(model.config, "objective", "elbo")
+    objective = getattr(getattr(model, "config", None), "objective", "elbo")
     if objective != "elbo":
         raise ValueError(
             f"{key} holds up the KL term of the ELBO, and the objective is {objective!r}: {instead}, or choose the objective "
@@ -68,7 +68,7 @@ def check_kl_target_is_in_reach(args: LatentTrainingArguments, model: nn.Module)
     """Raise a `ValueError` for a target of the KL that no KL weight can reach."""
     if args.kl_target is None:
         return
-    config = model.config
+    config = getattr(model, "config", None)
     if getattr(config, "posterior_concentration", None) is not None:
         raise ValueError(
             f"kl_target is {args.kl_target} and posterior_concentration {config.posterior_concentration}, which makes the KL "
@@ -91,7 +91,7 @@ def check_kl_target_is_in_reach(args: LatentTrainingArguments, model: nn.Module)
 def check_aggressive_has_use(args: LatentTrainingArguments, model: nn.Module) -> None:
     """Raise a `ValueError` for aggressive training, now or by the guard, of a model whose latent is no vector."""
     by_guard = args.collapse_guard == "act" and args.collapse_guard_action == "aggressive"
-    if (args.aggressive or by_guard) and hasattr(model.config, "inferred_counts"):
+    if (args.aggressive or by_guard) and hasattr(getattr(model, "config", None), "inferred_counts"):
         key = "aggressive" if args.aggressive else "collapse_guard_action 'aggressive'"
         raise ValueError(
             f"{key} is for a latent vector, whose encoder lags behind, and this latent is a vector of categories: leave it "
