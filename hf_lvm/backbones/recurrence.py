@@ -6,17 +6,23 @@ import torch
 from torch import nn
 from transformers import initialization as init
 
-LSTMState = tuple[torch.Tensor, torch.Tensor]
+from hf_lvm.backbones.lstm import LSTM, LSTMState
 
 
-def run_lstm(lstm: nn.LSTM, inputs: torch.Tensor, state: LSTMState | None = None) -> tuple[torch.Tensor, LSTMState]:
+def run_lstm(
+    lstm: LSTM, inputs: torch.Tensor, state: LSTMState | None = None, condition: torch.Tensor | None = None
+) -> tuple[torch.Tensor, LSTMState]:
     """Outputs (B, T, H) and the last state of one layer, in the precision of its weights.
 
     Not in that of autocast: a cell state that is rounded to 8 bits at every step forgets what small updates would tell it.
     """
     dtype = lstm.weight_ih_l0.dtype
     with torch.autocast(inputs.device.type, enabled=False), _differentiable(lstm, inputs.device):
-        return lstm(inputs.to(dtype), None if state is None else tuple(part.to(dtype) for part in state))
+        return lstm(
+            inputs.to(dtype),
+            None if state is None else tuple(part.to(dtype) for part in state),
+            None if condition is None else condition.to(dtype),
+        )
 
 
 def _differentiable(lstm: nn.LSTM, device: torch.device) -> AbstractContextManager:

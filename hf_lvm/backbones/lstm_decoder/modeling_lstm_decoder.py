@@ -8,8 +8,9 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from hf_lvm.backbones.dropout import Dropout
+from hf_lvm.backbones.lstm import LSTM, LSTMState, with_condition
 from hf_lvm.backbones.lstm_decoder.configuration_lstm_decoder import LSTMDecoderConfig
-from hf_lvm.backbones.recurrence import LSTMState, initialize_recurrent, run_lstm
+from hf_lvm.backbones.recurrence import initialize_recurrent, run_lstm
 from hf_lvm.backbones.state_cache import StateCache
 
 
@@ -32,7 +33,7 @@ class LSTMDecoderModel(PreTrainedModel, GenerationMixin):
         self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
         self.embedding_dropout = Dropout(config.embedding_dropout)
         sizes = [config.embedding_size + config.condition_size, *[config.hidden_size] * (config.num_hidden_layers - 1)]
-        self.layers = nn.ModuleList(nn.LSTM(size, config.hidden_size, batch_first=True) for size in sizes)
+        self.layers = nn.ModuleList(LSTM(size, config.hidden_size) for size in sizes)
         self.dropout = Dropout(config.dropout)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
@@ -65,19 +66,21 @@ class LSTMDecoderModel(PreTrainedModel, GenerationMixin):
             raise ValueError("Pass either input_ids or inputs_embeds.")
         use_cache = self.config.use_cache if use_cache is None else use_cache
         hidden = self.embedding_dropout(self.embeddings(input_ids) if inputs_embeds is None else inputs_embeds)
-        hidden = self._with_condition(hidden, input_condition)
+        condition = self._condition(hidden, input_condition)
         length = hidden.shape[1]
         cache = StateCache.of(past_key_values)
         states = self._states(cache, initial_cell)
         lengths = _padded_lengths(attention_mask, length)
         if lengths is not None:
+            if condition is not None:
+                hidden = with_condition(hidden, condition)
             hidden, order = _words_first(hidden, attention_mask[:, -length:])
         new_states = []
         for index, layer in enumerate(self.layers):
             if index:
                 hidden = self.dropout(hidden)
             if lengths is None:
-                hidden, state = run_lstm(layer, hidden, states[index])
+                hidden, state = run_lstm(layer, hidden, states[index], None if index else condition)
             else:
                 packed = pack_padded_sequence(hidden.float(), lengths, batch_first=True, enforce_sorted=False)
                 packed, state = layer(packed, states[index])
@@ -94,15 +97,16 @@ class LSTMDecoderModel(PreTrainedModel, GenerationMixin):
             loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size)
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache if use_cache else None)
 
-    def _with_condition(self, hidden: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+    def _condition(self, hidden: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor | None:
+        """The condition of every word, (B, 1 or T, condition size); None for a decoder without."""
         size = self.config.condition_size
         if not size:
             if condition is not None:
                 raise ValueError("This decoder takes no input_condition: build it with condition_size in its config.")
-            return hidden
+            return None
         if condition is None:
-            condition = hidden.new_zeros(hidden.shape[0], 1, size)
-        return torch.cat([hidden, condition.to(hidden.dtype).expand(-1, hidden.shape[1], -1)], dim=-1)
+            return hidden.new_zeros(hidden.shape[0], 1, size)
+        return condition.to(hidden.dtype)
 
     def _states(self, cache: StateCache, initial_cell: torch.Tensor | None) -> list[LSTMState | None]:
         """(h, c) of each layer, each (1, B, H) as `nn.LSTM` has it; None for zeros."""

@@ -6,6 +6,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from hf_lvm.backbones.dropout import Dropout
+from hf_lvm.backbones.lstm import LSTM
 from hf_lvm.backbones.lstm_encoder.configuration_lstm_encoder import LSTMEncoderConfig
 from hf_lvm.backbones.recurrence import initialize_recurrent, run_lstm
 
@@ -29,7 +30,7 @@ class LSTMEncoderModel(PreTrainedModel):
         sizes = [config.embedding_size, *[config.hidden_size] * (config.num_hidden_layers - 1)]
 
         def stack() -> nn.ModuleList:
-            return nn.ModuleList(nn.LSTM(size, config.hidden_size // directions, batch_first=True) for size in sizes)
+            return nn.ModuleList(LSTM(size, config.hidden_size // directions) for size in sizes)
 
         self.forward_layers = stack()
         self.backward_layers = stack() if config.bidirectional else None

@@ -25,6 +25,7 @@ PARTS = {
         "pooling": "last",
     },
 }  # fmt: skip
+FUSED_BACKWARD = "aten::mkldnn_rnn_layer_backward"
 
 
 def trainer(folder, parts, **options):
@@ -74,6 +75,38 @@ def test_inner_steps_leave_out_the_weight_gradients_of_the_decoder():
     latent = sum(module.weight.numel() for module in model.conditioning.modules() if isinstance(module, torch.nn.Linear))
     decoder = sum(module.weight.numel() for module in model.decoder.modules() if is_matrix(module))
     assert flops["full"] - flops["inner"] == 2 * (positions * decoder + len(batch["labels"]) * latent)
+
+
+def test_inner_steps_leave_out_the_weight_gradients_of_an_lstm_decoder(monkeypatch):
+    model = tiny_vae(**PARTS["lstm"]).train()
+    batch = collate([{"labels": row} for row in random_rows(8, shortest=6, longest=6)])
+    generative = [parameter for _, parameter in model.generative_parameters()]
+    kernels, flops = {}, {}
+    for name, fixed in (("full", []), ("inner", generative)):
+        with without_gradients(fixed):
+            with torch.profiler.profile() as profile:
+                model(**batch).loss.backward()
+            kernels[name] = [event.count for event in profile.key_averages() if event.key == FUSED_BACKWARD]
+            with monkeypatch.context() as patch, FlopCounterMode(display=False) as counter:
+                patch.setattr(torch.backends.mkldnn, "enabled", False)  # or most products are inside kernels nobody counts
+                model(**batch).loss.backward()
+        flops[name] = counter.get_total_flops()
+        if name == "inner":
+            assert all(parameter.grad is None for parameter in generative)
+        model.zero_grad()
+    if torch.backends.mkldnn.is_available():
+        # torch's kernel, which computes the gradients of all weights: of both parts, then of the encoder alone.
+        assert kernels == {"full": [2], "inner": [1]}
+    sentences, length = batch["labels"].shape
+    lstm = model.decoder.layers[0]
+    words = lstm.input_size - model.config.latent_size
+    of_weights = sentences * length * (lstm.weight_ih_l0.numel() + lstm.weight_hh_l0.numel())
+    of_weights += sentences * length * model.decoder.lm_head.weight.numel()
+    of_weights += sentences * sum(layer.weight.numel() for layer in model.conditioning.modules() if is_matrix(layer))
+    # Embeddings of frozen words take no gradient either, and the condition, the same at every word, is one product.
+    of_words = sentences * length * 4 * lstm.hidden_size * words
+    of_condition = sentences * (length - 1) * 4 * lstm.hidden_size * model.config.latent_size
+    assert flops["full"] - flops["inner"] == 2 * (of_weights + of_words + 2 * of_condition)
 
 
 def is_matrix(module):
