@@ -14,6 +14,7 @@ from rich.table import Table
 
 from hf_lvm.analysis.class_report import report_classes
 from hf_lvm.analysis.report_table import Row, class_report_rows, report_rows
+from hf_lvm.analysis.reverse_perplexity import JudgeProtocol
 from hf_lvm.analysis.text_vae_report import report_on
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.encoders import encoder_positions
@@ -36,6 +37,8 @@ def main(argv: Sequence[str], prog: str) -> None:
             f"--reverse_perplexity trains language models on the train split and measures on texts they have not seen, and "
             f"--split {options.split} has seen ones: choose --split test or --split validation"
         )
+    if options.judge_steps < 1:
+        raise ValueError(f"--judge_steps {options.judge_steps}: an untrained language model judges nothing; give 1 or more")
     model, processor = load_trained(options.model, "encode_texts")
     has_classes = hasattr(model, "class_probabilities")
     for key in ("inference_gap", "reverse_perplexity"):
@@ -79,7 +82,11 @@ def main(argv: Sequence[str], prog: str) -> None:
         rows = class_report_rows(metrics)
     else:
         judge_texts = encoded(splits["train"]) if options.reverse_perplexity else None
-        more = {"num_gap_sentences": options.inference_gap, "judge_texts": judge_texts}
+        more = {
+            "num_gap_sentences": options.inference_gap,
+            "judge_texts": judge_texts,
+            "judge_protocol": JudgeProtocol(steps=options.judge_steps),
+        }
         metrics = report_on(model, texts, processor, **common, **more).metrics
         rows = report_rows(metrics)
     description = run_description([*prog.split(), *argv], vars(options), time.perf_counter() - begin)
@@ -135,6 +142,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--reverse_perplexity",
         action="store_true",
         help="judge samples by language models trained on them and on the train split (takes minutes)",
+    )
+    parser.add_argument(
+        "--judge_steps",
+        type=int,
+        default=JudgeProtocol.steps,
+        help=f"updates of each of these language models (default: {JudgeProtocol.steps:,}); numbers of different steps cannot "
+        "be compared",
     )
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:1 (default: a GPU where there is one)")
     parser.add_argument(

@@ -71,6 +71,20 @@ def test_costly_instruments_and_all_texts_on_request(evaluate, trained_run, tmp_
     assert metrics["bound"]["sentences"] == lines and metrics["inference_gap"]["sentences"] == 1
 
 
+def test_samples_are_judged_on_request(evaluate, tmp_path):
+    quick = ("--num_importance_samples", 0, "--num_generated", 2)
+    status, output, _ = evaluate(*quick, "--reverse_perplexity", "--judge_steps", 3)
+    assert status == 0
+    judged = json.loads((tmp_path / "results.json").read_text())["test"]["reverse_perplexity"]
+    assert judged["protocol"]["steps"] == 3
+    assert f"{judged['reverse']['word_perplexity']:.2f} per word" in output
+    assert f"samples for 3 steps; {judged['real']['word_perplexity']:.2f} when trained on as many texts" in output
+    assert f"{judged['forward']['word_perplexity']:.2f} per word" in output
+    assert_one_line_error(
+        *evaluate("--reverse_perplexity", "--judge_steps", 0), "hf-lvm evaluate", "--judge_steps 0", "1 or more"
+    )
+
+
 def test_reverse_perplexity_needs_texts_the_judge_has_not_seen(evaluate):
     for split in ("train", "all"):
         refused = evaluate("--reverse_perplexity", "--split", split)
