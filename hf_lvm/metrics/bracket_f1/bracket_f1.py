@@ -1,0 +1,243 @@
+"""Do the trees of an unsupervised parser have the brackets of gold trees?"""
+
+import random
+from collections.abc import Iterable, Sequence
+
+import evaluate
+from datasets import Features, Value
+from nltk import Tree
+
+from hf_lvm.metrics.bracket_f1.baselines import (
+    balanced,
+    best_binary,
+    left_branching,
+    random_tree,
+    right_branching,
+    right_branching_last_on_top,
+)
+from hf_lvm.metrics.bracket_f1.bracketings import Bracketing, read_bracketing
+from hf_lvm.metrics.bracket_f1.protocols import PROTOCOLS, Protocol
+
+_DESCRIPTION = """\
+Unlabelled F1 of the brackets of predicted trees, by one of the protocols that published numbers follow. They differ in
+punctuation, in the brackets that count and in the mean (over brackets or over sentences), so that numbers of two protocols
+cannot be compared: urnng-script, what the code of Kim et al. 2019 prints; urnng-evalb, evalb with the parameters of that
+code; prpn (Shen et al. 2018); compound-pcfg (Kim, Dyer and Rush 2019). Left-branching, right-branching, balanced, random
+and the best possible binary trees are scored in the same call: F1 says little without them."""
+
+_INPUTS_DESCRIPTION = """
+Args:
+    predictions: bracketed strings, one a sentence, with a label right after each opening bracket:
+        "(X (X the dog) barks)", or with tags "(X (X (DT the) (NN dog)) (VBZ barks))". Labels and tags do not matter. Where
+        the protocol removes punctuation, trees may be over all words or over those that stay.
+    references: bracketed strings of the gold trees, which need not be binary, in the same order and over the same words;
+        case does not matter. All protocols but urnng-script need their tags. Traces and empty constituents removed.
+    protocol: "urnng-script", "urnng-evalb", "prpn" or "compound-pcfg".
+    seed (defaults to 0): of the random trees.
+
+Returns:
+    corpus_f1, corpus_precision, corpus_recall: over the brackets of all sentences together, 0-100.
+    sentence_f1: mean of the F1 of each sentence, 0-100; 100 for a sentence without a bracket on either side.
+        urnng-evalb has published corpus F1 only, prpn sentence F1 only.
+    baselines: corpus_f1 and sentence_f1 of left_branching, right_branching, right_branching_last_on_top (the last token,
+        most often a full stop, attached to all before it), balanced, random and best_binary, the bound of any binary tree.
+    protocol: as given.
+    sentences, skipped_sentences: scored, and left out because too few words stay.
+    removed_words: words of the scored sentences that go by their tag.
+    matched_brackets, predicted_brackets, gold_brackets: how many counted.
+
+Examples:
+    >>> metric = hf_lvm.metrics.load("bracket_f1")
+    >>> gold = "(S (NP (DT the) (NN dog)) (VP (VBZ barks)) (. .))"
+    >>> metric.compute(predictions=["(X (X (X the dog) barks) .)"], references=[gold], protocol="urnng-script")
+"""
+
+_CITATION = """\
+@inproceedings{kim2019unsupervised,
+  title     = {Unsupervised Recurrent Neural Network Grammars},
+  author    = {Kim, Yoon and Rush, Alexander M. and Yu, Lei and Kuncoro, Adhiguna and Dyer, Chris and Melis, G{\\'a}bor},
+  booktitle = {Proceedings of NAACL-HLT},
+  year      = {2019},
+}
+@inproceedings{shen2018neural,
+  title     = {Neural Language Modeling by Jointly Learning Syntax and Lexicon},
+  author    = {Shen, Yikang and Lin, Zhouhan and Huang, Chin-Wei and Courville, Aaron},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2018},
+}
+@inproceedings{kim2019compound,
+  title     = {Compound Probabilistic Context-Free Grammars for Grammar Induction},
+  author    = {Kim, Yoon and Dyer, Chris and Rush, Alexander M.},
+  booktitle = {Proceedings of ACL},
+  year      = {2019},
+}"""
+
+_PREDICTION = "prediction"
+_BRANCHING = {
+    "left_branching": left_branching,
+    "right_branching": right_branching,
+    "right_branching_last_on_top": right_branching_last_on_top,
+    "balanced": balanced,
+}
+
+# Matched, predicted and gold brackets of one sentence.
+Counts = tuple[int, int, int]
+
+
+def compute_bracket_f1(
+    predictions: Sequence[str | Tree], references: Sequence[str | Tree], protocol: str | None = None, seed: int = 0
+) -> dict[str, float | int | str | dict[str, dict[str, float]]]:
+    """Compare the brackets of N predicted trees with those of gold trees, beside trees that need no parser.
+
+    Args:
+        predictions: N trees, bracketed strings or `nltk.Tree`, as [`read_bracketing`] takes them. Tags are not used. Where
+            the protocol removes words, a tree may be over all words or over those that stay.
+        references: N gold trees over the same words, whatever their case. Punctuation goes by their tags.
+        protocol: one of `PROTOCOLS`; [`hf_lvm.metrics.bracket_f1.protocols`] says what each counts and where it is from.
+        seed: of the random trees.
+
+    Returns:
+        F1, precision and recall in 0-100:
+
+        - `corpus_f1`, `corpus_precision`, `corpus_recall` over the brackets of all sentences;
+        - `sentence_f1`, the mean over sentences of 2 matched / (predicted + gold), 100 where neither has a bracket. That is
+          what the scripts compute with a recall of 1 where gold has none, and corpus F1 without any bracket follows it;
+        - `baselines`: for each name `corpus_f1` and `sentence_f1`. Trees are built over the words that the parser of the
+          protocol sees. `best_binary` is the highest F1 that binary trees can get;
+        - `protocol`; `sentences` scored and `skipped_sentences`; `removed_words` of the scored sentences;
+        - `matched_brackets`, `predicted_brackets`, `gold_brackets` over the corpus.
+
+    Raises:
+        ValueError: an unknown protocol or none, no sentence, lengths that differ, a string that is no tree, other words in
+            a prediction than in its reference, a missing tag where the protocol needs tags, or no sentence with words
+            enough to score.
+    """
+    rules = _protocol(protocol)
+    if isinstance(predictions, str | Tree) or isinstance(references, str | Tree):
+        raise ValueError("predictions and references are lists of trees, not one tree; write [tree]")
+    if len(predictions) != len(references) or len(references) == 0:
+        raise ValueError(
+            f"there are {len(predictions)} predictions and {len(references)} references; "
+            "one reference per prediction and at least one pair is needed"
+        )
+    generator = random.Random(seed)
+    counts: dict[str, list[Counts]] = {}
+    skipped = removed_words = 0
+    tags: set[str] = set()
+    for row, pair in enumerate(zip(predictions, references, strict=True)):
+        predicted, gold = read_bracketing(pair[0], f"predictions[{row}]"), read_bracketing(pair[1], f"references[{row}]")
+        kept = rules.kept(gold, f"references[{row}]")
+        seen = _words_under(predicted, gold, kept, row)
+        if not rules.scores(kept):
+            skipped += 1
+            tags.update(tag for tag in gold.tags if tag is not None)
+            continue
+        removed_words += len(kept) - sum(kept)
+        for name, sentence in _count_sentence(rules, predicted, gold, kept, seen, generator).items():
+            counts.setdefault(name, []).append(sentence)
+    if not counts:
+        found = f"; tags found: {', '.join(sorted(tags)[:12])}" if rules.needs_tags else ""
+        raise ValueError(f"none of the {skipped} sentences has words enough to be scored by protocol {rules.name!r}{found}")
+    matched, predicted_brackets, gold_brackets = _totals(counts[_PREDICTION])
+    return {
+        **_f1s(counts[_PREDICTION]),
+        "corpus_precision": _percent(matched, predicted_brackets, gold_brackets),
+        "corpus_recall": _percent(matched, gold_brackets, predicted_brackets),
+        "baselines": {name: _f1s(sentences) for name, sentences in counts.items() if name != _PREDICTION},
+        "protocol": rules.name,
+        "sentences": len(counts[_PREDICTION]),
+        "skipped_sentences": skipped,
+        "removed_words": removed_words,
+        "matched_brackets": matched,
+        "predicted_brackets": predicted_brackets,
+        "gold_brackets": gold_brackets,
+    }
+
+
+def _protocol(name: str | None) -> Protocol:
+    if name not in PROTOCOLS:
+        what = "no protocol is given" if name is None else f"there is no protocol {name!r}"
+        raise ValueError(f"{what}; choose one of {', '.join(PROTOCOLS)}, whose numbers cannot be compared with one another")
+    return PROTOCOLS[name]
+
+
+def _words_under(predicted: Bracketing, gold: Bracketing, kept: Sequence[bool], row: int) -> list[bool]:
+    """Whether each word under the predicted tree stays, after checking that they are those of the gold tree."""
+    found, words = ([word.casefold() for word in tree.words] for tree in (predicted, gold))
+    if found == words:
+        return list(kept)
+    staying = [word for word, stays in zip(words, kept, strict=True) if stays]
+    if found == staying:
+        return [True] * len(found)
+    expected = staying if len(staying) == len(found) else words
+    differs = next((i for i, pair in enumerate(zip(found, expected, strict=False)) if pair[0] != pair[1]), None)
+    where = "" if differs is None else f", first at word {differs}: {found[differs]!r} and {expected[differs]!r}"
+    without = f", {len(staying)} of which the protocol keeps" if len(staying) < len(words) else ""
+    raise ValueError(
+        f"predictions[{row}] has {len(found)} words and references[{row}] {len(words)}{without}; "
+        f"they are not the same sentence{where}. Give both in the same order and tokenization"
+    )
+
+
+def _count_sentence(
+    rules: Protocol,
+    predicted: Bracketing,
+    gold: Bracketing,
+    kept: Sequence[bool],
+    seen: Sequence[bool],
+    generator: random.Random,
+) -> dict[str, Counts]:
+    target = rules.count(gold.spans, kept)
+    base = list(kept) if rules.parses_punctuation else [True] * sum(kept)  # the words that trees without a parser are over
+    spans = {name: branching(len(base)) for name, branching in _BRANCHING.items()}
+    spans["random"] = random_tree(len(base), generator)
+
+    def compare(brackets: Sequence[tuple[int, int]], stays: Sequence[bool]) -> Counts:
+        counted = rules.count(brackets, stays)
+        return (counted & target).total(), counted.total(), target.total()
+
+    return {
+        _PREDICTION: compare(predicted.spans, seen),
+        **{name: compare(brackets, base) for name, brackets in spans.items()},
+        "best_binary": (*best_binary(target, base, rules.counts_all), target.total()),
+    }
+
+
+def _totals(sentences: Iterable[Counts]) -> Counts:
+    matched, predicted, gold = (sum(column) for column in zip(*sentences, strict=True))
+    return matched, predicted, gold
+
+
+def _percent(matched: float, brackets: float, other: float) -> float:
+    """Share of the brackets that match, in percent; without a bracket 100 if the other side has none either, else 0."""
+    return 100 * matched / brackets if brackets else 100.0 * (other == 0)
+
+
+def _f1s(sentences: Sequence[Counts]) -> dict[str, float]:
+    def f1(counts: Counts) -> float:
+        matched, predicted, gold = counts
+        # The harmonic mean of precision and recall, written so that it has a value where one of them has none.
+        return 200 * matched / (predicted + gold) if predicted + gold else 100.0
+
+    return {"corpus_f1": f1(_totals(sentences)), "sentence_f1": sum(map(f1, sentences)) / len(sentences)}
+
+
+class BracketF1(evaluate.Metric):
+    """`evaluate` module over [`compute_bracket_f1`]."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_INPUTS_DESCRIPTION,
+            features=Features({"predictions": Value("string"), "references": Value("string")}),
+            reference_urls=[
+                "https://github.com/harvardnlp/urnng",
+                "https://github.com/yikangshen/PRPN",
+                "https://github.com/harvardnlp/compound-pcfg",
+                "https://nlp.cs.nyu.edu/evalb",
+            ],
+        )
+
+    def _compute(self, predictions, references, protocol=None, seed=0):
+        return compute_bracket_f1(predictions, references, protocol=protocol, seed=seed)
