@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 Spans = list[tuple[int, int]]
 
@@ -59,8 +60,8 @@ def best_binary(gold: Counter[tuple[int, int]], kept: Sequence[bool], counts_all
     With `counts_all` (evalb) a binary tree over the m words that stay matches each different gold span of 2 words or more
     once. What gold has beyond that are repeated spans and spans of one word. Each word that goes adds a bracket which
     repeats a span next to it, and any span next to it can be chosen, so that the rest is a bipartite matching between the
-    places where words go and the spans that want one more bracket. Words that go unmatched at one place cost one bracket
-    together, if they cost any: within a bracket of their own they are not counted. A further match costs at most one
+    places where words go and the spans that want one more bracket. Where none of the words at one place is matched, they
+    cost one bracket together: those inside it hold no word and are not counted. A further match costs at most one
     further bracket, which raises F1 = 2 matched / (predicted + gold) whatever it was; so the largest matching is the best,
     and of those the one that uses the most places.
 
@@ -73,28 +74,24 @@ def best_binary(gold: Counter[tuple[int, int]], kept: Sequence[bool], counts_all
     whole = (0, words - 1)
     if not counts_all:
         return sum(span != whole for span in gold), words - 2
-    removed: Counter[int] = Counter()  # words that go, by how many stay before them
-    before = 0
-    for stays in kept:
-        removed[before] += not stays
-        before += stays
-    supplies = [place for place in removed for _ in range(removed[place])]
+    places = accumulate(kept, initial=0)  # how many words stay before each word
+    removed = Counter(place for place, stays in zip(places, kept, strict=False) if not stays)
+    # One word a place first: a word that has found its bracket keeps one, so that the most places stay in use.
+    supplies = [*removed, *(removed - Counter(set(removed))).elements()]
     wanted = [span for span, times in gold.items() for _ in range(times - (span[0] < span[1]))]
     partner: dict[int, int] = {}  # bracket that is wanted -> word that goes
 
     def find(supply: int, tried: set[int]) -> bool:
-        for index, (first, last) in enumerate(wanted):
-            if supplies[supply] in (first, last + 1) and index not in tried:
-                tried.add(index)
-                if index not in partner or find(partner[index], tried):
-                    partner[index] = supply
+        for bracket, (first, last) in enumerate(wanted):
+            if supplies[supply] in (first, last + 1) and bracket not in tried:
+                tried.add(bracket)
+                if bracket not in partner or find(partner[bracket], tried):
+                    partner[bracket] = supply
                     return True
         return False
 
-    # One word a place first: a word that has found its bracket keeps one, so that the most places stay in use.
-    firsts = [index for index, place in enumerate(supplies) if index == 0 or supplies[index - 1] != place]
-    for supply in [*firsts, *(index for index in range(len(supplies)) if index not in firsts)]:
+    for supply in range(len(supplies)):
         find(supply, set())
     used = Counter(supplies[supply] for supply in partner.values())
     matched = sum(first < last for first, last in gold) + len(partner)
-    return matched, words - 1 + sum(max(used[place], 1) for place in set(supplies))
+    return matched, words - 1 + sum(max(used[place], 1) for place in removed)

@@ -1,7 +1,7 @@
 """Do the trees of an unsupervised parser have the brackets of gold trees?"""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import evaluate
 from datasets import Features, Value
@@ -27,11 +27,15 @@ and the best possible binary trees are scored in the same call: F1 says little w
 
 _INPUTS_DESCRIPTION = """
 Args:
-    predictions: bracketed strings, one a sentence, with a label right after each opening bracket:
-        "(X (X the dog) barks)", or with tags "(X (X (DT the) (NN dog)) (VBZ barks))". Labels and tags do not matter. Where
-        the protocol removes punctuation, trees may be over all words or over those that stay.
-    references: bracketed strings of the gold trees, which need not be binary, in the same order and over the same words;
-        case does not matter. All protocols but urnng-script need their tags. Traces and empty constituents removed.
+    predictions: trees, one a sentence, each in one of three forms:
+        a bracketed string with a label right after each opening bracket, "(X (X the dog) barks)", or with tags
+        "(X (X (DT the) (NN dog)) (VBZ barks))"; an nltk.Tree; or words with the spans of brackets, counted from 0 and with
+        both ends inclusive, {"words": ["the", "dog", "barks"], "spans": [(0, 1)]}, and "tags" if there are any.
+        Labels and tags do not matter. Where the protocol removes punctuation, trees may be over all words or over those
+        that stay.
+    references: gold trees in any of these forms, which need not be binary, in the same order and over the same words; case
+        does not matter. All protocols but urnng-script need their tags. Traces and empty constituents removed. Spans hold
+        no unary chains and no brackets of one word, which urnng-evalb counts: give it whole trees.
     protocol: "urnng-script", "urnng-evalb", "prpn" or "compound-pcfg".
     seed (defaults to 0): of the random trees.
 
@@ -85,13 +89,17 @@ Counts = tuple[int, int, int]
 
 
 def compute_bracket_f1(
-    predictions: Sequence[str | Tree], references: Sequence[str | Tree], protocol: str | None = None, seed: int = 0
+    predictions: Sequence[str | Tree | Mapping],
+    references: Sequence[str | Tree | Mapping],
+    protocol: str | None = None,
+    seed: int = 0,
 ) -> dict[str, float | int | str | dict[str, dict[str, float]]]:
     """Compare the brackets of N predicted trees with those of gold trees, beside trees that need no parser.
 
     Args:
-        predictions: N trees, bracketed strings or `nltk.Tree`, as [`read_bracketing`] takes them. Tags are not used. Where
-            the protocol removes words, a tree may be over all words or over those that stay.
+        predictions: N trees, each a bracketed string, an `nltk.Tree` or a mapping of words and spans; see
+            [`hf_lvm.metrics.bracket_f1.bracketings`]. Tags are not used. Where the protocol removes words, a tree may be
+            over all words or over those that stay.
         references: N gold trees over the same words, whatever their case. Punctuation goes by their tags.
         protocol: one of `PROTOCOLS`; [`hf_lvm.metrics.bracket_f1.protocols`] says what each counts and where it is from.
         seed: of the random trees.
@@ -108,13 +116,18 @@ def compute_bracket_f1(
         - `matched_brackets`, `predicted_brackets`, `gold_brackets` over the corpus.
 
     Raises:
-        ValueError: an unknown protocol or none, no sentence, lengths that differ, a string that is no tree, other words in
-            a prediction than in its reference, a missing tag where the protocol needs tags, or no sentence with words
-            enough to score.
+        ValueError: an unknown protocol or none, no sentence, lengths that differ, or no sentence with words enough to score;
+            and, with the row named, what is no tree (no word, brackets that are not balanced, spans that cross or do not
+            fit the words), other words in a prediction than in its reference, or a missing tag where the protocol needs
+            tags.
+
+    Example:
+        >>> gold = {"words": ["the", "dog", "barks", "."], "spans": [(0, 1)]}
+        >>> compute_bracket_f1(["(X (X (X the dog) barks) .)"], [gold], protocol="urnng-script")["corpus_recall"]
+        100.0
     """
     rules = _protocol(protocol)
-    if isinstance(predictions, str | Tree) or isinstance(references, str | Tree):
-        raise ValueError("predictions and references are lists of trees, not one tree; write [tree]")
+    _refuse_one_tree(predictions, references)
     if len(predictions) != len(references) or len(references) == 0:
         raise ValueError(
             f"there are {len(predictions)} predictions and {len(references)} references; "
@@ -159,6 +172,11 @@ def _protocol(name: str | None) -> Protocol:
         what = "no protocol is given" if name is None else f"there is no protocol {name!r}"
         raise ValueError(f"{what}; choose one of {', '.join(PROTOCOLS)}, whose numbers cannot be compared with one another")
     return PROTOCOLS[name]
+
+
+def _refuse_one_tree(*columns: Sequence) -> None:
+    if any(isinstance(column, str | Tree | Mapping) for column in columns):
+        raise ValueError("predictions and references are lists of trees, not one tree; write [tree]")
 
 
 def _words_under(predicted: Bracketing, gold: Bracketing, kept: Sequence[bool], row: int) -> list[bool]:
@@ -239,5 +257,24 @@ class BracketF1(evaluate.Metric):
             ],
         )
 
+    # Tables of `evaluate` hold strings, so that trees in the other forms are written before they are added.
+    def add(self, *, prediction=None, reference=None, **others):
+        """Add one predicted and one gold tree."""
+        prediction, reference = _as_string(prediction, "prediction"), _as_string(reference, "reference")
+        super().add(prediction=prediction, reference=reference, **others)
+
+    def add_batch(self, *, predictions=None, references=None, **others):
+        """Add predicted and gold trees."""
+        _refuse_one_tree(predictions, references)
+        predictions, references = (
+            None if column is None else [_as_string(tree, f"{name}[{row}]") for row, tree in enumerate(column)]
+            for name, column in (("predictions", predictions), ("references", references))
+        )
+        super().add_batch(predictions=predictions, references=references, **others)
+
     def _compute(self, predictions, references, protocol=None, seed=0):
         return compute_bracket_f1(predictions, references, protocol=protocol, seed=seed)
+
+
+def _as_string(tree: str | Tree | Mapping, name: str) -> str:
+    return tree if isinstance(tree, str) else read_bracketing(tree, name).write(name=name)
