@@ -31,6 +31,11 @@ INPUTS = {
     "diversity": {"predictions": ["a cat sat on the mat", "a dog sat on the mat"], "max_order": 3},
     "importance_weighting": {"log_weights": [[-20.0, -21.0, -22.0], [-30.0, -30.5, -29.0]], "sizes": [1, 3]},
     "clustering": {"predictions": [0, 0, 1, 2], "references": ["DT", "DT", "NN", "NN"]},
+    "bracket_f1": {
+        "predictions": ["(X (X a dog) barks)", {"words": ["cats", "chase", "mice"], "spans": [[0, 1]]}],
+        "references": ["(S (NP (DT a) (NN dog)) (VBZ barks))", "(S (NNS cats) (VP (VBP chase) (NNS mice)))"],
+        "protocol": "prpn",
+    },
     "topics": {"topics": [["file", "path"]], "documents": [["file", "path"], ["file"], ["path", "file"]], "top_words": 2},
 }
 

@@ -5,6 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
 Spans = list[tuple[int, int]]
 
 
@@ -62,7 +65,7 @@ def best_binary(gold: Counter[tuple[int, int]], kept: Sequence[bool], counts_all
     repeats a span next to it, and any span next to it can be chosen, so that the rest is a bipartite matching between the
     places where words go and the spans that want one more bracket. Where none of the words at one place is matched, they
     cost one bracket together: those inside it hold no word and are not counted. A further match costs at most one
-    further bracket, which raises F1 = 2 matched / (predicted + gold) whatever it was; so the largest matching is the best,
+    further bracket, which raises F1 = 2 matched / (predicted + gold), being 1 at most; so the largest matching is the best,
     and of those the one that uses the most places.
 
     Args:
@@ -76,22 +79,16 @@ def best_binary(gold: Counter[tuple[int, int]], kept: Sequence[bool], counts_all
         return sum(span != whole for span in gold), words - 2
     places = accumulate(kept, initial=0)  # how many words stay before each word
     removed = Counter(place for place, stays in zip(places, kept, strict=False) if not stays)
-    # One word a place first: a word that has found its bracket keeps one, so that the most places stay in use.
-    supplies = [*removed, *(removed - Counter(set(removed))).elements()]
     wanted = [span for span, times in gold.items() for _ in range(times - (span[0] < span[1]))]
-    partner: dict[int, int] = {}  # bracket that is wanted -> word that goes
-
-    def find(supply: int, tried: set[int]) -> bool:
-        for bracket, (first, last) in enumerate(wanted):
-            if supplies[supply] in (first, last + 1) and bracket not in tried:
-                tried.add(bracket)
-                if bracket not in partner or find(partner[bracket], tried):
-                    partner[bracket] = supply
-                    return True
-        return False
-
-    for supply in range(len(supplies)):
-        find(supply, set())
-    used = Counter(supplies[supply] for supply in partner.values())
-    matched = sum(first < last for first, last in gold) + len(partner)
-    return matched, words - 1 + sum(max(used[place], 1) for place in removed)
+    used: set[int] = set()
+    more = 0
+    if removed and wanted:
+        supplies = [*removed, *(removed - Counter(set(removed))).elements()]  # one word of each place, then the others
+        fits = np.array([[place in (first, last + 1) for first, last in wanted] for place in supplies])
+        # A match counts 1, and so little more where it is the word of its place that no number of them makes up for a match.
+        weights = fits * np.where(np.arange(len(supplies)) < len(removed), 1 + 1 / (len(supplies) + 1), 1)[:, None]
+        pairs = [pair for pair in zip(*linear_sum_assignment(weights, maximize=True), strict=True) if fits[pair]]
+        used = {supplies[supply] for supply, _ in pairs}
+        more = len(pairs)
+    matched = sum(first < last for first, last in gold) + more
+    return matched, words - 1 + more + len(set(removed) - used)

@@ -108,8 +108,8 @@ def compute_bracket_f1(
         F1, precision and recall in 0-100:
 
         - `corpus_f1`, `corpus_precision`, `corpus_recall` over the brackets of all sentences;
-        - `sentence_f1`, the mean over sentences of 2 matched / (predicted + gold), 100 where neither has a bracket. That is
-          what the scripts compute with a recall of 1 where gold has none, and corpus F1 without any bracket follows it;
+        - `sentence_f1`, the mean over sentences of 2 matched / (predicted + gold), 100 where neither has a bracket. Where
+          gold has none, recall is 100, and precision 100 if the prediction has none either, else 0; so also over a corpus;
         - `baselines`: for each name `corpus_f1` and `sentence_f1`. Trees are built over the words that the parser of the
           protocol sees. `best_binary` is the highest F1 that binary trees can get;
         - `protocol`; `sentences` scored and `skipped_sentences`; `removed_words` of the scored sentences;
@@ -154,8 +154,8 @@ def compute_bracket_f1(
     matched, predicted_brackets, gold_brackets = _totals(counts[_PREDICTION])
     return {
         **_f1s(counts[_PREDICTION]),
-        "corpus_precision": _percent(matched, predicted_brackets, gold_brackets),
-        "corpus_recall": _percent(matched, gold_brackets, predicted_brackets),
+        "corpus_precision": 100 * matched / predicted_brackets if predicted_brackets else 100.0 * (gold_brackets == 0),
+        "corpus_recall": 100 * matched / gold_brackets if gold_brackets else 100.0,
         "baselines": {name: _f1s(sentences) for name, sentences in counts.items() if name != _PREDICTION},
         "protocol": rules.name,
         "sentences": len(counts[_PREDICTION]),
@@ -224,11 +224,6 @@ def _count_sentence(
 def _totals(sentences: Iterable[Counts]) -> Counts:
     matched, predicted, gold = (sum(column) for column in zip(*sentences, strict=True))
     return matched, predicted, gold
-
-
-def _percent(matched: float, brackets: float, other: float) -> float:
-    """Share of the brackets that match, in percent; without a bracket 100 if the other side has none either, else 0."""
-    return 100 * matched / brackets if brackets else 100.0 * (other == 0)
 
 
 def _f1s(sentences: Sequence[Counts]) -> dict[str, float]:

@@ -3,7 +3,8 @@
 A tree of n words is given in one of three forms:
 
 - a string as in the Penn Treebank, `"(S (NP (DT the) (NN dog)) (VP (VBZ barks)))"`: a label right after each opening
-  bracket. A bracket around one single word is the tag of that word. Words may stand without one: `"(S (NP the dog) barks)"`;
+  bracket. A bracket around one single word is the tag of that word. Words may stand without one: `"(S (NP the dog) barks)"`.
+  nltk reads strings up to 500 brackets deep; the other forms have no limit;
 - an `nltk.Tree` of the same form, `Tree("S", [Tree("NP", ["the", "dog"]), "barks"])`;
 - a mapping `{"words": ["the", "dog", "barks"], "spans": [(0, 1)], "tags": ["DT", "NN", "VBZ"]}`: n words, (first, last) word
   of each bracket, counted from 0 and both inclusive, in any order, and n tags or none at all. The whole sentence is always a
@@ -91,7 +92,7 @@ def read_bracketing(tree: str | Tree | Mapping, name: str = "tree") -> Bracketin
     words: list[str] = []
     tags: list[str | None] = []
     spans: list[tuple[int, int]] = []
-    # Without recursion, which a chain of 1,000 brackets would exhaust: a bracket comes up a second time when it closes.
+    # Without recursion, which an nltk.Tree 1,000 brackets deep would exhaust: a bracket comes up a second time when it closes.
     agenda: list[tuple[Tree | str, int | None]] = [(tree, None)]
     while agenda:
         node, first = agenda.pop()
@@ -102,16 +103,16 @@ def read_bracketing(tree: str | Tree | Mapping, name: str = "tree") -> Bracketin
             tags.append(None)
         elif not isinstance(node, Tree):
             raise ValueError(f"{name} has a leaf of type {type(node).__name__}; leaves are words, strings")
-        elif len(node) == 0:
+        elif not (children := list(node)):
             raise ValueError(f"{name} has a bracket {node.label()!r} without a word; remove empty constituents first")
         elif written and not node.label():
             raise ValueError(f"{name} has a bracket without a label; {_HOW_TO_WRITE}")
-        elif len(node) == 1 and isinstance(node[0], str):
-            words.append(node[0])
+        elif len(children) == 1 and isinstance(children[0], str):
+            words.append(children[0])
             tags.append(node.label() or None)
         else:
             agenda.append((node, len(words)))
-            agenda.extend((child, None) for child in reversed(node))
+            agenda.extend((child, None) for child in reversed(children))
     return Bracketing(tuple(words), tuple(tags), tuple(spans))
 
 
