@@ -28,6 +28,7 @@ def test_branching_trees_of_five_words():
     }
     for branching, tree in shapes.items():
         assert write_bracketing(words, branching(5)) == tree
+    assert write_bracketing(words[:4], balanced(4)) == "(X (X a b) (X c d))"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +116,13 @@ def test_best_binary_is_the_best_of_all_binary_trees(protocol):
         assert results[0]["baselines"]["best_binary"] == pytest.approx({"corpus_f1": best, "sentence_f1": best}), gold
         enumerated += len(trees) > 4
     assert enumerated > 3
+
+
+def test_best_binary_makes_phrases_of_punctuation_at_as_many_places_as_it_can():
+    # Two brackets want a word: one of those before "a" and the one behind it, or else the one behind costs a bracket.
+    gold = "(U (A (A (, ,) (, ,) (NN a) (, ,)) (NN b)))"
+    result = compute_bracket_f1([gold], [gold], protocol="urnng-evalb")
+    assert (result["gold_brackets"], result["baselines"]["best_binary"]["corpus_f1"]) == (3, 100)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
