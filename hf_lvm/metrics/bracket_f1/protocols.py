@@ -19,7 +19,8 @@ asks for unlabelled brackets and deletes words by the tags `, : `` '' .` and -NO
 `-LRB- -RRB-`. evalb matches brackets one to one, so repeated spans count as often as they stand on both sides; the whole
 sentence counts; so does a gold phrase of one word, which a binary tree only meets where punctuation left a bracket with one
 word. Only brackets without a word are dropped. evalb reports corpus precision, recall and F1; the mean over sentences is
-ours. Sentences without a word left are left out, besides those that `parse.py` leaves out.
+ours. Sentences without a word left are left out, besides those that `parse.py` leaves out. evalb as it comes has room for
+200 words a sentence and miscounts longer ones; here they count like others.
 
 **prpn** is `test_phrase_grammar.py` and `data_ptb.py` of github.com/yikangshen/PRPN (Shen et al. 2018). It keeps words of 36
 word tags of the Penn Treebank, so currency signs go with the punctuation, and every word of another tag set. Unary chains
