@@ -44,10 +44,11 @@ from dataclasses import dataclass
 from hf_lvm.metrics.bracket_f1.bracketings import Bracketing
 
 # `word_tags` of data_ptb.py in PRPN, which process_ptb.py in compound-pcfg takes over.
-_WORD_TAGS = frozenset(
-    "CC CD DT EX FW IN JJ JJR JJS LS MD NN NNS NNP NNPS PDT POS PRP PRP$ RB RBR RBS RP SYM TO UH VB VBD "
-    "VBG VBN VBP VBZ WDT WP WP$ WRB".split()
-)
+_WORD_TAGS = frozenset({
+    "CC", "CD", "DT", "EX", "FW", "IN", "JJ", "JJR", "JJS", "LS", "MD", "NN", "NNS", "NNP", "NNPS",
+    "PDT", "POS", "PRP", "PRP$", "RB", "RBR", "RBS", "RP", "SYM", "TO", "UH", "VB", "VBD", "VBG", "VBN",
+    "VBP", "VBZ", "WDT", "WP", "WP$", "WRB",
+})  # fmt: skip
 # DELETE_LABEL of COLLINS.prm in urnng. Its TOP is a wrapper, which reading leaves away.
 _EVALB_DELETED_TAGS = frozenset({"-NONE-", ",", ":", "``", "''", "."})
 
