@@ -30,7 +30,7 @@ class BatchNormPosterior(GaussianPosterior):
     Args:
         hidden_size: size of the pooled encoding.
         latent_size: D.
-        initial_stddev: standard deviation of q at initialisation.
+        initial_stddev, largest_stddev: of q at initialisation, and what bounds it, as for `GaussianPosterior`.
         scale: the fixed standard deviation of the means over a batch, positive.
 
     Raises:
@@ -39,10 +39,18 @@ class BatchNormPosterior(GaussianPosterior):
 
     config_options: ClassVar[dict[str, str]] = {"batch_norm_scale": "scale"}
 
-    def __init__(self, hidden_size: int, latent_size: int, *, initial_stddev: float = 1.0, scale: float = 0.6):
+    def __init__(
+        self,
+        hidden_size: int,
+        latent_size: int,
+        *,
+        initial_stddev: float = 1.0,
+        largest_stddev: float | None = None,
+        scale: float = 0.6,
+    ):
         if not scale > 0:
             raise ValueError(f"batch_norm_scale must be positive, but is {scale}.")
-        super().__init__(hidden_size, latent_size, initial_stddev=initial_stddev)
+        super().__init__(hidden_size, latent_size, initial_stddev=initial_stddev, largest_stddev=largest_stddev)
         # Normalisation would take a bias away again.
         self.mean = nn.Linear(hidden_size, latent_size, bias=False)
         self.scale = scale

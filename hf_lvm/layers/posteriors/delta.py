@@ -3,13 +3,7 @@
 import math
 from typing import ClassVar
 
-import torch
-from torch.nn import functional
-from transformers import initialization as init
-
-from hf_lvm.distributions import DiagonalGaussian
 from hf_lvm.layers.posteriors.gaussian import GaussianPosterior
-from hf_lvm.layers.precision import linear_at_least_float32
 
 
 class DeltaPosterior(GaussianPosterior):
@@ -18,7 +12,7 @@ class DeltaPosterior(GaussianPosterior):
     The committed rate of Razavi et al. (2019, section 2), for one latent vector and the prior N(0, I): each dimension's
     standard deviation stays below the s < 1 at which (s^2 - log s^2 - 1) / 2 = committed_rate / D, the KL of that dimension
     where its mean is 0. The floor is met where all means are 0 and the standard deviations reach s, which they approach as
-    the head's output falls; the gradient to it vanishes nowhere.
+    the head's output rises; the gradient to it vanishes nowhere.
 
     Args:
         hidden_size: size of the pooled encoding.
@@ -39,22 +33,9 @@ class DeltaPosterior(GaussianPosterior):
                 "choose posterior_type 'gaussian'."
             )
         largest = largest_stddev(committed_rate / latent_size)
-        super().__init__(hidden_size, latent_size, initial_stddev=min(initial_stddev, 0.9 * largest))
+        initial_stddev = min(initial_stddev, 0.9 * largest)
+        super().__init__(hidden_size, latent_size, initial_stddev=initial_stddev, largest_stddev=largest)
         self.committed_rate = committed_rate
-        self.largest_stddev = largest
-
-    def forward(self, pooled: torch.Tensor) -> DiagonalGaussian:
-        """pooled (B, H) -> a distribution over (B, D)."""
-        mean = linear_at_least_float32(self.mean, pooled)
-        # Log variance below its ceiling, by a function that is positive and increasing everywhere.
-        below = functional.softplus(linear_at_least_float32(self.log_variance, pooled))
-        return DiagonalGaussian(mean, self.largest_stddev * torch.exp(-0.5 * below))
-
-    def init_weights(self) -> None:
-        """As the Gaussian head, with the bias that gives the initial standard deviation."""
-        super().init_weights()
-        below = 2 * math.log(self.largest_stddev / self.initial_stddev)
-        init.constant_(self.log_variance.bias, below + math.log(-math.expm1(-below)))
 
 
 def largest_stddev(rate: float) -> float:

@@ -80,14 +80,15 @@ def build_posterior(
     """The head of a `posterior_type`.
 
     Args:
-        prior_stddev: of the Gaussian prior, for `logistic_normal`; in a new model that of q is 0.6 times as large.
+        prior_stddev: of the Gaussian prior, for `logistic_normal`; that of q is 0.6 times as large in a new model and always
+            less than twice as large. Without a bound, runs whose KL weight begins at 0 end in numbers that overflow.
         batch_norm_scale: None for no batch norm.
     """
     if posterior_type == "dirichlet":
         if batch_norm_scale is None:
             return DirichletPosterior(hidden_size, num_topics)
         return BatchNormDirichletPosterior(hidden_size, num_topics, scale=batch_norm_scale)
-    options = {"initial_stddev": 0.6 * prior_stddev}
+    options = {"initial_stddev": 0.6 * prior_stddev, "largest_stddev": 2 * prior_stddev}
     if batch_norm_scale is None:
         return GaussianPosterior(hidden_size, num_topics, **options)
     return BatchNormPosterior(hidden_size, num_topics, scale=batch_norm_scale * prior_stddev, **options)

@@ -21,6 +21,20 @@ def test_initial_scale(name):
     assert posterior.mean.std().item() == pytest.approx({"gaussian": 1, "batch_norm": 0.6}[name], abs=0.1)
 
 
+@pytest.mark.parametrize("name", ["gaussian", "batch_norm"])
+def test_standard_deviations_under_a_bound(name):
+    torch.manual_seed(0)
+    head = POSTERIORS[name](64, 16, initial_stddev=0.4, largest_stddev=1.5)
+    head.init_weights()
+    torch.testing.assert_close(head(torch.randn(500, 64)).stddev, torch.full((500, 16), 0.4), rtol=0.1, atol=0)
+    with torch.no_grad():
+        head.log_variance.weight.mul_(1e6)
+    posterior = head(torch.randn(500, 64))
+    assert posterior.stddev.max().item() == pytest.approx(1.5) and posterior.stddev.isfinite().all()
+    with pytest.raises(ValueError, match="initial_stddev must be below largest_stddev, 0.5, but is 0.5"):
+        POSTERIORS[name](64, 16, initial_stddev=0.5, largest_stddev=0.5)
+
+
 @pytest.mark.parametrize("half", ["autocast", "weights"])
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_it_stays_in_float32_when_the_rest_does_not(name, half):
