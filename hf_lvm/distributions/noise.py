@@ -10,6 +10,12 @@ import torch
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
+# Of SplitMix64 (Steele, Lea and Flood 2014): the step of its counter and the two factors of its mixing function, as signed
+# 64-bit integers.
+GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
+MIXING = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64))
+LAST_SHIFT = 31
+
 
 def normal_noise(
     sample_shape: Sequence[int],
@@ -45,6 +51,50 @@ def uniform_noise(
     return _draw(torch.rand, sample_shape, batch_size, event_shape, generator, device, dtype)
 
 
+def noise_of_positions(
+    sample_shape: Sequence[int],
+    batch_size: int,
+    length: int,
+    generator: Generators = None,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
+    """Noise uniform on [0, 1), float64: (*sample_shape, batch_size, length). A longer length only appends to it.
+
+    A generator asked for n numbers a row would give a row other numbers, and the next draw too, when a longer sentence pads
+    the batch. So it is asked for one number a row and sample, from which SplitMix64 makes that of each position.
+
+    Args:
+        generator: None, one generator, or a list of `batch_size` generators (see `hf_lvm.distributions.noise`).
+    """
+    seed = uniform_noise(sample_shape, batch_size, (), generator=generator, device=device, dtype=torch.float64)
+    start = _mixed((seed * 2**53).long()).unsqueeze(-1)
+    bits = _mixed(start + GOLDEN_GAMMA * torch.arange(1, length + 1, device=start.device))
+    return _shifted(bits, 11).double() * 2.0**-53
+
+
+def gumbel_noise_of_cells(
+    sample_shape: Sequence[int],
+    batch_size: int,
+    length: int,
+    generator: Generators = None,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
+    """Standard Gumbel noise, float64: (*sample_shape, batch_size, length, length).
+
+    Like that of positions, a cell's noise does not change when the square around it grows: cells are numbered in shells, all
+    cells up to k before any with a k + 1 (the pairing function of Szudzik 2006).
+
+    Args:
+        generator: None, one generator, or a list of `batch_size` generators.
+    """
+    noise = noise_of_positions(sample_shape, batch_size, length * length, generator, device)
+    position = torch.arange(length, device=noise.device)
+    row, column = position.unsqueeze(1), position
+    number = torch.where(row >= column, row * row + row + column, column * column + row)
+    # A uniform number of 0 would be noise of -inf: half the smallest other one stands for it.
+    return -(-noise[..., number].clamp(min=2.0**-54).log()).log()
+
+
 def _draw(
     draw: Callable[..., torch.Tensor],
     sample_shape: Sequence[int],
@@ -70,3 +120,14 @@ def check_row_generators(generators: Sequence[torch.Generator], batch_size: int)
             f"Got {len(generators)} generators for a batch of {batch_size} rows: pass one generator a row, "
             "a single torch.Generator for the whole batch, or None."
         )
+
+
+def _mixed(bits: torch.Tensor) -> torch.Tensor:
+    for shift, factor in MIXING:
+        bits = (bits ^ _shifted(bits, shift)) * factor
+    return bits ^ _shifted(bits, LAST_SHIFT)
+
+
+def _shifted(bits: torch.Tensor, places: int) -> torch.Tensor:
+    """To the right, with zeros coming in from the left as in an unsigned integer."""
+    return (bits >> places) & (2 ** (64 - places) - 1)

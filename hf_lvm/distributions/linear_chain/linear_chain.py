@@ -16,9 +16,9 @@ from hf_lvm.distributions.linear_chain.marginals import (
     forward_pass,
     weighted_marginals,
 )
-from hf_lvm.distributions.linear_chain.sampling import noise_of_positions, sample_paths
+from hf_lvm.distributions.linear_chain.sampling import sample_paths
 from hf_lvm.distributions.linear_chain.search import best_paths
-from hf_lvm.distributions.noise import Generators
+from hf_lvm.distributions.noise import Generators, noise_of_positions
 
 ENUMERATION_LIMIT = 1_000_000
 

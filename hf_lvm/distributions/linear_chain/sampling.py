@@ -4,18 +4,9 @@ The forward pass gives the distribution of the last state, and that of each stat
 backward sampling: Rabiner's forward variables, sampled as in Scott 2002). One uniform number decides one state.
 """
 
-from collections.abc import Sequence
-
 import torch
 
 from hf_lvm.distributions.linear_chain.marginals import ForwardPass, transitions_into
-from hf_lvm.distributions.noise import Generators, uniform_noise
-
-# Of SplitMix64 (Steele, Lea and Flood 2014): the step of its counter and the two factors of its mixing function, as signed
-# 64-bit integers.
-GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
-MIXING = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64))
-LAST_SHIFT = 31
 
 
 @torch.no_grad()
@@ -49,35 +40,3 @@ def _draw(log_weights: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
     # Rounding may carry the product to the total itself, which lies behind the last state of positive weight.
     threshold = torch.minimum(place.double().unsqueeze(-1) * total, torch.nextafter(total, torch.zeros_like(total)))
     return (cumulative <= threshold).sum(-1).clamp(max=log_weights.shape[-1] - 1)
-
-
-def noise_of_positions(
-    sample_shape: Sequence[int],
-    batch_size: int,
-    length: int,
-    generator: Generators = None,
-    device: torch.device | str = "cpu",
-) -> torch.Tensor:
-    """Noise uniform on [0, 1), float64: (*sample_shape, batch_size, length). A longer length only appends to it.
-
-    A generator asked for n numbers a row would give a row other numbers, and the next draw too, when a longer sentence pads
-    the batch. So it is asked for one number a row and sample, from which SplitMix64 makes that of each position.
-
-    Args:
-        generator: None, one generator, or a list of `batch_size` generators (see `hf_lvm.distributions.noise`).
-    """
-    seed = uniform_noise(sample_shape, batch_size, (), generator=generator, device=device, dtype=torch.float64)
-    start = _mixed((seed * 2**53).long()).unsqueeze(-1)
-    bits = _mixed(start + GOLDEN_GAMMA * torch.arange(1, length + 1, device=start.device))
-    return _shifted(bits, 11).double() * 2.0**-53
-
-
-def _mixed(bits: torch.Tensor) -> torch.Tensor:
-    for shift, factor in MIXING:
-        bits = (bits ^ _shifted(bits, shift)) * factor
-    return bits ^ _shifted(bits, LAST_SHIFT)
-
-
-def _shifted(bits: torch.Tensor, places: int) -> torch.Tensor:
-    """To the right, with zeros coming in from the left as in an unsigned integer."""
-    return (bits >> places) & (2 ** (64 - places) - 1)

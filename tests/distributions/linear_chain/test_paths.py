@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_lvm.distributions.linear_chain import LinearChainCRF
-from hf_lvm.distributions.linear_chain.sampling import noise_of_positions
+from hf_lvm.distributions.noise import noise_of_positions
 from tests.distributions.linear_chain.enumeration import all_paths, padded, path_scores, random_chain, row_lengths
 from tests.tiny_parts import row_generators
 

@@ -1,0 +1,88 @@
+"""How the spans of a batch lie in memory, so that every step of a chart algorithm runs over contiguous slices.
+
+A span is i..j inclusive of n positions, its width is w = j - i, from 0. Users see spans as (B, n, n), as [i, j]. In here they
+lie in two ways, the batch always last:
+
+packed: (P, B) with P = n (n + 1) / 2: all spans of width 0 from left to right, then those of width 1, and so on.
+
+chart: (n, n + 1, B): every span twice. Among all spans of a width w at once, the left parts that end at the split u, widths
+u = 0..w-1 at starts 0..n-w-1, are a rectangle of a chart that is stored as [width, start]; the right parts, with widths w-1-u,
+are one of a chart that is stored as [n-1-width, end] (as in the fast parsers: a chart aligned to the left and one aligned to
+the right). Each of the two fills one triangle, so one array holds both, the second a column further to the right.
+"""
+
+import torch
+
+
+def first_of_width(length: int, width: int) -> int:
+    """Where the spans of a width begin in packed order; n of them are of width 0."""
+    return width * length - width * (width - 1) // 2
+
+
+def of_width(packed: torch.Tensor, length: int, width: int) -> torch.Tensor:
+    """The spans of a width from left to right, a view: (n - width, ...) of (P, ...)."""
+    return packed[first_of_width(length, width) : first_of_width(length, width + 1)]
+
+
+def packed_spans(length: int, device: torch.device | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Start and end of every span in packed order: (P,) each."""
+    # Pairs (r, c) with r <= c, row by row: read as (width, end).
+    width, end = torch.triu_indices(length, length, device=device)
+    return end - width, end
+
+
+def packed_index(length: int, device: torch.device | None = None) -> torch.Tensor:
+    """The place of each span i..j in packed order: (n, n); 0 where j < i."""
+    positions = torch.arange(length, device=device)
+    start, width = positions.unsqueeze(1), positions - positions.unsqueeze(1)
+    return (width * length - width * (width - 1) // 2 + start).masked_fill(width < 0, 0)
+
+
+def pack(values: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    """(P, B) of values (B, n, n), with 0 for spans that end past the length of their row."""
+    batch, length, _ = values.shape
+    start, end = packed_spans(length, values.device)
+    packed = values.reshape(batch, length * length).t().contiguous().index_select(0, start * length + end)
+    return packed if lengths is None else packed.masked_fill(end.unsqueeze(1) >= lengths, 0)
+
+
+def unpack(packed: torch.Tensor, length: int) -> torch.Tensor:
+    """(B, n, n) of packed values (P, B), with 0 below the diagonal."""
+    start, end = packed_spans(length, packed.device)
+    square = packed.new_zeros(length * length, packed.shape[-1]).index_copy(0, start * length + end, packed)
+    return square.t().contiguous().view(-1, length, length)
+
+
+def new_chart(packed: torch.Tensor, length: int) -> torch.Tensor:
+    """A chart (n, n + 1, B) of zeros for spans of the batch size, type and device of `packed`."""
+    return packed.new_zeros(length, length + 1, packed.shape[-1])
+
+
+def as_left(chart: torch.Tensor, width: int) -> torch.Tensor:
+    """The spans of a width where a chart holds them as left parts: (n - width, B), a view."""
+    return chart[width, : chart.shape[0] - width]
+
+
+def as_right(chart: torch.Tensor, width: int) -> torch.Tensor:
+    """The spans of a width where a chart holds them as right parts: (n - width, B), a view."""
+    return chart[chart.shape[0] - 1 - width, width + 1 :]
+
+
+def left_parts(chart: torch.Tensor, width: int) -> torch.Tensor:
+    """Of every span of a width and every split, its left part: (width, n - width, B) as [split, start], a view."""
+    return chart[:width, : chart.shape[0] - width]
+
+
+def right_parts(chart: torch.Tensor, width: int) -> torch.Tensor:
+    """Of every span of a width and every split, its right part: (width, n - width, B) as [split, start], a view."""
+    return chart[chart.shape[0] - width :, width + 1 :]
+
+
+def by_start_and_end(chart: torch.Tensor) -> torch.Tensor:
+    """(B, n, n) as [start, end], with -inf below the diagonal."""
+    length = chart.shape[0]
+    positions = torch.arange(length, device=chart.device)
+    width = positions - positions.unsqueeze(1)
+    place = (width * (length + 1) + positions.unsqueeze(1)).masked_fill(width < 0, 0)
+    square = chart.flatten(0, 1).index_select(0, place.flatten()).masked_fill((width < 0).view(-1, 1), -torch.inf)
+    return square.t().contiguous().view(-1, length, length)
