@@ -24,9 +24,9 @@ from hf_lvm.distributions.binary_tree.layout import (
     as_right,
     left_parts,
     new_chart,
-    of_width,
     pack,
     right_parts,
+    widths_of,
 )
 
 
@@ -35,7 +35,8 @@ class InsidePass(NamedTuple):
 
     Attributes:
         chart: (n, n + 1, B), log of the summed weight of all trees of a span, less the scores of its width-1 spans.
-        log_splits: (P, B), the same before the score of the span itself; 0 for width-1 spans.
+        log_splits: (P, B), the same before the score of the span itself, and the lowest finite number in place of -inf; 0 for
+            width-1 spans. As a subtrahend beside nothing but -inf it leaves -inf, where -inf would leave nan.
         log_partition: (B,), log Z, nats; -inf for a row without any possible tree.
     """
 
@@ -44,27 +45,25 @@ class InsidePass(NamedTuple):
     log_partition: torch.Tensor
 
 
-def finite(logarithm: torch.Tensor) -> torch.Tensor:
-    """With 0 in place of -inf: as a subtrahend beside nothing but -inf, it leaves -inf where -inf would leave nan."""
-    return logarithm.masked_fill(logarithm == -torch.inf, 0.0)
-
-
 @torch.no_grad()
 def inside_pass(scores: torch.Tensor, lengths: torch.Tensor | None) -> InsidePass:
     """See `InsidePass`; `scores` is (B, n, n)."""
-    batch, length, _ = scores.shape
+    length = scores.shape[-1]
     packed = pack(scores, lengths)
     chart, log_splits = new_chart(packed, length), torch.zeros_like(packed)
-    for width in range(1, length):
+    lowest = torch.finfo(packed.dtype).min
+    by_width = zip(widths_of(packed, length), widths_of(log_splits, length), strict=True)
+    for width, (own, before) in enumerate(by_width):
+        if width == 0:
+            continue
         splits = left_parts(chart, width) + right_parts(chart, width)
-        highest = finite(splits.amax(0))
-        # In place, as the time goes into moving these through memory.
+        highest = splits.amax(0).clamp_(min=lowest)
+        # In place, as the time goes into moving these through memory, and into the number of calls.
         total = splits.sub_(highest).exp_().sum(0).log_().add_(highest)
-        of_width(log_splits, length, width).copy_(total)
-        total.add_(of_width(packed, length, width))
-        as_left(chart, width).copy_(total)
-        as_right(chart, width).copy_(total)
-    return InsidePass(chart, log_splits, of_whole(chart, lengths) + of_width(packed, length, 0).sum(0))
+        torch.clamp(total, min=lowest, out=before)
+        torch.add(total, own, out=as_left(chart, width))
+        as_right(chart, width).copy_(as_left(chart, width))
+    return InsidePass(chart, log_splits, of_whole(chart, lengths) + packed[:length].sum(0))
 
 
 def of_whole(chart: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
@@ -73,27 +72,27 @@ def of_whole(chart: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
     return from_start[-1] if lengths is None else from_start.gather(0, (lengths - 1).unsqueeze(0)).squeeze(0)
 
 
-def split_probabilities(inside: InsidePass, width: int) -> torch.Tensor:
-    """p(split | span) for all spans of a width: (width, n - width, B); all 0 where a span has no possible tree below it."""
-    chart, log_splits = inside.chart, inside.log_splits
-    splits = left_parts(chart, width) + right_parts(chart, width)
-    return splits.sub_(finite(of_width(log_splits, chart.shape[0], width))).exp_()
+def split_probabilities(chart: torch.Tensor, log_splits: torch.Tensor, width: int) -> torch.Tensor:
+    """p(split | span) for all spans of a width: (width, n - width, B); all 0 where a span has no possible tree below it.
+
+    `log_splits` is that of an inside pass for this width: (n - width, B).
+    """
+    return (left_parts(chart, width) + right_parts(chart, width)).sub_(log_splits).exp_()
 
 
 @torch.no_grad()
 def outside_pass(inside: InsidePass, lengths: torch.Tensor | None) -> torch.Tensor:
     """The marginals, packed (P, B); 0 past the length and for a row without a tree."""
-    chart = inside.chart
-    length = chart.shape[0]
+    chart, length = inside.chart, inside.chart.shape[0]
     passed_on, marginals = torch.zeros_like(chart), torch.empty_like(inside.log_splits)
     add_to_whole(passed_on, (inside.log_partition > -torch.inf).to(chart.dtype), lengths)
-    for width in range(length - 1, 0, -1):
-        marginal = of_width(marginals, length, width)
-        torch.add(as_left(passed_on, width), as_right(passed_on, width), out=marginal)
-        splits = split_probabilities(inside, width).mul_(marginal)
-        left_parts(passed_on, width).add_(splits)
-        right_parts(passed_on, width).add_(splits)
-    torch.add(as_left(passed_on, 0), as_right(passed_on, 0), out=of_width(marginals, length, 0))
+    log_splits, by_width = widths_of(inside.log_splits, length), widths_of(marginals, length)
+    for width in range(length - 1, -1, -1):
+        torch.add(as_left(passed_on, width), as_right(passed_on, width), out=by_width[width])
+        if width > 0:
+            splits = split_probabilities(chart, log_splits[width], width).mul_(by_width[width])
+            left_parts(passed_on, width).add_(splits)
+            right_parts(passed_on, width).add_(splits)
     return marginals
 
 
@@ -115,11 +114,13 @@ def entropy_of_splits(inside: InsidePass, marginals: torch.Tensor) -> torch.Tens
     Args:
         marginals: packed (P, B).
     """
-    length = inside.chart.shape[0]
+    chart, length = inside.chart, inside.chart.shape[0]
     total = torch.zeros_like(inside.log_partition)
-    for width in range(1, length):
-        of_spans = torch.special.entr(split_probabilities(inside, width)).sum(0)
-        total += of_spans.mul_(of_width(marginals, length, width)).sum(0)
+    by_width = zip(widths_of(inside.log_splits, length), widths_of(marginals, length), strict=True)
+    for width, (log_splits, probability) in enumerate(by_width):
+        if width > 0:
+            of_spans = torch.special.entr(split_probabilities(chart, log_splits, width)).sum(0)
+            total += of_spans.mul_(probability).sum(0)
     return total
 
 
@@ -134,27 +135,27 @@ def covariance(inside: InsidePass, marginals: torch.Tensor, direction: torch.Ten
     Args:
         marginals, direction: packed (P, B).
     """
-    length = inside.chart.shape[0]
-    below, above, result = torch.zeros_like(inside.chart), torch.zeros_like(inside.chart), torch.empty_like(direction)
-    for width in range(length):
-        expected = of_width(direction, length, width)
+    chart, length = inside.chart, inside.chart.shape[0]
+    below, above, result = torch.zeros_like(chart), torch.zeros_like(chart), torch.empty_like(direction)
+    log_splits, probabilities, directions, results = (
+        widths_of(packed, length) for packed in (inside.log_splits, marginals, direction, result)
+    )
+    for width, expected in enumerate(directions):
         if width > 0:
             parts = left_parts(below, width) + right_parts(below, width)
-            expected = expected + parts.mul_(split_probabilities(inside, width)).sum(0)
+            expected = expected + parts.mul_(split_probabilities(chart, log_splits[width], width)).sum(0)
         as_left(below, width).copy_(expected)
         as_right(below, width).copy_(expected)
-    # The whole sentence is in every tree, so what is expected below it is the mean. Found as a sum over all spans of the row,
-    # since its place differs by row.
     mean = (direction * marginals).sum(0)
     for width in range(length - 1, -1, -1):
-        probability = of_width(marginals, length, width)
-        # p(span) E[what is above | span]
+        probability = probabilities[width]
+        # p(span) E[what is above the span | span]
         from_above = as_left(above, width) + as_right(above, width)
-        torch.addcmul(from_above, probability, as_left(below, width) - mean, out=of_width(result, length, width))
+        torch.addcmul(from_above, probability, as_left(below, width) - mean, out=results[width])
         if width == 0:
             break
-        from_above.addcmul_(probability, of_width(direction, length, width))
-        splits = split_probabilities(inside, width)
+        from_above.addcmul_(probability, directions[width])
+        splits = split_probabilities(chart, log_splits[width], width)
         for grows, sibling in ((left_parts, right_parts), (right_parts, left_parts)):
             grows(above, width).addcmul_(splits, torch.addcmul(from_above, probability, sibling(below, width)))
     return result

@@ -14,14 +14,9 @@ the right). Each of the two fills one triangle, so one array holds both, the sec
 import torch
 
 
-def first_of_width(length: int, width: int) -> int:
-    """Where the spans of a width begin in packed order; n of them are of width 0."""
-    return width * length - width * (width - 1) // 2
-
-
-def of_width(packed: torch.Tensor, length: int, width: int) -> torch.Tensor:
-    """The spans of a width from left to right, a view: (n - width, ...) of (P, ...)."""
-    return packed[first_of_width(length, width) : first_of_width(length, width + 1)]
+def widths_of(packed: torch.Tensor, length: int) -> tuple[torch.Tensor, ...]:
+    """For each width from 0, its spans from left to right, a view: (n - width, ...) of (P, ...)."""
+    return packed.split(list(range(length, 0, -1)))
 
 
 def packed_spans(length: int, device: torch.device | None = None) -> tuple[torch.Tensor, torch.Tensor]:

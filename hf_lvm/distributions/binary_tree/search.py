@@ -8,10 +8,10 @@ from hf_lvm.distributions.binary_tree.layout import (
     as_left,
     as_right,
     left_parts,
-    of_width,
     pack,
     packed_index,
     right_parts,
+    widths_of,
 )
 
 
@@ -35,8 +35,8 @@ def best_trees(scores: torch.Tensor, lengths: torch.Tensor | None, count: int) -
     packed = pack(scores, lengths)
     chart = packed.new_full((length, length + 1, count, batch), -torch.inf)
     choices = torch.zeros(*packed.shape[:1], count, batch, dtype=torch.long, device=packed.device)
-    leaves = of_width(packed, length, 0)
-    as_left(chart, 0)[:, 0], as_right(chart, 0)[:, 0] = leaves, leaves
+    own, chosen = widths_of(packed, length), widths_of(choices, length)
+    as_left(chart, 0)[:, 0], as_right(chart, 0)[:, 0] = own[0], own[0]
     for width in range(1, length):
         left, right = left_parts(chart, width), right_parts(chart, width)
         if count == 1:
@@ -48,9 +48,9 @@ def best_trees(scores: torch.Tensor, lengths: torch.Tensor | None, count: int) -
             highest, choice = candidates.topk(min(count, len(candidates)), dim=0)
             highest, choice = highest.transpose(0, 1), choice.transpose(0, 1)
         found = highest.shape[1]
-        highest = highest + of_width(packed, length, width).unsqueeze(1)
+        highest = highest + own[width].unsqueeze(1)
         as_left(chart, width)[:, :found], as_right(chart, width)[:, :found] = highest, highest
-        of_width(choices, length, width)[:, :found] = choice
+        chosen[width][:, :found] = choice
     of_trees = None if lengths is None else lengths.repeat(count)
     exists = of_whole(chart.flatten(2), of_trees) > -torch.inf
     ranks = torch.arange(count, device=scores.device).repeat_interleave(batch)
