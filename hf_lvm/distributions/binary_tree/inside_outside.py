@@ -23,7 +23,6 @@ from hf_lvm.distributions.binary_tree.layout import (
     as_left,
     as_right,
     left_parts,
-    new_chart,
     pack,
     right_parts,
     widths_of,
@@ -50,11 +49,13 @@ def inside_pass(scores: torch.Tensor, lengths: torch.Tensor | None) -> InsidePas
     """See `InsidePass`; `scores` is (B, n, n)."""
     length = scores.shape[-1]
     packed = pack(scores, lengths)
-    chart, log_splits = new_chart(packed, length), torch.zeros_like(packed)
+    chart, log_splits = packed.new_empty(length, length + 1, packed.shape[-1]), torch.empty_like(packed)
     lowest = torch.finfo(packed.dtype).min
     by_width = zip(widths_of(packed, length), widths_of(log_splits, length), strict=True)
     for width, (own, before) in enumerate(by_width):
         if width == 0:
+            for each in (as_left(chart, 0), as_right(chart, 0), before):
+                each.zero_()
             continue
         splits = left_parts(chart, width) + right_parts(chart, width)
         highest = splits.amax(0).clamp_(min=lowest)
@@ -90,7 +91,8 @@ def outside_pass(inside: InsidePass, lengths: torch.Tensor | None) -> torch.Tens
     for width in range(length - 1, -1, -1):
         torch.add(as_left(passed_on, width), as_right(passed_on, width), out=by_width[width])
         if width > 0:
-            splits = split_probabilities(chart, log_splits[width], width).mul_(by_width[width])
+            # The probability of the span goes into the exponent: a product there is one with every split.
+            splits = split_probabilities(chart, log_splits[width] - by_width[width].log(), width)
             left_parts(passed_on, width).add_(splits)
             right_parts(passed_on, width).add_(splits)
     return marginals

@@ -44,13 +44,8 @@ def pack(values: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
 def unpack(packed: torch.Tensor, length: int) -> torch.Tensor:
     """(B, n, n) of packed values (P, B), with 0 below the diagonal."""
     start, end = packed_spans(length, packed.device)
-    square = packed.new_zeros(length * length, packed.shape[-1]).index_copy(0, start * length + end, packed)
+    square = packed.new_zeros(length * length, packed.shape[-1]).index_copy_(0, start * length + end, packed)
     return square.t().contiguous().view(-1, length, length)
-
-
-def new_chart(packed: torch.Tensor, length: int) -> torch.Tensor:
-    """A chart (n, n + 1, B) of zeros for spans of the batch size, type and device of `packed`."""
-    return packed.new_zeros(length, length + 1, packed.shape[-1])
 
 
 def as_left(chart: torch.Tensor, width: int) -> torch.Tensor:
