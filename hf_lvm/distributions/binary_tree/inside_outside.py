@@ -11,10 +11,13 @@ width are computed a second time from it, used and dropped. Nothing of size n^3 
 
 -inf forbids a span. Weights of 0 stay exact: no weight is divided by, and no two logarithms of zero are subtracted.
 
+In the passes logarithms are to base 2, for no other reason than that torch computes 2^x in a third of the time of e^x on a CPU.
+
 Shapes as in `hf_lvm.distributions.binary_tree.layout`: packed (P, B), charts (n, n + 1, B). `lengths` is (B,), None where all
 are n. What ends past the length of a row has score 0 and no effect.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -28,12 +31,14 @@ from hf_lvm.distributions.binary_tree.layout import (
     widths_of,
 )
 
+LOG2_E = math.log2(math.e)
+
 
 class InsidePass(NamedTuple):
     """Of B rows; none of it carries a gradient.
 
     Attributes:
-        chart: (n, n + 1, B), log of the summed weight of all trees of a span, less the scores of its width-1 spans.
+        chart: (n, n + 1, B), log2 of the summed weight of all trees of a span, less the scores of its width-1 spans.
         log_splits: (P, B), the same before the score of the span itself, and the lowest finite number in place of -inf; 0 for
             width-1 spans. As a subtrahend beside nothing but -inf it leaves -inf, where -inf would leave nan.
         log_partition: (B,), log Z, nats; -inf for a row without any possible tree.
@@ -49,6 +54,7 @@ def inside_pass(scores: torch.Tensor, lengths: torch.Tensor | None) -> InsidePas
     """See `InsidePass`; `scores` is (B, n, n)."""
     length = scores.shape[-1]
     packed = pack(scores, lengths)
+    leaves, packed = packed[:length].sum(0), packed * LOG2_E
     chart, log_splits = packed.new_empty(length, length + 1, packed.shape[-1]), torch.empty_like(packed)
     lowest = torch.finfo(packed.dtype).min
     by_width = zip(widths_of(packed, length), widths_of(log_splits, length), strict=True)
@@ -60,11 +66,11 @@ def inside_pass(scores: torch.Tensor, lengths: torch.Tensor | None) -> InsidePas
         splits = left_parts(chart, width) + right_parts(chart, width)
         highest = splits.amax(0).clamp_(min=lowest)
         # In place, as the time goes into moving these through memory, and into the number of calls.
-        total = splits.sub_(highest).exp_().sum(0).log_().add_(highest)
+        total = splits.sub_(highest).exp2_().sum(0).log2_().add_(highest)
         torch.clamp(total, min=lowest, out=before)
         torch.add(total, own, out=as_left(chart, width))
         as_right(chart, width).copy_(as_left(chart, width))
-    return InsidePass(chart, log_splits, of_whole(chart, lengths) + packed[:length].sum(0))
+    return InsidePass(chart, log_splits, of_whole(chart, lengths) / LOG2_E + leaves)
 
 
 def of_whole(chart: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
@@ -78,7 +84,7 @@ def split_probabilities(chart: torch.Tensor, log_splits: torch.Tensor, width: in
 
     `log_splits` is that of an inside pass for this width: (n - width, B).
     """
-    return (left_parts(chart, width) + right_parts(chart, width)).sub_(log_splits).exp_()
+    return (left_parts(chart, width) + right_parts(chart, width)).sub_(log_splits).exp2_()
 
 
 @torch.no_grad()
@@ -92,7 +98,7 @@ def outside_pass(inside: InsidePass, lengths: torch.Tensor | None) -> torch.Tens
         torch.add(as_left(passed_on, width), as_right(passed_on, width), out=by_width[width])
         if width > 0:
             # The probability of the span goes into the exponent: a product there is one with every split.
-            splits = split_probabilities(chart, log_splits[width] - by_width[width].log(), width)
+            splits = split_probabilities(chart, log_splits[width] - by_width[width].log2(), width)
             left_parts(passed_on, width).add_(splits)
             right_parts(passed_on, width).add_(splits)
     return marginals

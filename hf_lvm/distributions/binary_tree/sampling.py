@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from hf_lvm.distributions.binary_tree.descent import descend, spans_of
+from hf_lvm.distributions.binary_tree.inside_outside import LOG2_E
 from hf_lvm.distributions.binary_tree.layout import by_start_and_end
 
 # The largest float64 below 1 but one: times the total of a cumulative sum, it rounds to less than that total.
@@ -32,7 +33,7 @@ class SplitWeights(NamedTuple):
 @torch.no_grad()
 def split_weights(chart: torch.Tensor) -> SplitWeights:
     """See `SplitWeights`; `chart` is that of an inside pass."""
-    inside = by_start_and_end(chart)
+    inside = by_start_and_end(chart) / LOG2_E
     right = torch.nn.functional.pad(inside[:, 1:], (0, 0, 0, 1), value=-torch.inf).transpose(1, 2)
     return SplitWeights(inside.flatten(0, 1), right.reshape(-1, right.shape[-1]))
 
