@@ -1,0 +1,206 @@
+"""Every sum over trees against all trees written down, in float64, and what float32 leaves of it."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.autograd import gradcheck, gradgradcheck
+from torch.distributions import kl_divergence
+
+from hf_lvm.distributions.binary_tree import BinaryTreeCRF
+from tests.distributions.binary_tree.enumeration import all_trees, expected, gradients, random_trees, row_lengths, tree_scores
+
+EXACT = {"rtol": 1e-9, "atol": 1e-9}
+TREES = {
+    "batch": st.integers(1, 3),
+    "length": st.integers(1, 7),
+    "ragged": st.booleans(),
+    "forbidding": st.booleans(),
+    "scale": st.sampled_from([1.0, 50.0]),
+    "seed": st.integers(0, 10_000),
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.fixed_dictionaries(TREES))
+def test_log_partition_marginals_entropy_and_densities(options):
+    trees = random_trees(**options)
+    log_partition, entropy, marginals = [], [], []
+    for row in range(options["batch"]):
+        spans, log_probs = all_trees(trees, row), tree_scores(trees, row).log_softmax(0)
+        log_partition.append(tree_scores(trees, row).logsumexp(0))
+        entropy.append(-expected(log_probs.exp(), log_probs))
+        marginals.append(torch.einsum("t,tij->ij", log_probs.exp(), spans.double()))
+        torch.testing.assert_close(trees.log_prob(spans.unsqueeze(1))[:, row], log_probs, **EXACT)
+    torch.testing.assert_close(trees.marginals, torch.stack(marginals), **EXACT)
+    for ours, exact in ((trees.log_partition, log_partition), (trees.entropy(), entropy)):
+        exact = torch.stack(exact)
+        torch.testing.assert_close(ours, exact, **EXACT)
+        # Different weights, so that a mixed-up row shows.
+        weights = torch.arange(1, options["batch"] + 1)
+        (found,), (wanted,) = gradients(weights * ours, trees), gradients(weights * exact, trees)
+        torch.testing.assert_close(found, wanted, **EXACT)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.fixed_dictionaries(TREES))
+def test_divergence_and_cross_entropy(options):
+    posterior = random_trees(**options)
+    prior = random_trees(**options | {"seed": options["seed"] + 1, "forbidding": False}, lengths=posterior.lengths)
+    cross_entropy, divergence = [], []
+    for row in range(options["batch"]):
+        log_p, log_q = (tree_scores(trees, row).log_softmax(0) for trees in (posterior, prior))
+        cross_entropy.append(-expected(log_p.exp(), log_q))
+        divergence.append(expected(log_p.exp(), log_p - log_q))
+    ours = (posterior.cross_entropy(prior), kl_divergence(posterior, prior))
+    for value, exact in zip(ours, (cross_entropy, divergence), strict=True):
+        exact = torch.stack(exact)
+        torch.testing.assert_close(value, exact, **EXACT)
+        found, wanted = gradients(value, posterior, prior), gradients(exact, posterior, prior)
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, **EXACT)
+
+
+def test_divergence_where_the_two_forbid_different_trees():
+    free, closed = random_trees(), random_trees(forbidding=True, seed=3)
+    assert torch.isfinite(kl_divergence(closed, free)).all()
+    assert (kl_divergence(free, closed) == torch.inf).all()
+    gap = kl_divergence(closed, closed.detached())
+    torch.testing.assert_close(gap, torch.zeros_like(gap), atol=1e-12, rtol=0)
+
+
+def test_derivatives_of_first_and_second_order():
+    lengths = torch.tensor([4, 1, 3])
+    one, other = (random_trees(3, 4, seed=seed).scores for seed in (0, 1))
+
+    def quantities(scores, others_scores):
+        trees = BinaryTreeCRF(scores, lengths)
+        divergence = kl_divergence(trees, BinaryTreeCRF(others_scores, lengths))
+        return trees.log_partition, trees.marginals, trees.entropy(), divergence, trees.log_prob(trees.argmax)
+
+    assert gradcheck(quantities, (one, other))
+    assert gradgradcheck(quantities, (one, other))
+
+
+def test_no_derivative_meets_a_forbidden_score_as_nan():
+    trees = random_trees(length=5, forbidding=True)
+    for value in (trees.log_partition, trees.entropy(), trees.marginals, trees.max_score, trees.log_prob(trees.argmax)):
+        (first,) = torch.autograd.grad(value.sum(), trees.scores, create_graph=True)
+        assert first.isfinite().all()
+        if first.requires_grad:
+            (second,) = torch.autograd.grad(first.square().sum(), trees.scores, create_graph=True)
+            assert second.isfinite().all()
+            if second.requires_grad:
+                assert gradients(second.square(), trees)[0].isfinite().all()
+
+
+def test_uses_of_one_distribution_can_be_differentiated_one_after_the_other():
+    trees = random_trees()
+    with torch.no_grad():
+        assert not trees.entropy().requires_grad and not trees.log_partition.requires_grad
+    wanted = gradients(trees.log_partition, trees)[0]
+    for _ in range(2):
+        (trees.log_partition + trees.entropy() + trees.marginals.sum((1, 2))).sum().backward()
+    torch.testing.assert_close(gradients(trees.log_partition, trees)[0], wanted, **EXACT)
+
+
+@pytest.mark.parametrize("rubbish", [torch.nan, torch.inf, -torch.inf])
+def test_what_stands_below_the_diagonal_or_past_a_length_counts_for_nothing(rubbish):
+    plain, lengths = random_trees(length=5), torch.tensor([5, 1, 3])
+    positions = torch.arange(5)
+    outside = (positions >= lengths.unsqueeze(1)).unsqueeze(1) | (positions.unsqueeze(1) > positions)
+    scores = plain.scores.detach().masked_fill(outside, rubbish).requires_grad_()
+    together = BinaryTreeCRF(scores, lengths, validate_args=True)
+    for row, length in enumerate(lengths.tolist()):
+        alone = BinaryTreeCRF(plain.scores[row : row + 1, :length, :length])
+        torch.testing.assert_close(together.log_partition[row], alone.log_partition[0], **EXACT)
+        torch.testing.assert_close(together.entropy()[row], alone.entropy()[0], **EXACT)
+        torch.testing.assert_close(together.marginals[row, :length, :length], alone.marginals[0], **EXACT)
+        for ours, theirs in ((together.argmax, alone.argmax), (together.k_best(2).spans[1], alone.k_best(2).spans[1])):
+            assert torch.equal(ours[row, :length, :length], theirs[0])
+    assert not together.argmax[outside].any() and not together.marginals[outside].any()
+    value = together.argmax | outside
+    torch.testing.assert_close(together.log_prob(value), together.max_score - together.log_partition, **EXACT)
+    same = BinaryTreeCRF(scores.detach(), lengths)
+    total = together.log_partition + together.entropy() + together.log_prob(value) + together.cross_entropy(same)
+    (gradient,) = gradients(total, together)
+    assert gradient.isfinite().all() and not gradient[outside].any()
+    (first,) = torch.autograd.grad(total.sum(), scores, create_graph=True)
+    assert gradients(first.square(), together)[0].isfinite().all()
+
+
+def test_float32_at_large_scores():
+    """Twice the length of a long sentence at scores far beyond what a network gives: log Z is about 7,000."""
+    single = random_trees(2, 80, scale=25.0).scores.detach().float()
+    single, exact = BinaryTreeCRF(single), BinaryTreeCRF(single.double())
+    torch.testing.assert_close(single.log_partition.double(), exact.log_partition, rtol=1e-6, atol=0)
+    torch.testing.assert_close(single.marginals.double(), exact.marginals, rtol=0, atol=5e-3)
+    torch.testing.assert_close(single.entropy().double(), exact.entropy(), rtol=1e-2, atol=0)
+
+
+def test_autocast_and_half_precision_scores():
+    trees = random_trees(ragged=True, length=6)
+    half = BinaryTreeCRF(trees.scores.detach().bfloat16().requires_grad_(), trees.lengths, validate_args=True)
+    wide = BinaryTreeCRF(half.scores.detach().double().requires_grad_(), trees.lengths)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = [half.log_partition, half.entropy(), half.log_prob(half.argmax), *gradients(half.entropy(), half)]
+    exact = [wide.log_partition, wide.entropy(), wide.log_prob(wide.argmax), *gradients(wide.entropy(), wide)]
+    for one, other in zip(found, exact, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_row_without_a_tree_says_so_and_leaves_the_others_alone():
+    plain = random_trees(4, 4)
+    scores = plain.scores.detach().clone()
+    scores[1, 0, 3] = scores[2, 1, 1] = scores[3, 0, 1] = scores[3, 2, 3] = scores[3, 1, 2] = -torch.inf
+    broken = BinaryTreeCRF(scores.requires_grad_())
+    assert (broken.log_partition[1:] == -torch.inf).all() and (broken.max_score[1:] == -torch.inf).all()
+    masks = [broken.argmax, *broken.k_best(2).spans, *broken.sample((2,)), *broken.sample_without_replacement(2).spans]
+    for mask in (broken.marginals, *masks):
+        assert mask[0].any() and not mask[1:].any()
+    torch.testing.assert_close(broken.log_partition[0], plain.log_partition[0], **EXACT)
+    total = broken.log_partition + broken.entropy() + broken.max_score
+    assert gradients(total, broken)[0].isfinite().all()
+    with pytest.raises(ValueError, match=r"No tree is possible in row\(s\) \[1, 2, 3\]"):
+        BinaryTreeCRF(scores, validate_args=True)
+
+
+def test_nothing_of_the_size_of_all_splits_is_kept_for_the_backward_pass():
+    batch, length = 2, 24
+    scores, kept = torch.randn(batch, length, length, requires_grad=True), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        trees = BinaryTreeCRF(scores)
+        total = trees.log_partition + trees.entropy() + trees.marginals.square().sum((1, 2))
+    assert max(tensor.numel() for tensor in kept) <= batch * length * (length + 1)
+    assert sum({tensor.untyped_storage().data_ptr(): tensor.numel() for tensor in kept}.values()) < 8 * batch * length**2
+    total.sum().backward()
+    assert scores.grad.isfinite().all()
+
+
+def test_a_compiled_function_is_one_graph():
+    lengths = torch.tensor([6, 1, 4])
+
+    def sums(scores):
+        trees = BinaryTreeCRF(scores, lengths)
+        return trees.log_partition, trees.marginals, trees.entropy()
+
+    scores = random_trees(3, 6).scores
+    # Tracing is what may fail; what a compiler makes of the graph is its own affair.
+    compiled = torch.compile(sums, fullgraph=True, backend="aot_eager")
+    for one, other in zip(compiled(scores), sums(scores), strict=True):
+        torch.testing.assert_close(one, other, **EXACT)
+    gradients_of = [torch.autograd.grad(each(scores)[0].sum(), scores)[0] for each in (compiled, sums)]
+    torch.testing.assert_close(*gradients_of, **EXACT)
+
+
+def test_single_words():
+    scores = torch.randn(2, 1, 1, dtype=torch.float64, requires_grad=True)
+    trees = BinaryTreeCRF(scores, torch.ones(2, dtype=torch.long))
+    torch.testing.assert_close(trees.log_partition, scores.flatten())
+    assert (trees.marginals == 1).all() and (trees.entropy() == 0).all() and trees.argmax.all() and trees.sample((3,)).all()
+    assert (trees.log_prob(trees.argmax) == 0).all() and (gradients(trees.log_partition, trees)[0] == 1).all()
+    assert row_lengths(trees) == [1, 1] and trees.sample_without_replacement(2).spans.flatten(1).tolist() == [
+        [True] * 2,
+        [False] * 2,
+    ]
