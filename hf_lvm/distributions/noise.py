@@ -72,14 +72,16 @@ def noise_of_positions(
     return _shifted(bits, 11).double() * 2.0**-53
 
 
-def gumbel_noise_of_cells(
+def noise_of_cells(
     sample_shape: Sequence[int],
     batch_size: int,
     length: int,
     generator: Generators = None,
     device: torch.device | str = "cpu",
+    *,
+    depth: int | None = None,
 ) -> torch.Tensor:
-    """Standard Gumbel noise, float64: (*sample_shape, batch_size, length, length).
+    """Noise uniform on [0, 1), float64: (*sample_shape, batch_size, length, length), or (..., length, length, depth).
 
     Like that of positions, a cell's noise does not change when the square around it grows: cells are numbered in shells, all
     cells up to k before any with a k + 1 (the pairing function of Szudzik 2006).
@@ -87,12 +89,17 @@ def gumbel_noise_of_cells(
     Args:
         generator: None, one generator, or a list of `batch_size` generators.
     """
-    noise = noise_of_positions(sample_shape, batch_size, length * length, generator, device)
+    noise = noise_of_positions(sample_shape, batch_size, length * length * (depth or 1), generator, device)
     position = torch.arange(length, device=noise.device)
     row, column = position.unsqueeze(1), position
     number = torch.where(row >= column, row * row + row + column, column * column + row)
+    return noise[..., number] if depth is None else noise.unflatten(-1, (-1, depth))[..., number, :]
+
+
+def as_gumbel(noise: torch.Tensor) -> torch.Tensor:
+    """Standard Gumbel noise from noise that is uniform on [0, 1), float64."""
     # A uniform number of 0 would be noise of -inf: half the smallest other one stands for it.
-    return -(-noise[..., number].clamp(min=2.0**-54).log()).log()
+    return -(-noise.clamp(min=2.0**-54).log()).log()
 
 
 def _draw(

@@ -12,6 +12,30 @@ def within(lengths: torch.Tensor | None, length: int, device: torch.device) -> t
     return upper & (positions < lengths.unsqueeze(1)).unsqueeze(1)
 
 
+def constrained_scores(
+    scores: torch.Tensor, cells: torch.Tensor, required: torch.Tensor | None, forbidden: torch.Tensor | None
+) -> torch.Tensor:
+    """Scores (B, n, n) or (B, n, n, L) with -inf for all that a tree with the required and without the forbidden spans lacks.
+
+    Args:
+        cells: the spans within the lengths, as of `within`.
+        required, forbidden: masks that go with the scores, or None.
+    """
+    labelled = scores.dim() == 4
+    if labelled:
+        cells = cells.unsqueeze(-1)
+    if required is not None:
+        required = required & cells
+        if labelled:
+            needed = required.any(-1)
+            scores = scores.masked_fill((needed.unsqueeze(-1) & ~required) | crossing(needed).unsqueeze(-1), -torch.inf)
+        else:
+            scores = scores.masked_fill(crossing(required), -torch.inf)
+    if forbidden is not None:
+        scores = scores.masked_fill(forbidden & cells, -torch.inf)
+    return scores
+
+
 def crossing(spans: torch.Tensor) -> torch.Tensor:
     """Which spans a..b cross one of a set of spans: overlap it, and neither is inside the other.
 
@@ -40,8 +64,7 @@ def are_trees(spans: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor
     """Whether masks (..., B, n, n), False past the lengths, are binary trees: (..., B).
 
     A tree has 2 length - 1 spans, the whole sentence among them, and each of two words or more has two parts among them. That
-    is
-    enough: a tree can be read off from the top, and it already has as many spans.
+    is enough: a tree can be read off from the top, and it already has as many spans.
     """
     length = spans.shape[-1]
     # float32 counts exactly up to 2^24, and the number of splits of a span is less than n.

@@ -10,6 +10,7 @@ All take scores (B, n, n), lengths (B,) or None, the three tensors of an `Inside
 import torch
 
 from hf_lvm.distributions.binary_tree.inside_outside import InsidePass, covariance, entropy_of_splits, outside_pass
+from hf_lvm.distributions.binary_tree.labels import log_sum
 from hf_lvm.distributions.binary_tree.layout import pack, unpack, widths_of
 
 
@@ -91,15 +92,7 @@ def recorded_log_partition(scores: torch.Tensor, lengths: torch.Tensor | None) -
     chart = []
     for width, own in enumerate(widths_of(pack(scores, lengths), length)):
         parts = [chart[u][: length - width] + chart[width - 1 - u][u + 1 :] for u in range(width)]
-        chart.append(_log_sum(torch.stack(parts)) + own if parts else own)
+        chart.append(log_sum(torch.stack(parts), 0) + own if parts else own)
     whole = torch.stack([spans[0] for spans in chart])
     whole = whole[-1] if lengths is None else whole.gather(0, (lengths - 1).unsqueeze(0)).squeeze(0)
     return whole.masked_fill(whole == -torch.inf, 0.0)
-
-
-def _log_sum(logarithms: torch.Tensor) -> torch.Tensor:
-    """logsumexp over dimension 0, whose derivatives are 0 where all are -inf."""
-    highest = logarithms.detach().amax(0).clamp(min=torch.finfo(logarithms.dtype).min)
-    total = (logarithms - highest).exp().sum(0)
-    none = total == 0
-    return (total.masked_fill(none, 1.0).log() + highest).masked_fill(none, -torch.inf)

@@ -9,9 +9,10 @@ The outside pass goes from wide to narrow. p(split | span) is the weight of a sp
 probability on to the parts that its splits make. So marginals need no gradient through the chart: the split weights of one
 width are computed a second time from it, used and dropped. Nothing of size n^3 is kept: O(B n^2) memory, O(B n^3) time.
 
--inf forbids a span. Weights of 0 stay exact: no weight is divided by, and no two logarithms of zero are subtracted.
+-inf forbids a span. In the passes a number stands for it that is so low that 2 to its power is 0 beside any score, and that
+still can be subtracted from itself: so weights of 0 stay exact, and nothing needs to be looked after for the sake of nan.
 
-In the passes logarithms are to base 2, for no other reason than that torch computes 2^x in a third of the time of e^x on a CPU.
+In the passes logarithms are to base 2, only because torch computes 2^x in a third of the time of e^x on a CPU.
 
 Shapes as in `hf_lvm.distributions.binary_tree.layout`: packed (P, B), charts (n, n + 1, B). `lengths` is (B,), None where all
 are n. What ends past the length of a row has score 0 and no effect.
@@ -32,6 +33,8 @@ from hf_lvm.distributions.binary_tree.layout import (
 )
 
 LOG2_E = math.log2(math.e)
+# The sum over the spans of a tree stays finite in float32, and is still below any sum of scores.
+FORBIDDEN = -1e30
 
 
 class InsidePass(NamedTuple):
@@ -39,8 +42,9 @@ class InsidePass(NamedTuple):
 
     Attributes:
         chart: (n, n + 1, B), log2 of the summed weight of all trees of a span, less the scores of its width-1 spans.
-        log_splits: (P, B), the same before the score of the span itself, and the lowest finite number in place of -inf; 0 for
-            width-1 spans. As a subtrahend beside nothing but -inf it leaves -inf, where -inf would leave nan.
+            `FORBIDDEN` or less where the span has no tree.
+        log_splits: (P, B), the same before the score of the span itself. 0 for width-1 spans and for those without a tree,
+            so that what is forbidden stays far below it and p(split | span) is 0.
         log_partition: (B,), log Z, nats; -inf for a row without any possible tree.
     """
 
@@ -54,23 +58,25 @@ def inside_pass(scores: torch.Tensor, lengths: torch.Tensor | None) -> InsidePas
     """See `InsidePass`; `scores` is (B, n, n)."""
     length = scores.shape[-1]
     packed = pack(scores, lengths)
-    leaves, packed = packed[:length].sum(0), packed * LOG2_E
+    leaves, packed = packed[:length].sum(0), (packed * LOG2_E).clamp_(min=FORBIDDEN)
     chart, log_splits = packed.new_empty(length, length + 1, packed.shape[-1]), torch.empty_like(packed)
-    lowest = torch.finfo(packed.dtype).min
     by_width = zip(widths_of(packed, length), widths_of(log_splits, length), strict=True)
     for width, (own, before) in enumerate(by_width):
+        left = as_left(chart, width)
         if width == 0:
-            for each in (as_left(chart, 0), as_right(chart, 0), before):
-                each.zero_()
-            continue
-        splits = left_parts(chart, width) + right_parts(chart, width)
-        highest = splits.amax(0).clamp_(min=lowest)
-        # In place, as the time goes into moving these through memory, and into the number of calls.
-        total = splits.sub_(highest).exp2_().sum(0).log2_().add_(highest)
-        torch.clamp(total, min=lowest, out=before)
-        torch.add(total, own, out=as_left(chart, width))
-        as_right(chart, width).copy_(as_left(chart, width))
-    return InsidePass(chart, log_splits, of_whole(chart, lengths) / LOG2_E + leaves)
+            before.zero_()
+            left.zero_()
+        else:
+            splits = left_parts(chart, width) + right_parts(chart, width)
+            highest = splits.amax(0)
+            # In place, as the time goes into moving these through memory, and into the number of calls.
+            torch.add(splits.sub_(highest).exp2_().sum(0).log2_(), highest, out=before)
+            torch.add(before, own, out=left)
+        as_right(chart, width).copy_(left)
+    log_splits.masked_fill_(log_splits <= FORBIDDEN, 0.0)
+    whole = of_whole(chart, lengths)
+    whole = whole.masked_fill(whole <= FORBIDDEN, -torch.inf)
+    return InsidePass(chart, log_splits, whole / LOG2_E + leaves)
 
 
 def of_whole(chart: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:

@@ -48,24 +48,33 @@ def unpack(packed: torch.Tensor, length: int) -> torch.Tensor:
     return square.t().contiguous().view(-1, length, length)
 
 
+# The four below are views. Made by strides, as slices of two dimensions take twice the time and there are several a width.
+
+
 def as_left(chart: torch.Tensor, width: int) -> torch.Tensor:
-    """The spans of a width where a chart holds them as left parts: (n - width, B), a view."""
-    return chart[width, : chart.shape[0] - width]
+    """The spans of a width where a chart holds them as left parts, chart[width, :n - width]: (n - width, B)."""
+    length, _, batch = chart.shape
+    return chart.as_strided((length - width, batch), (batch, 1), width * (length + 1) * batch)
 
 
 def as_right(chart: torch.Tensor, width: int) -> torch.Tensor:
-    """The spans of a width where a chart holds them as right parts: (n - width, B), a view."""
-    return chart[chart.shape[0] - 1 - width, width + 1 :]
+    """The spans of a width where a chart holds them as right parts, chart[n - 1 - width, width + 1:]: (n - width, B)."""
+    length, _, batch = chart.shape
+    first = (length - 1 - width) * (length + 1) + width + 1
+    return chart.as_strided((length - width, batch), (batch, 1), first * batch)
 
 
 def left_parts(chart: torch.Tensor, width: int) -> torch.Tensor:
-    """Of every span of a width and every split, its left part: (width, n - width, B) as [split, start], a view."""
-    return chart[:width, : chart.shape[0] - width]
+    """Of every span of a width and every split, its left part, chart[:width, :n - width]: (width, n - width, B)."""
+    length, _, batch = chart.shape
+    return chart.as_strided((width, length - width, batch), chart.stride())
 
 
 def right_parts(chart: torch.Tensor, width: int) -> torch.Tensor:
-    """Of every span of a width and every split, its right part: (width, n - width, B) as [split, start], a view."""
-    return chart[chart.shape[0] - width :, width + 1 :]
+    """Of every span of a width and every split, its right part, chart[n - width:, width + 1:]: (width, n - width, B)."""
+    length, _, batch = chart.shape
+    first = (length - width) * (length + 1) + width + 1
+    return chart.as_strided((width, length - width, batch), chart.stride(), first * batch)
 
 
 def by_start_and_end(chart: torch.Tensor) -> torch.Tensor:

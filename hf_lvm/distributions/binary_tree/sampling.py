@@ -1,4 +1,4 @@
-"""Exact samples of trees, from the top down: independent ones, and distinct ones.
+"""Exact samples of trees, independent of each other, drawn from the top down.
 
 The inside pass gives the distribution of the split of every span, so a tree is drawn span by span (as in Johnson et al. 2007
 and Kim et al. 2019), one uniform number deciding one split. All trees of a batch take a step together.
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from hf_lvm.distributions.binary_tree.descent import descend, spans_of
-from hf_lvm.distributions.binary_tree.inside_outside import LOG2_E
+from hf_lvm.distributions.binary_tree.inside_outside import FORBIDDEN, LOG2_E
 from hf_lvm.distributions.binary_tree.layout import by_start_and_end
 
 # The largest float64 below 1 but one: times the total of a cumulative sum, it rounds to less than that total.
@@ -33,7 +33,7 @@ class SplitWeights(NamedTuple):
 @torch.no_grad()
 def split_weights(chart: torch.Tensor) -> SplitWeights:
     """See `SplitWeights`; `chart` is that of an inside pass."""
-    inside = by_start_and_end(chart) / LOG2_E
+    inside = by_start_and_end(chart.masked_fill(chart <= FORBIDDEN, -torch.inf)) / LOG2_E
     right = torch.nn.functional.pad(inside[:, 1:], (0, 0, 0, 1), value=-torch.inf).transpose(1, 2)
     return SplitWeights(inside.flatten(0, 1), right.reshape(-1, right.shape[-1]))
 
@@ -48,11 +48,11 @@ def sample_trees(weights: SplitWeights, lengths: torch.Tensor | None, noise: tor
     whole = rows.new_full(rows.shape, length - 1) if of_trees is None else of_trees - 1
     place = noise.double().clamp(max=BELOW_ONE).view(count * batch, steps).t().contiguous()
 
-    def draw(step: int, start: torch.Tensor, end: torch.Tensor, _) -> tuple[torch.Tensor, None, None]:
+    def draw(step: int, start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
         left = weights.left.index_select(0, (rows + start).flatten())
         right = weights.right.index_select(0, (rows + end).flatten())
         cumulative = left.add_(right).softmax(-1, dtype=torch.float64).cumsum(-1)
         threshold = place[step].unsqueeze(1) * cumulative[:, -1:]
-        return torch.searchsorted(cumulative, threshold, right=True).t(), None, None
+        return torch.searchsorted(cumulative, threshold, right=True).t()
 
     return spans_of(descend(whole, length, draw), of_trees).view(count, batch, length, length)
