@@ -1,5 +1,6 @@
 """Distributions over latents as torch.distributions objects."""
 
+from hf_lvm.distributions.binary_tree import BestTrees, BinaryTreeCRF, DistinctTrees
 from hf_lvm.distributions.categorical_vector import CategoricalVector, count_classes, support_in_words
 from hf_lvm.distributions.dirichlet import Dirichlet
 from hf_lvm.distributions.flow import NormalizingFlow
@@ -13,9 +14,12 @@ from hf_lvm.distributions.von_mises_fisher import HypersphericalUniform, VonMise
 __all__ = [
     "INTERPOLATION_PATHS",
     "BestPaths",
+    "BestTrees",
+    "BinaryTreeCRF",
     "CategoricalVector",
     "DiagonalGaussian",
     "Dirichlet",
+    "DistinctTrees",
     "GaussianMixture",
     "Generators",
     "HypersphericalUniform",

@@ -125,6 +125,11 @@ class BinaryTreeCRF(Distribution):
     def _split_weights(self) -> SplitWeights:
         return split_weights(self._inside.chart)
 
+    @property
+    def _possible(self) -> torch.Tensor:
+        """Whether a row has a tree: (B,)."""
+        return self._inside.log_partition > -torch.inf
+
     # ---- sums over all trees -----------------------------------------------------------------------------------------
 
     @property
@@ -208,7 +213,7 @@ class BinaryTreeCRF(Distribution):
     @property
     def max_score(self) -> torch.Tensor:
         """The score of the most probable tree, with its gradient: (B,)."""
-        return self._sum_of_scores(self.argmax).masked_fill(self._inside.log_partition == -torch.inf, -torch.inf)
+        return self._sum_of_scores(self.argmax).masked_fill(~self._possible, -torch.inf)
 
     def k_best(self, k: int) -> BestTrees:
         """The `k` most probable trees and their scores: see `BestTrees`.
@@ -234,7 +239,7 @@ class BinaryTreeCRF(Distribution):
         count = (shape.numel(),)
         noise = noise_of_positions(count, batch, length - 1, generator, self.scores.device)
         spans = sample_trees(self._split_weights, self.lengths, noise)
-        spans = spans & (self._inside.log_partition > -torch.inf)[:, None, None]
+        spans = spans & self._possible[:, None, None]
         if self.num_labels is not None:
             noise = noise_of_cells(count, batch, length, generator, self.scores.device)
             spans = with_labels(spans, sample_labels(self._label_scores, noise), self.num_labels)
@@ -245,7 +250,7 @@ class BinaryTreeCRF(Distribution):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Samples as of `sample`, and their log probabilities (*sample_shape, B), nats, with a gradient to the scores."""
         spans = self.sample(sample_shape, generator)
-        return spans, self._sum_of_scores(spans) - self.log_partition
+        return spans, self._sum_of_scores(spans).masked_fill(~self._possible, -torch.inf) - self.log_partition
 
     def sample_without_replacement(self, k: int, generator: Generators = None) -> DistinctTrees:
         """`k` different trees of each row, in the order in which they would be drawn one by one: see `DistinctTrees`.
@@ -263,9 +268,8 @@ class BinaryTreeCRF(Distribution):
         if self.num_labels is not None:
             label_noise = noise_of_positions((k,), batch, 2 * length * self.num_labels, generator, device)
             label_noise = as_gumbel(label_noise).unflatten(-1, (2 * length, self.num_labels))
-        possible = self._inside.log_partition > -torch.inf
         scores = self._label_scores.detach()
-        return sample_distinct_trees(self._split_weights, scores, self.lengths, possible, noise, label_noise)
+        return sample_distinct_trees(self._split_weights, scores, self.lengths, self._possible, noise, label_noise)
 
     def relaxed_sample(
         self,

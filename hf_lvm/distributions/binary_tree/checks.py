@@ -26,8 +26,8 @@ def check_lengths(lengths: torch.Tensor, batch: int, length: int, look: bool) ->
         wrong = (lengths < 1) | (lengths > length)
         if wrong.any():
             raise ValueError(
-                f"The length(s) {lengths[wrong].tolist()} of row(s) {_listed(wrong)} are not from 1 to {length}, the number of "
-                "positions."
+                f"The length(s) {lengths[wrong].tolist()} of row(s) {_listed(wrong)} are not from 1 to {length}, the number "
+                "of positions."
             )
 
 
@@ -49,8 +49,8 @@ def check_possible(log_partition: torch.Tensor) -> None:
     """Raise a `ValueError` where log Z (B,) says that no tree is possible."""
     if (log_partition == -torch.inf).any():
         raise ValueError(
-            f"No tree is possible in row(s) {_listed(log_partition == -torch.inf)}: every one has a span that is forbidden, by "
-            "a score of -inf or by a condition. Forbid or require fewer spans."
+            f"No tree is possible in row(s) {_listed(log_partition == -torch.inf)}: every one has a span that is forbidden, "
+            "by a score of -inf or by a condition. Forbid or require fewer spans."
         )
 
 

@@ -19,7 +19,8 @@ class DistinctTrees(NamedTuple):
     """K different trees of B rows, as drawn one after the other, each from what the ones before have left.
 
     Attributes:
-        spans: (K, B, n, n), or (K, B, n, n, L) for labelled spans, bool. All False where a row has fewer than K possible trees.
+        spans: (K, B, n, n), or (K, B, n, n, L) for labelled spans, bool. All False where a row has fewer than K possible
+            trees.
         log_probs: (K, B), nats, without a gradient; -inf where there is no tree.
         perturbed: (K, B), the log probabilities plus the independent Gumbel noise of each tree, in descending order; -inf
             where there is no tree. The last is the threshold of the importance weights of Kool et al. 2019, equation 9.

@@ -22,7 +22,8 @@ class BestTrees(NamedTuple):
     """The K best trees of B rows, best first.
 
     Attributes:
-        spans: (K, B, n, n), or (K, B, n, n, L) for labelled spans, bool. All False where a row has fewer than K possible trees.
+        spans: (K, B, n, n), or (K, B, n, n, L) for labelled spans, bool. All False where a row has fewer than K possible
+            trees.
         scores: (K, B), sums of scores, as `BinaryTreeCRF.score` gives them, with their gradient; -inf where there is no tree.
             Less `log_partition` they are log probabilities.
     """

@@ -10,6 +10,7 @@ from hf_lvm.distributions.binary_tree import BinaryTreeCRF
 def random_trees(
     batch: int = 3,
     length: int = 4,
+    labels: int | None = None,
     *,
     ragged: bool = False,
     lengths: torch.Tensor | None = None,
@@ -19,20 +20,22 @@ def random_trees(
 ) -> BinaryTreeCRF:
     """With a gradient to its scores; where it forbids, the right-branching tree at least is left."""
     generator = torch.Generator().manual_seed(seed)
-    scores = scale * torch.randn(batch, length, length, generator=generator, dtype=torch.float64)
+    shape = (batch, length, length) if labels is None else (batch, length, length, labels)
+    scores = scale * torch.randn(shape, generator=generator, dtype=torch.float64)
     if ragged and lengths is None:
         lengths = torch.randint(1, length + 1, (batch,), generator=generator)
     if forbidding:
-        forbidden = torch.rand(scores.shape, generator=generator) < 0.3
-        positions = torch.arange(length)
-        forbidden[:, positions, positions] = False
-        forbidden[torch.arange(batch), :, (torch.full((batch,), length) if lengths is None else lengths) - 1] = False
+        forbidden = torch.rand(shape, generator=generator) < 0.3
+        positions, label = torch.arange(length), () if labels is None else (0,)
+        ends = torch.full((batch,), length) if lengths is None else lengths
+        forbidden[:, positions, positions, *label] = False
+        forbidden[torch.arange(batch), :, ends - 1, *label] = False
         scores = scores.masked_fill(forbidden, -torch.inf)
     return BinaryTreeCRF(scores.requires_grad_(), lengths)
 
 
 def row_lengths(trees: BinaryTreeCRF) -> list[int]:
-    (batch,), (length, _) = trees.batch_shape, trees.event_shape
+    (batch,), length = trees.batch_shape, trees.event_shape[0]
     return [length] * batch if trees.lengths is None else trees.lengths.tolist()
 
 
@@ -50,31 +53,40 @@ def bracketings(start: int, end: int) -> list[frozenset[tuple[int, int]]]:
 
 
 @cache
-def all_masks(words: int, length: int) -> torch.Tensor:
-    """Every tree over `words` positions of `length`: (T, length, length)."""
-    trees = bracketings(0, words - 1)
-    masks = torch.zeros(len(trees), length, length, dtype=torch.bool)
-    for tree, spans in enumerate(trees):
-        for start, end in spans:
-            masks[tree, start, end] = True
-    return masks
+def all_masks(words: int, length: int, labels: int | None = None) -> torch.Tensor:
+    """Every tree over `words` positions of `length`: (T, length, length), or with every label, (T, length, length, L)."""
+    masks = []
+    for spans in bracketings(0, words - 1):
+        starts, ends = torch.tensor(sorted(spans)).unbind(1)
+        if labels is None:
+            mask = torch.zeros(1, length, length, dtype=torch.bool)
+            mask[:, starts, ends] = True
+        else:
+            choices = torch.cartesian_prod(*[torch.arange(labels)] * len(spans)).view(-1, len(spans))
+            mask = torch.zeros(len(choices), length, length, labels, dtype=torch.bool)
+            mask[torch.arange(len(choices)).unsqueeze(1), starts, ends, choices] = True
+        masks.append(mask)
+    return torch.cat(masks)
 
 
 def all_trees(trees: BinaryTreeCRF, row: int) -> torch.Tensor:
-    """Every tree of a row: (T, n, n)."""
-    return all_masks(row_lengths(trees)[row], trees.event_shape[0])
+    """Every tree of a row: (T, n, n) or (T, n, n, L)."""
+    return all_masks(row_lengths(trees)[row], trees.event_shape[0], trees.num_labels)
 
 
 def tree_scores(trees: BinaryTreeCRF, row: int) -> torch.Tensor:
     """Of `all_trees`: (T,), differentiable."""
-    return trees.scores[row].masked_fill(~all_trees(trees, row), 0.0).sum((1, 2))
+    return trees.scores[row].masked_fill(~all_trees(trees, row), 0.0).flatten(1).sum(1)
 
 
-def places(spans: torch.Tensor, trees: torch.Tensor) -> torch.Tensor:
-    """Which of the trees (T, n, n) each of (..., n, n) is: (...). All must be among them."""
-    same = (spans.flatten(-2).unsqueeze(-2) == trees.flatten(1)).all(-1)
-    assert same.any(-1).all()
-    return same.long().argmax(-1)
+def places(values: torch.Tensor, trees: torch.Tensor) -> torch.Tensor:
+    """Which of the trees (T, n, n) or (T, n, n, L) each of (N, ...) is: (N,). All must be among them."""
+    values, trees = values.flatten(1), trees.flatten(1)
+    # As many True as both have where they are the same.
+    shared = values.float() @ trees.float().T
+    same = (shared == trees.sum(1)) & (shared == values.sum(1, keepdim=True))
+    assert (same.sum(1) == 1).all()
+    return same.long().argmax(1)
 
 
 def expected(probability: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -89,6 +101,7 @@ def check_frequencies(found: torch.Tensor, probability: torch.Tensor) -> None:
     assert not found[~possible].any()
     # Cells with fewer than 5 expected would not be close to normal.
     cells = wanted >= 5
+    assert cells.sum() > 1 or len(found) == 1
     statistic, freedom = ((found - wanted).square() / wanted)[cells].sum(), int(cells.sum())
     assert statistic < freedom + 4 * (2 * freedom) ** 0.5, (statistic, freedom)
 
