@@ -62,7 +62,8 @@ PLANNED = (
     ("Havrylov & Titov 2017; Kottur et al. 2017", "`ReferentialGameModel`, `TaskAndTalkModel`"),
 )
 BENCHMARKS = (
-    "training_step", "generation", "import_time", "lstm_training", "aggressive_step", "linear_chain", "class_enumeration",
+    "training_step", "generation", "import_time", "lstm_training", "aggressive_step", "linear_chain", "binary_tree",
+    "class_enumeration",
 )  # fmt: skip
 
 
