@@ -27,7 +27,7 @@ from paired_timing import Comparison, add_threads, argument_parser, interleaved,
 from hf_lvm.distributions import BinaryTreeCRF
 
 LENGTH, SUM_BATCH, SAMPLE_BATCH, NUM_SAMPLES = 40, 128, 16, 8
-MEMORY_BATCH, MEMORY_LENGTH, MEMORY_PAIRS, MEMORY_LIMIT = 64, 256, 1, 250.0
+MEMORY_BATCH, MEMORY_LENGTH, MEMORY_PAIRS, MEMORY_LIMIT = 64, 256, 5, 250.0
 Sums = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 

@@ -19,7 +19,7 @@ from hf_lvm.distributions.binary_tree.checks import (
 from hf_lvm.distributions.binary_tree.constraints import constrained_scores, within
 from hf_lvm.distributions.binary_tree.derivatives import Entropy, LogPartition, Marginals
 from hf_lvm.distributions.binary_tree.distinct import DistinctTrees, sample_distinct_trees
-from hf_lvm.distributions.binary_tree.inside_outside import InsidePass, inside_pass, outside_pass
+from hf_lvm.distributions.binary_tree.inside_outside import FORBIDDEN, InsidePass, inside_pass, outside_pass
 from hf_lvm.distributions.binary_tree.labels import label_entropy, label_log_probs, log_sum, sample_labels, with_labels
 from hf_lvm.distributions.binary_tree.sampling import SplitWeights, sample_trees, split_weights
 from hf_lvm.distributions.binary_tree.search import BestTrees, best_trees
@@ -38,8 +38,9 @@ class BinaryTreeCRF(Distribution):
     or, if the scores are wider, as wide as they are; under autocast too. log Z and its gradient keep O(B n^2) numbers and take
     O(B n^3) time. All but samples and masks can be differentiated, as often as wished.
 
-    A score of -inf forbids a span, or a label for it. In a row that has no possible tree left `log_partition` is -inf,
-    `log_prob` is nan, all marginals and gradients are 0, and masks are all False; `validate_args` refuses such a row.
+    A score of -inf forbids a span, or a label for it, and so does one below -1e30, such as the lowest number of a type. In a
+    row that has no possible tree left `log_partition` is -inf, `log_prob` is nan, all marginals and gradients are 0, and masks
+    are all False; `validate_args` refuses such a row.
 
     Scores below the diagonal and past the length of a row count for nothing, whatever they are: there masks are False,
     marginals are 0, and `log_prob` and `score` ignore the value.
@@ -104,8 +105,9 @@ class BinaryTreeCRF(Distribution):
 
     @property
     def _label_scores(self) -> torch.Tensor:
-        """(B, n, n, L), with 0 for what is no span."""
-        return self.scores.masked_fill(~self._event_cells, 0.0)
+        """(B, n, n, L), with 0 for what is no span, and -inf for all that is forbidden."""
+        scores = self.scores.masked_fill(~self._event_cells, 0.0)
+        return scores.masked_fill(scores < FORBIDDEN, -torch.inf)
 
     @property
     def _span_scores(self) -> torch.Tensor:

@@ -115,15 +115,7 @@ def _best_choices(packed: torch.Tensor, length: int, lengths: torch.Tensor | Non
     by_width = zip(widths_of(packed, length), *(widths_of(each, length) for each in best), strict=True)
     for width, (own, splits, left_ranks, right_ranks, label_ranks) in enumerate(by_width):
         if width > 0:
-            left, right = (
-                parts(chart, width).unflatten(-1, (count, batch)).index_select(2, ranks)
-                for parts, ranks in zip((left_parts, right_parts), part_pairs, strict=True)
-            )
-            # (split, start, pair, B) -> the candidates of a span in one dimension: (start, split and pair, B)
-            candidates = (left + right).transpose(0, 1).flatten(1, 2)
-            built, choice = _highest(candidates, count)
-            split, pair = choice // len(part_pairs[0]), choice % len(part_pairs[0])
-            left_rank, right_rank = (ranks[pair] for ranks in part_pairs)
+            built, split, left_rank, right_rank = _best_splits(chart, width, count, part_pairs)
         else:
             # A word is built in one way.
             built = packed.new_full((length, count, batch), -torch.inf)
@@ -133,7 +125,7 @@ def _best_choices(packed: torch.Tensor, length: int, lengths: torch.Tensor | Non
             highest = built + own
         else:
             candidates = built.index_select(1, label_pairs[0]) + own.index_select(1, label_pairs[1])
-            highest, choice = _highest(candidates, count)
+            highest, choice = candidates.topk(count, dim=1)
             built_rank = label_pairs[0][choice]
             split, left_rank, right_rank = (each.gather(1, built_rank) for each in (split, left_rank, right_rank))
             label_ranks.copy_(label_pairs[1][choice])
@@ -145,12 +137,25 @@ def _best_choices(packed: torch.Tensor, length: int, lengths: torch.Tensor | Non
     return BestChoices(*best, exists.view(count, batch))
 
 
+def _best_splits(
+    chart: torch.Tensor, width: int, count: int, part_pairs: tuple[torch.Tensor, torch.Tensor]
+) -> tuple[torch.Tensor, ...]:
+    """The scores of the best ways to build the spans of a width, their splits, and the ranks of both parts: (n - w, K, B)."""
+    left, right = left_parts(chart, width), right_parts(chart, width)
+    if count == 1:
+        built, split = (left + right).max(0)
+        built, split = built.unsqueeze(1), split.unsqueeze(1)
+        return built, split, torch.zeros_like(split), torch.zeros_like(split)
+    left, right = (
+        parts.unflatten(-1, (count, -1)).index_select(2, ranks) for parts, ranks in zip((left, right), part_pairs, strict=True)
+    )
+    # (split, start, pair, B) -> the candidates of a span in one dimension: (start, split and pair, B)
+    built, choice = (left + right).transpose(0, 1).flatten(1, 2).topk(count, dim=1)
+    pair = choice % len(part_pairs[0])
+    return built, choice // len(part_pairs[0]), part_pairs[0][pair], part_pairs[1][pair]
+
+
 def _rank_pairs(first: int, second: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The pairs of ranks below `first` and `second` whose product, counted from 1, is at most `first`."""
     pairs = [(one, other) for one in range(first) for other in range(second) if (one + 1) * (other + 1) <= first]
     return torch.tensor(pairs).to(like.device, non_blocking=True).unbind(1)
-
-
-def _highest(candidates: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `count` highest over dimension 1 in descending order, and where they are."""
-    return candidates.max(1, keepdim=True) if count == 1 else candidates.topk(count, dim=1)

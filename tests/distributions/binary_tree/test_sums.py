@@ -186,6 +186,29 @@ def test_a_row_without_a_tree_says_so_and_leaves_the_others_alone():
         BinaryTreeCRF(scores, validate_args=True)
 
 
+@pytest.mark.parametrize("labels", [None, 2])
+@pytest.mark.parametrize("mask", [-1e31, torch.finfo(torch.float32).min])
+def test_the_lowest_numbers_forbid_as_minus_infinity_does(mask, labels):
+    exact = random_trees(3, 6, labels, forbidding=True).scores.detach().float()
+    exact, masked = BinaryTreeCRF(exact.requires_grad_()), BinaryTreeCRF(exact.nan_to_num(neginf=mask).requires_grad_())
+    for name in ("log_partition", "marginals", "argmax", "entropy"):
+        ours, theirs = (getattr(each, name) for each in (masked, exact))
+        if callable(ours):
+            ours, theirs = ours(), theirs()
+        torch.testing.assert_close(ours, theirs)
+        if ours.requires_grad:
+            torch.testing.assert_close(gradients(ours.square(), masked), gradients(theirs.square(), exact))
+    assert torch.equal(
+        masked.sample((20,), torch.Generator().manual_seed(0)), exact.sample((20,), torch.Generator().manual_seed(0))
+    )
+    everything = BinaryTreeCRF(torch.full_like(masked.scores, mask))
+    assert (
+        not everything.marginals.any()
+        and not everything.sample().any()
+        and not everything.sample_without_replacement(2).spans.any()
+    )
+
+
 def test_nothing_of_the_size_of_all_splits_is_kept_for_the_backward_pass():
     batch, length = 2, 24
     scores, kept = torch.randn(batch, length, length, requires_grad=True), []
