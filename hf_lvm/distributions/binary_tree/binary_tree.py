@@ -47,8 +47,8 @@ class BinaryTreeCRF(Distribution):
 
     ```python
     >>> trees = BinaryTreeCRF(torch.zeros(1, 3, 3))
-    >>> trees.log_partition.exp()                       # the two trees over three words
-    tensor([2.0000])
+    >>> trees.log_partition                             # log 2: there are two trees over three words
+    tensor([0.6931])
     >>> trees.marginals[0]
     tensor([[1.0000, 0.5000, 1.0000],
             [0.0000, 1.0000, 0.5000],
