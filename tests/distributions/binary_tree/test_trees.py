@@ -1,11 +1,13 @@
 """The best trees and samples of a distribution, each against all trees written down."""
 
+import doctest
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_lvm.distributions.binary_tree import BinaryTreeCRF
+from hf_lvm.distributions.binary_tree import BinaryTreeCRF, binary_tree
 from hf_lvm.distributions.binary_tree.constraints import are_trees
 from tests.distributions.binary_tree.enumeration import (
     all_trees,
@@ -234,3 +236,9 @@ def test_compiled_samples_are_one_graph():
         found.append(function(scores))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_the_example_runs():
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
+    (example,) = finder.find(BinaryTreeCRF, "BinaryTreeCRF", module=binary_tree, globs=vars(binary_tree) | {"torch": torch})
+    assert runner.run(example) == doctest.TestResults(failed=0, attempted=len(example.examples)) and example.examples
