@@ -48,18 +48,23 @@ def unpack(packed: torch.Tensor, length: int) -> torch.Tensor:
     return square.t().contiguous().view(-1, length, length)
 
 
-# The four below are views. Made by strides, as slices of two dimensions take twice the time and there are several a width.
+# The four below are views. Made by strides, as slices of two dimensions take twice the time and there are several a width; but
+# by slices in a compiled graph: inductor (torch 2.13) gave wrong gradients of larger graphs that write through strided views.
 
 
 def as_left(chart: torch.Tensor, width: int) -> torch.Tensor:
     """The spans of a width where a chart holds them as left parts, chart[width, :n - width]: (n - width, B)."""
     length, _, batch = chart.shape
+    if torch.compiler.is_compiling():
+        return chart[width, : length - width]
     return chart.as_strided((length - width, batch), (batch, 1), width * (length + 1) * batch)
 
 
 def as_right(chart: torch.Tensor, width: int) -> torch.Tensor:
     """The spans of a width where a chart holds them as right parts, chart[n - 1 - width, width + 1:]: (n - width, B)."""
     length, _, batch = chart.shape
+    if torch.compiler.is_compiling():
+        return chart[length - 1 - width, width + 1 :]
     first = (length - 1 - width) * (length + 1) + width + 1
     return chart.as_strided((length - width, batch), (batch, 1), first * batch)
 
@@ -67,12 +72,16 @@ def as_right(chart: torch.Tensor, width: int) -> torch.Tensor:
 def left_parts(chart: torch.Tensor, width: int) -> torch.Tensor:
     """Of every span of a width and every split, its left part, chart[:width, :n - width]: (width, n - width, B)."""
     length, _, batch = chart.shape
+    if torch.compiler.is_compiling():
+        return chart[:width, : length - width]
     return chart.as_strided((width, length - width, batch), chart.stride())
 
 
 def right_parts(chart: torch.Tensor, width: int) -> torch.Tensor:
     """Of every span of a width and every split, its right part, chart[n - width:, width + 1:]: (width, n - width, B)."""
     length, _, batch = chart.shape
+    if torch.compiler.is_compiling():
+        return chart[length - width :, width + 1 :]
     first = (length - width) * (length + 1) + width + 1
     return chart.as_strided((width, length - width, batch), chart.stride(), first * batch)
 
