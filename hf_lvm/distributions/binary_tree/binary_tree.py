@@ -7,7 +7,6 @@ from torch.distributions import Distribution, constraints, register_kl
 from torch.distributions.utils import lazy_property
 
 from hf_lvm.distributions.binary_tree.checks import (
-    check_lengths,
     check_masks,
     check_possible,
     check_required,
@@ -23,6 +22,7 @@ from hf_lvm.distributions.binary_tree.inside_outside import FORBIDDEN, InsidePas
 from hf_lvm.distributions.binary_tree.labels import label_entropy, label_log_probs, log_sum, sample_labels, with_labels
 from hf_lvm.distributions.binary_tree.sampling import SplitWeights, sample_trees, split_weights
 from hf_lvm.distributions.binary_tree.search import BestTrees, best_trees
+from hf_lvm.distributions.lengths import check_lengths, may_look
 from hf_lvm.distributions.noise import Generators, as_gumbel, noise_of_cells, noise_of_positions
 
 
@@ -347,8 +347,7 @@ class BinaryTreeCRF(Distribution):
         return BinaryTreeCRF(self.scores.expand(*shape, *self.event_shape), lengths)
 
     def _may_look(self, values: torch.Tensor) -> bool:
-        """Whether a look at numbers is free, or asked for; a compiled graph has none to look at."""
-        return (values.device.type == "cpu" or self._validate_args) and not torch.compiler.is_compiling()
+        return may_look(values, self._validate_args)
 
 
 @register_kl(BinaryTreeCRF, BinaryTreeCRF)

@@ -3,6 +3,7 @@
 import torch
 
 from hf_lvm.distributions.binary_tree.constraints import are_trees, crossing, within
+from hf_lvm.distributions.lengths import rows_of
 
 
 def check_shape(scores: torch.Tensor) -> None:
@@ -16,21 +17,6 @@ def check_shape(scores: torch.Tensor) -> None:
         raise ValueError(f"Got scores of type {scores.dtype}: floating point is needed.")
 
 
-def check_lengths(lengths: torch.Tensor, batch: int, length: int, look: bool) -> None:
-    """Raise a `ValueError` unless `lengths` is (B,) integers, from 1 to n if there is leave to `look` at them."""
-    if lengths.shape != (batch,) or lengths.is_floating_point() or lengths.dtype == torch.bool:
-        raise ValueError(
-            f"lengths has shape {tuple(lengths.shape)} and type {lengths.dtype}: one integer a row is needed, ({batch},)."
-        )
-    if look:
-        wrong = (lengths < 1) | (lengths > length)
-        if wrong.any():
-            raise ValueError(
-                f"The length(s) {lengths[wrong].tolist()} of row(s) {_listed(wrong)} are not from 1 to {length}, the number "
-                "of positions."
-            )
-
-
 def check_scores(scores: torch.Tensor, lengths: torch.Tensor | None) -> None:
     """Raise a `ValueError` unless scores (B, n, n) or (B, n, n, L) within the lengths are numbers or -inf."""
     wrong = scores.isnan() | (scores == torch.inf)
@@ -40,7 +26,7 @@ def check_scores(scores: torch.Tensor, lengths: torch.Tensor | None) -> None:
     if wrong.any():
         row, start, end = wrong.nonzero()[0].tolist()
         raise ValueError(
-            f"scores holds nan or +inf in row(s) {_listed(wrong.flatten(1).any(1))}, first for the span {start}..{end} of row "
+            f"scores holds nan or +inf in row(s) {rows_of(wrong.flatten(1).any(1))}, first for the span {start}..{end} of row "
             f"{row}: a score is a number, or -inf for what is forbidden."
         )
 
@@ -49,7 +35,7 @@ def check_possible(log_partition: torch.Tensor) -> None:
     """Raise a `ValueError` where log Z (B,) says that no tree is possible."""
     if (log_partition == -torch.inf).any():
         raise ValueError(
-            f"No tree is possible in row(s) {_listed(log_partition == -torch.inf)}: every one has a span that is forbidden, "
+            f"No tree is possible in row(s) {rows_of(log_partition == -torch.inf)}: every one has a span that is forbidden, "
             "by a score of -inf or by a condition. Forbid or require fewer spans."
         )
 
@@ -74,7 +60,7 @@ def check_trees(value: torch.Tensor, lengths: torch.Tensor | None, labelled: boo
     wrong = wrong.view(-1, wrong.shape[-1]).any(0)
     if wrong.any():
         raise ValueError(
-            f"What is given for row(s) {_listed(wrong)} is no binary tree: n spans of width 1, the whole sentence, and two "
+            f"What is given for row(s) {rows_of(wrong)} is no binary tree: n spans of width 1, the whole sentence, and two "
             f"parts for every span of two words or more, nothing else{', and one label for each' if labelled else ''}."
         )
 
@@ -84,7 +70,7 @@ def check_required(required: torch.Tensor) -> None:
     rows = (required & crossing(required)).flatten(-2).any(-1)
     if rows.any():
         raise ValueError(
-            f"Required spans of row(s) {_listed(rows)} cross each other: no tree has two spans that overlap unless one is "
+            f"Required spans of row(s) {rows_of(rows)} cross each other: no tree has two spans that overlap unless one is "
             "inside the other."
         )
 
@@ -93,8 +79,4 @@ def check_same_lengths(ours: torch.Tensor | None, theirs: torch.Tensor | None, l
     """Raise a `ValueError` where the lengths (B,) of two distributions differ; None for all `length`."""
     wrong = torch.as_tensor(length if ours is None else ours) != torch.as_tensor(length if theirs is None else theirs)
     if wrong.any():
-        raise ValueError(f"The sentences in row(s) {_listed(wrong)} differ in length: they must be the same sentences.")
-
-
-def _listed(rows: torch.Tensor) -> list[int]:
-    return rows.nonzero().flatten().tolist()
+        raise ValueError(f"The sentences in row(s) {rows_of(wrong)} differ in length: they must be the same sentences.")

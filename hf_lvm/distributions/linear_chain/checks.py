@@ -29,16 +29,6 @@ def checked_shape(transitions: torch.Tensor, unary: torch.Tensor | None) -> tupl
     return shape
 
 
-def check_lengths(lengths: torch.Tensor, batch: int, length: int, always: bool) -> None:
-    """Raise a `ValueError` unless `lengths` is (B,) integers from 1 to n; `always`: on another device than the CPU too."""
-    if lengths.shape != (batch,) or lengths.is_floating_point() or lengths.dtype == torch.bool:
-        raise ValueError(
-            f"lengths has shape {tuple(lengths.shape)} and type {lengths.dtype}: one integer a row is needed, ({batch},)."
-        )
-    if (always or lengths.device.type == "cpu") and ((lengths < 1) | (lengths > length)).any():
-        raise ValueError(f"The lengths {lengths.tolist()} are not all from 1 to {length}, the number of positions.")
-
-
 def check_scores(transitions: torch.Tensor, unary: torch.Tensor, inside: torch.Tensor | None, remainder: torch.Tensor) -> None:
     """Raise a `ValueError` unless scores within the lengths are numbers or -inf, and every row has a possible sequence.
 
