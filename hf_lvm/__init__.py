@@ -28,6 +28,8 @@ _PUBLIC = {
     "NeuralHMMModel": "hf_lvm.models.neural_hmm",
     "NeuralTopicConfig": "hf_lvm.models.neural_topic",
     "NeuralTopicModel": "hf_lvm.models.neural_topic",
+    "RNNGDecoderConfig": "hf_lvm.backbones.rnng_decoder",
+    "RNNGDecoderModel": "hf_lvm.backbones.rnng_decoder",
     "T5DecoderConfig": "hf_lvm.backbones.t5_decoder",
     "T5DecoderForCausalLM": "hf_lvm.backbones.t5_decoder",
     "TextVAEConfig": "hf_lvm.models.text_vae",

@@ -21,6 +21,7 @@ MODEL_MODULES = {
     "hf_lvm_lstm_encoder": "hf_lvm.backbones.lstm_encoder",
     "hf_lvm_neural_hmm": "hf_lvm.models.neural_hmm",
     "hf_lvm_neural_topic": "hf_lvm.models.neural_topic",
+    "hf_lvm_rnng_decoder": "hf_lvm.backbones.rnng_decoder",
     "hf_lvm_t5_decoder": "hf_lvm.backbones.t5_decoder",
     "hf_lvm_text_vae": "hf_lvm.models.text_vae",
 }
