@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_two_commands_are_single_lines_that_set_everything_up():
     commands = re.findall(r"^python3 -m venv .*$", README, flags=re.MULTILINE)
     assert len(commands) == 2
-    for command, goal in zip(commands, ("hf-lvm demo", "pytest"), strict=True):
+    for command, goal in zip(commands, ("hf-lvm demo", "pytest -n 2 --dist loadfile"), strict=True):
         assert "-c constraints.txt" in command and command.endswith(goal)
 
 
