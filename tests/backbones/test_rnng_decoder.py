@@ -212,6 +212,17 @@ def test_a_sentence_cannot_go_on_after_its_end():
         assert (model(words, spans).log_prob == -torch.inf).all()
 
 
+def test_log_probabilities_are_no_coarser_under_autocast_than_their_logits():
+    model, spans, words = tiny().float(), trees_of(4, count=5, size=4).view(5, 1, 4, 4), random_words(1, 4)
+    exact = model(words, spans)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded, stacks = model(words, spans), model.empty_stacks(1)
+        logits = model.next_logits(model.advance(stacks, torch.tensor([False]), words[:, 0]))
+    assert {each.dtype for each in (*rounded.values(), *logits)} == {torch.float32}
+    torch.testing.assert_close(rounded.log_prob, exact.log_prob, rtol=0.02, atol=0.0)
+    assert not torch.equal(rounded.log_prob, exact.log_prob)
+
+
 def test_dropout_in_training_only():
     model = tiny()
     model.dropout.p = 0.5

@@ -12,7 +12,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from hf_lvm.backbones.dropout import Dropout
-from hf_lvm.backbones.rnng_decoder.cells import StackCell, TreeCell
+from hf_lvm.backbones.rnng_decoder.cells import StackCell, TreeCell, at_least_float32
 from hf_lvm.backbones.rnng_decoder.configuration_rnng_decoder import RNNGDecoderConfig
 from hf_lvm.backbones.rnng_decoder.stacks import SampledTrees, Stacks
 from hf_lvm.grammars.shift_reduce import SharedDerivations, share
@@ -135,13 +135,13 @@ class RNNGDecoderModel(PreTrainedModel):
         following = torch.where(ends, eos, functional.pad(words, (0, 1))[sentence, position])
 
         # The first row is that of the empty stack, from which the first words of all sentences are drawn.
-        logits = self.lm_head(self.dropout(states[functional.pad(stacks, (1, 0))]))
+        logits = at_least_float32(self.lm_head(self.dropout(states[functional.pad(stacks, (1, 0))])))
         without_end = logits.index_fill(1, torch.tensor([eos], device=logits.device), -torch.inf).logsumexp(1)
         with_end = torch.logaddexp(without_end, logits[:, eos])
         may_end = functional.pad(steps.stack_size[step] == 1, (1, 0))
         first, later = _scores(logits[:1].expand(len(words), -1), words[:, 0]), _scores(logits[1:], following)
 
-        def of_trees(normalizers: torch.Tensor, counts: torch.Tensor | bool) -> torch.Tensor:
+        def of_trees(normalizers: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
             log_probs = torch.where(counts, later - normalizers[1:], 0.0)
             first_words = (first - normalizers[0])[shared.sentence_of_tree]
             return first_words.index_add(0, steps.tree[shifts], log_probs[number])
@@ -153,7 +153,7 @@ class RNNGDecoderModel(PreTrainedModel):
         """log p(SHIFT or REDUCE) of each tree wherever there is a choice: (R,)."""
         steps = shared.steps
         chosen = steps.stack_size > 1
-        logits = self.action_head(self.dropout(states)).squeeze(1)[shared.stack_of_step[chosen]]
+        logits = at_least_float32(self.action_head(self.dropout(states))).squeeze(1)[shared.stack_of_step[chosen]]
         log_probs = functional.logsigmoid(torch.where(steps.reduces_next[chosen], logits, -logits))
         return logits.new_zeros(steps.num_trees).index_add(0, steps.tree[chosen], log_probs)
 
@@ -183,8 +183,9 @@ class RNNGDecoderModel(PreTrainedModel):
     def next_logits(self, stacks: Stacks) -> tuple[torch.Tensor, torch.Tensor]:
         """What may come next: logits of REDUCE, (B,), -inf where it may not; and of the words of a SHIFT, (B, V)."""
         states = stacks.state[:, -1, 0]
-        actions = self.action_head(self.dropout(states)).squeeze(1).masked_fill(stacks.size < 2, -torch.inf)
-        words = self.lm_head(self.dropout(states))
+        actions = at_least_float32(self.action_head(self.dropout(states))).squeeze(1)
+        actions = actions.masked_fill(stacks.size < 2, -torch.inf)
+        words = at_least_float32(self.lm_head(self.dropout(states)))
         words[:, self.config.eos_token_id] = words[:, self.config.eos_token_id].masked_fill(stacks.size != 1, -torch.inf)
         return actions, words
 
@@ -195,6 +196,7 @@ class RNNGDecoderModel(PreTrainedModel):
         Args:
             count: B.
             max_words: longer sentences are cut there, and their `finished` is False.
+            generator: of all rows; None for torch's own.
         """
         stacks, sampled = self.empty_stacks(count), SampledTrees(count, max_words, self.device)
         while sampled.going.any():
@@ -223,7 +225,7 @@ def _read_stacks(layer: StackCell, gates: torch.Tensor, below: Sequence[torch.Te
         below: for each size from 1 on the numbers of the stacks without their top, which are one smaller.
     """
     start, *by_size = gates.split([1, *map(len, below)])
-    zeros = start.new_zeros(1, start.shape[1] // 4)
+    zeros = at_least_float32(start.new_zeros(1, start.shape[1] // 4))
     state, begin = layer(start, zeros, zeros), 0
     states = [state[0]]
     for inputs, smaller in zip(by_size, below, strict=True):

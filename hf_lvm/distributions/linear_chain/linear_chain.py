@@ -1,11 +1,11 @@
 """The linear-chain conditional random field, a distribution over sequences of states; hidden Markov models are among them."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch.distributions import Distribution, constraints, register_kl
-from torch.distributions.utils import lazy_property
 
 from hf_lvm.distributions.lengths import check_lengths, may_look
 from hf_lvm.distributions.linear_chain.checks import check_scores, check_states, check_value, checked_shape
@@ -97,7 +97,7 @@ class LinearChainCRF(Distribution):
     def support(self) -> constraints.Constraint:
         return constraints.independent(constraints.integer_interval(0, self.num_states - 1), 1)
 
-    @lazy_property
+    @cached_property
     def _inside(self) -> torch.Tensor | None:
         """Whether a position lies within the length of its row: (B, n); None where all do."""
         if self.lengths is None:
@@ -106,11 +106,11 @@ class LinearChainCRF(Distribution):
         return positions < self.lengths.to(self.unary.device).unsqueeze(-1)
 
     # Kept without gradients, which every use attaches anew: a backward pass through one use frees nothing of another.
-    @lazy_property
+    @cached_property
     def _forward(self) -> ForwardPass:
         return forward_pass(self.transitions, self.unary, self._inside)
 
-    @lazy_property
+    @cached_property
     def _marginal_values(self) -> tuple[torch.Tensor, torch.Tensor]:
         return weighted_marginals(self.transitions, self._forward, self._inside)
 
@@ -198,7 +198,7 @@ class LinearChainCRF(Distribution):
             of_states, of_edges = of_states.masked_fill(~inside, 0.0), of_edges.masked_fill(~inside[:, 1:], 0.0)
         return of_states, of_edges
 
-    @lazy_property
+    @cached_property
     def argmax(self) -> torch.Tensor:
         """The most probable sequence: (B, n)."""
         return best_paths(self.transitions, self.unary, self._inside, 1)[0][0]
