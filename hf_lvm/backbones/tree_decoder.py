@@ -1,0 +1,69 @@
+"""What every generative decoder of sentences with binary trees offers, whatever it is made of.
+
+Two ways to the same probabilities. Known trees are scored at once, in `forward`. Unknown ones are written step by step:
+
+```python
+state = decoder.begin(batch)
+while ...:
+    step = decoder.next_step(state)                    # log p of everything that may come next
+    state = decoder.advance(state, actions, pieces)    # one choice a row
+```
+
+`state.select(rows)` keeps, repeats or reorders rows, and `state.size` (B,) says how many constituents each stack holds.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from transformers.utils import ModelOutput
+
+from hf_lvm.grammars.shift_reduce import NextStep
+
+
+@dataclass
+class TreeDecoderOutput(ModelOutput):
+    """log p of K trees for each of B sentences, nats.
+
+    Attributes:
+        log_prob: (K, B), log p(sentence, tree).
+        word_log_prob: (K, B), of its words and the end of the sentence, each given the stack before it.
+        action_log_prob: (K, B), of SHIFT or REDUCE wherever there is a choice.
+        published_log_prob: (K, B), the number that the code of Kim et al. (2019) evaluates: the end of the sentence does not
+            count, and the probability that it has everywhere goes to waste. Not normalised over sentences.
+    """
+
+    log_prob: torch.Tensor | None = None
+    word_log_prob: torch.Tensor | None = None
+    action_log_prob: torch.Tensor | None = None
+    published_log_prob: torch.Tensor | None = None
+
+
+class DerivationState(Protocol):
+    """B derivations on their way."""
+
+    @property
+    def size(self) -> torch.Tensor:
+        """(B,), constituents on each stack."""
+
+    def select(self, rows: torch.Tensor) -> "DerivationState":
+        """These rows (R,), in this order."""
+
+
+class TreeDecoder(Protocol):
+    """p(sentence, tree), whose probabilities over all sentences with all trees sum to 1."""
+
+    def __call__(
+        self, input_ids: torch.LongTensor, spans: torch.Tensor, word_ids: torch.LongTensor | None = None
+    ) -> TreeDecoderOutput:
+        """Score trees spans (K, B, n, n) over n words, of pieces input_ids (B, S); word_ids (B, S) says to which word each
+        piece belongs, -1 past the end, and is None where every word is one piece."""
+
+    def begin(self, batch: int) -> DerivationState:
+        """What B derivations begin with: empty stacks."""
+
+    def next_step(self, state: DerivationState) -> NextStep:
+        """What may come next."""
+
+    def advance(self, state: DerivationState, actions: torch.LongTensor, pieces: torch.LongTensor) -> DerivationState:
+        """One step of each row: an `Action` (B,), and the piece of a SHIFT or CONTINUE (B,), elsewhere not looked at."""
