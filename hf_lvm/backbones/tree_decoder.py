@@ -9,7 +9,8 @@ while ...:
     state = decoder.advance(state, actions, pieces)    # one choice a row
 ```
 
-`state.select(rows)` keeps, repeats or reorders rows, and `state.size` (B,) says how many constituents each stack holds.
+`state.select(rows)` keeps, repeats or reorders rows, `state.join(other)` puts those of another state behind them, and
+`state.size` (B,) says how many constituents each stack holds.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from typing import Protocol
 import torch
 from transformers.utils import ModelOutput
 
-from hf_lvm.grammars.shift_reduce import NextStep
+from hf_lvm.grammars.shift_reduce import DerivationState, StepwiseGrammar
+
+__all__ = ["DerivationState", "TreeDecoder", "TreeDecoderOutput"]
 
 
 @dataclass
@@ -27,7 +30,8 @@ class TreeDecoderOutput(ModelOutput):
 
     Attributes:
         log_prob: (K, B), log p(sentence, tree).
-        word_log_prob: (K, B), of its words and the end of the sentence, each given the stack before it.
+        word_log_prob: (K, B), of its words and the end of the sentence, each given the stack before it; in a model of
+            sub-words also of how many pieces each word has.
         action_log_prob: (K, B), of SHIFT or REDUCE wherever there is a choice.
         published_log_prob: (K, B), the number that the code of Kim et al. (2019) evaluates: the end of the sentence does not
             count, and the probability that it has everywhere goes to waste. Not normalised over sentences.
@@ -39,18 +43,7 @@ class TreeDecoderOutput(ModelOutput):
     published_log_prob: torch.Tensor | None = None
 
 
-class DerivationState(Protocol):
-    """B derivations on their way."""
-
-    @property
-    def size(self) -> torch.Tensor:
-        """(B,), constituents on each stack."""
-
-    def select(self, rows: torch.Tensor) -> "DerivationState":
-        """These rows (R,), in this order."""
-
-
-class TreeDecoder(Protocol):
+class TreeDecoder(StepwiseGrammar, Protocol):
     """p(sentence, tree), whose probabilities over all sentences with all trees sum to 1."""
 
     def __call__(
@@ -58,12 +51,3 @@ class TreeDecoder(Protocol):
     ) -> TreeDecoderOutput:
         """Score trees spans (K, B, n, n) over n words, of pieces input_ids (B, S); word_ids (B, S) says to which word each
         piece belongs, -1 past the end, and is None where every word is one piece."""
-
-    def begin(self, batch: int) -> DerivationState:
-        """What B derivations begin with: empty stacks."""
-
-    def next_step(self, state: DerivationState) -> NextStep:
-        """What may come next."""
-
-    def advance(self, state: DerivationState, actions: torch.LongTensor, pieces: torch.LongTensor) -> DerivationState:
-        """One step of each row: an `Action` (B,), and the piece of a SHIFT or CONTINUE (B,), elsewhere not looked at."""
