@@ -9,6 +9,7 @@ from torch.nn import functional
 from transformers import AutoModel
 
 from hf_lvm.backbones.rnng_decoder import RNNGDecoderConfig, RNNGDecoderModel
+from hf_lvm.grammars.shift_reduce import Action
 from tests.distributions.binary_tree.enumeration import all_masks, check_frequencies
 from tests.grammars.test_shift_reduce import trees_of
 
@@ -162,13 +163,13 @@ def test_samples_have_the_frequencies_that_they_are_scored_with():
         counts: dict[tuple, int] = {}
         for row in kept.tolist():
             length = int(sampled.lengths[row])
-            key = (*sampled.words[row, :length].tolist(), *sampled.spans[row].nonzero().flatten().tolist())
+            key = (*sampled.pieces[row, :length].tolist(), *sampled.spans[row].nonzero().flatten().tolist())
             counts[key] = counts.get(key, 0) + 1
-        scores = model(sampled.words[kept], sampled.spans[kept].unsqueeze(0)).log_prob[0]
+        scores = model(sampled.pieces[kept], sampled.spans[kept].unsqueeze(0)).log_prob[0]
     probability = dict.fromkeys(counts, 0.0)
     for row, score in zip(kept.tolist(), scores, strict=True):
         length = int(sampled.lengths[row])
-        key = (*sampled.words[row, :length].tolist(), *sampled.spans[row].nonzero().flatten().tolist())
+        key = (*sampled.pieces[row, :length].tolist(), *sampled.spans[row].nonzero().flatten().tolist())
         probability[key] = score.exp().item()
     frequent = [key for key in counts if probability[key] > 0.01]
     assert len(frequent) > 5
@@ -187,20 +188,22 @@ def test_steps_one_by_one_agree_with_the_score_and_forget_what_was_reduced():
     for tree in range(14):
         for row, length in enumerate(lengths):
             mask = {tuple(span) for span in spans[tree, row].nonzero().tolist()}
-            stacks, firsts, position, total = model.empty_stacks(1), [], 0, 0.0
+            state, firsts, position, total = model.begin(1), [], 0, 0.0
             while True:
-                actions, logits = model.next_logits(stacks)
+                step = model.next_step(state)
+                possible = torch.cat([step.reduces.unsqueeze(1), step.shifts], dim=1)
+                assert step.continues is None
+                torch.testing.assert_close(possible.logsumexp(1), torch.zeros(1, dtype=torch.float64), rtol=0.0, atol=1e-12)
+                assert (possible[0, 1 + EOS] == -torch.inf) == (len(firsts) != 1)
                 reduces = len(firsts) > 1 and (firsts[-2], position - 1) in mask
-                total += functional.logsigmoid(actions if reduces else -actions).item() if len(firsts) > 1 else 0.0
                 word = EOS if position == length else int(words[row, position])
-                if not reduces:
-                    total += logits.log_softmax(-1)[0, word].item()
-                    if word == EOS:
-                        break
-                stacks = model.advance(stacks, torch.tensor([reduces]), torch.tensor([word]))
+                total += (step.reduces[0] if reduces else step.shifts[0, word]).item()
+                if not reduces and word == EOS:
+                    break
+                state = model.advance(state, torch.tensor([int(reduces)]), torch.tensor([word]))
                 firsts = firsts[:-1] if reduces else [*firsts, position]
                 position += not reduces
-                assert stacks.constituents.shape[1] == len(firsts) == int(stacks.size)
+                assert state.constituents.shape[1] == len(firsts) == int(state.size)
             assert total == pytest.approx(expected.log_prob[tree, row].item(), abs=1e-10)
 
 
@@ -216,9 +219,9 @@ def test_log_probabilities_are_no_coarser_under_autocast_than_their_logits():
     model, spans, words = tiny().float(), trees_of(4, count=5, size=4).view(5, 1, 4, 4), random_words(1, 4)
     exact = model(words, spans)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded, stacks = model(words, spans), model.empty_stacks(1)
-        logits = model.next_logits(model.advance(stacks, torch.tensor([False]), words[:, 0]))
-    assert {each.dtype for each in (*rounded.values(), *logits)} == {torch.float32}
+        rounded, state = model(words, spans), model.begin(1)
+        step = model.next_step(model.advance(state, torch.tensor([Action.SHIFT]), words[:, 0]))
+    assert {each.dtype for each in (*rounded.values(), step.reduces, step.shifts)} == {torch.float32}
     torch.testing.assert_close(rounded.log_prob, exact.log_prob, rtol=0.02, atol=0.0)
     assert not torch.equal(rounded.log_prob, exact.log_prob)
 

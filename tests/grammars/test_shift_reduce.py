@@ -3,7 +3,7 @@
 import torch
 
 from hf_lvm.distributions import BinaryTreeCRF
-from hf_lvm.grammars.shift_reduce import derivations_of, share
+from hf_lvm.grammars.shift_reduce import derivations_of, share, spans_of_pieces, trees_of_reduces
 from tests.distributions.binary_tree.enumeration import all_masks
 
 
@@ -110,3 +110,35 @@ def test_random_trees_take_fewer_calls_and_cells():
     assert len(shared.constituent_levels) + len(shared.stack_levels) < 49
     assert len(shared.step_of_stack) < 0.9 * len(shared.steps.tree)
     assert len(shared.steps.tree) == 16 * 8 * 49
+
+
+def test_numbers_of_reduces_say_which_tree_it_is():
+    lengths = (5, 4, 1)
+    masks = trees_of(*lengths, count=14, size=6)
+    steps = derivations_of(masks)
+    made = torch.zeros(len(masks), 6, dtype=torch.long)
+    made.index_put_((steps.tree, steps.last), (~steps.is_word).long(), accumulate=True)
+    assert torch.equal(trees_of_reduces(made, torch.tensor(lengths * 14)), masks)
+    # Cut after the third word, a right-branching tree is three trees.
+    assert torch.equal(trees_of_reduces(torch.zeros(1, 3, dtype=torch.long), torch.tensor([3]))[0], torch.eye(3).bool())
+
+
+def test_a_tree_over_words_is_one_over_pieces_that_branches_to_the_left_inside_words():
+    spans = torch.zeros(1, 3, 3, dtype=torch.bool)
+    spans[0, [0, 1, 2, 1, 0], [0, 1, 2, 2, 2]] = True
+    word_ids = torch.tensor([[0, 0, 0, 1, 2, 2, -1]])
+    found = {tuple(span) for span in spans_of_pieces(spans, word_ids)[0].nonzero().tolist()}
+    single = {(place, place) for place in range(6)}
+    assert found == single | {(0, 1), (0, 2), (4, 5)} | {(3, 5), (0, 5)}
+
+
+def test_pushes_inside_words_leave_no_stack_behind():
+    masks, word_ids = trees_of(3, 2, count=2, size=3), torch.tensor([[0, 0, 1, 2, 2, 2], [0, 1, 1, -1, -1, -1]])
+    shared = share(masks, torch.tensor([0, 1, 0, 1]), word_ids)
+    steps = shared.steps
+    assert steps.is_hidden.sum() == 2 * (3 + 1)
+    assert torch.equal(shared.stack_of_step == -1, steps.is_hidden)
+    assert steps.continues_next.sum() == steps.is_hidden.sum() and not steps.chooses_action[steps.continues_next].any()
+    # Every word is open after each of its pieces.
+    assert steps.is_open.sum() == 2 * (6 + 3)
+    assert len(shared.stack_levels) == 3

@@ -9,10 +9,11 @@ class RNNGDecoderConfig(PreTrainedConfig):
     """What an `RNNGDecoderModel` is made of. The defaults are those of Kim et al. (2019) on the Penn Treebank.
 
     Args:
-        vocab_size: words.
+        vocab_size: words, or their pieces.
         hidden_size: of words, constituents and states of the stack.
         num_hidden_layers: LSTMs on top of each other that read the stack.
-        dropout: share of embeddings and states set to zero in training: words, between layers, before both output layers.
+        subwords: whether words may be several pieces. Then a third output layer says whether a word goes on.
+        dropout: share of embeddings and states set to zero in training: words, between layers, before the output layers.
         initializer_range: weights and embeddings begin uniform in +- this.
         bos_token_id: the word whose embedding the stack's LSTM reads first.
         eos_token_id: the word that ends a sentence, which can follow a single constituent only.
@@ -23,6 +24,7 @@ class RNNGDecoderConfig(PreTrainedConfig):
     vocab_size: int = 10_000
     hidden_size: int = 650
     num_hidden_layers: int = 2
+    subwords: bool = False
     dropout: float | int = 0.5
     initializer_range: float = 0.1
     tie_word_embeddings: bool = True

@@ -2,38 +2,22 @@
 (Dyer et al. 2016; Kim et al. 2019, section 2.1)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
 
 from hf_lvm.backbones.dropout import Dropout
 from hf_lvm.backbones.rnng_decoder.cells import StackCell, TreeCell, at_least_float32
 from hf_lvm.backbones.rnng_decoder.configuration_rnng_decoder import RNNGDecoderConfig
-from hf_lvm.backbones.rnng_decoder.stacks import SampledTrees, Stacks
-from hf_lvm.grammars.shift_reduce import SharedDerivations, share
-
-
-@dataclass
-class RNNGDecoderOutput(ModelOutput):
-    """log p of K trees for each of B sentences, nats.
-
-    Attributes:
-        log_prob: (K, B), log p(sentence, tree).
-        word_log_prob: (K, B), of its words and the end of the sentence, each given the stack before it.
-        action_log_prob: (K, B), of SHIFT or REDUCE wherever there is a choice.
-        published_log_prob: (K, B), the number that the code of Kim et al. (2019) evaluates: the end of the sentence does not
-            count, and the probability that it has everywhere goes to waste. Not normalised over sentences.
-    """
-
-    log_prob: torch.Tensor | None = None
-    word_log_prob: torch.Tensor | None = None
-    action_log_prob: torch.Tensor | None = None
-    published_log_prob: torch.Tensor | None = None
+from hf_lvm.backbones.rnng_decoder.stacks import Stacks
+from hf_lvm.backbones.tree_decoder import TreeDecoderOutput
+from hf_lvm.distributions.lengths import may_look
+from hf_lvm.distributions.noise import Generators
+from hf_lvm.generation.tree_sampling import SampledTrees, sample_trees
+from hf_lvm.grammars.shift_reduce import Action, NextStep, SharedDerivations, check_word_ids, share
 
 
 class RNNGDecoderModel(PreTrainedModel):
@@ -44,6 +28,10 @@ class RNNGDecoderModel(PreTrainedModel):
     With fewer than two constituents SHIFT is certain; from two on REDUCE has the probability that the action head gives it. A
     SHIFT that finds a single constituent may draw the end of the sentence instead of a word, and no other SHIFT may. So
     nothing depends on how many words are left, and the probabilities of all sentences with all trees sum to 1.
+
+    In a model of sub-words a SHIFT draws the first piece of a word. As long as nothing else has been done to it, a third head
+    says whether the word goes on: CONTINUE draws another piece, which is composed with what there is of the word at once. Only
+    if it does not go on is there a choice of SHIFT or REDUCE.
 
     All trees of a batch are known when they are scored, so nothing is done step by step: constituents are composed height by
     height, the states of the stack computed size by size, and what trees of one sentence share is computed once
@@ -64,6 +52,7 @@ class RNNGDecoderModel(PreTrainedModel):
         self.stack_layers = nn.ModuleList(StackCell(size) for _ in range(config.num_hidden_layers))
         self.lm_head = nn.Linear(size, config.vocab_size)
         self.action_head = nn.Linear(size, 1)
+        self.continue_head = nn.Linear(size, 1) if config.subwords else None
         self.dropout = Dropout(config.dropout)
         self.post_init()
 
@@ -72,31 +61,57 @@ class RNNGDecoderModel(PreTrainedModel):
             for parameter in module.parameters(recurse=False):
                 init.uniform_(parameter, -self.config.initializer_range, self.config.initializer_range)
 
-    def forward(self, input_ids: torch.LongTensor, spans: torch.Tensor, return_dict: bool | None = None) -> RNNGDecoderOutput:
+    def forward(
+        self,
+        input_ids: torch.LongTensor,
+        spans: torch.Tensor,
+        word_ids: torch.LongTensor | None = None,
+        return_dict: bool | None = None,
+    ) -> TreeDecoderOutput:
         """Score sentences with trees.
 
         Args:
-            input_ids: (B, n), words, without start and end, padded on the right with anything.
-            spans: (K, B, n, n) bool, True at the spans of K trees for each sentence, as `BinaryTreeCRF.sample` gives them.
-                They say how long a sentence is.
+            input_ids: (B, S), words or pieces, without start and end, padded on the right with anything.
+            spans: (K, B, n, n) bool, True at the spans of K trees over the words of each sentence, as `BinaryTreeCRF.sample`
+                gives them. They say how long a sentence is.
+            word_ids: (B, S), for a model of sub-words: the word that each piece belongs to, -1 past the end. None where every
+                word is one piece.
 
         Raises:
-            ValueError: spans of another shape or type.
+            ValueError: spans of another shape or type; words of several pieces in a model that has none; words that are not
+                those of the trees.
         """
-        if spans.dim() != 4 or spans.shape[1:] != (*input_ids.shape, input_ids.shape[1]) or spans.dtype != torch.bool:
-            batch, length = input_ids.shape
+        words = input_ids.shape[1] if word_ids is None else spans.shape[-1]
+        if spans.dim() != 4 or spans.shape[1:] != (len(input_ids), words, words) or spans.dtype != torch.bool:
             raise ValueError(
-                f"spans must be a mask (K, {batch}, {length}, {length}) of K trees for each sentence, but are "
+                f"spans must be a mask (K, {len(input_ids)}, {words}, {words}) of K trees for each sentence, but are "
                 f"{tuple(spans.shape)} of {spans.dtype}."
             )
         num_trees, batch = spans.shape[:2]
-        shared = share(spans.flatten(0, 1), torch.arange(batch, device=spans.device).repeat(num_trees))
-        states = self._stack_states(shared, self._constituents(shared, input_ids))
         lengths = spans[0].diagonal(dim1=1, dim2=2).sum(1)
+        if word_ids is not None:
+            if not self.config.subwords:
+                raise ValueError(
+                    "word_ids say which pieces make up a word: that needs a model whose config has subwords=True."
+                )
+            check_word_ids(word_ids, input_ids.shape, lengths, may_look(word_ids, False))
+            lengths = (word_ids >= 0).sum(1)
+        elif self.config.subwords:
+            place = torch.arange(words, device=input_ids.device)
+            word_ids = torch.where(place < lengths.unsqueeze(1), place, -1)
+        shared = share(spans.flatten(0, 1), torch.arange(batch, device=spans.device).repeat(num_trees), word_ids)
+        states = self._stack_states(shared, self._constituents(shared, input_ids))
         words, published = self._word_log_probs(shared, states, input_ids, lengths)
-        actions = self._action_log_probs(shared, states)
+        actions = _of_trees(
+            shared, self._log_odds(self.action_head, states), shared.steps.chooses_action, shared.steps.reduces_next
+        )
+        if self.config.subwords:
+            continues = _of_trees(
+                shared, self._log_odds(self.continue_head, states), shared.steps.is_open, shared.steps.continues_next
+            )
+            words, published = words + continues, published + continues
         words, published, actions = (each.view(num_trees, batch) for each in (words, published, actions))
-        return RNNGDecoderOutput(words + actions, words, actions, published + actions)
+        return TreeDecoderOutput(words + actions, words, actions, published + actions)
 
     def _constituents(self, shared: SharedDerivations, input_ids: torch.Tensor) -> torch.Tensor:
         """A vector for each different constituent: (U, H)."""
@@ -138,7 +153,8 @@ class RNNGDecoderModel(PreTrainedModel):
         logits = at_least_float32(self.lm_head(self.dropout(states[functional.pad(stacks, (1, 0))])))
         without_end = logits.index_fill(1, torch.tensor([eos], device=logits.device), -torch.inf).logsumexp(1)
         with_end = torch.logaddexp(without_end, logits[:, eos])
-        may_end = functional.pad(steps.stack_size[step] == 1, (1, 0))
+        may_end = steps.stack_size[step] == 1
+        may_end = functional.pad(may_end if steps.continues_next is None else may_end & ~steps.continues_next[step], (1, 0))
         first, later = _scores(logits[:1].expand(len(words), -1), words[:, 0]), _scores(logits[1:], following)
 
         def of_trees(normalizers: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
@@ -149,64 +165,68 @@ class RNNGDecoderModel(PreTrainedModel):
         ours = of_trees(torch.where(may_end, with_end, without_end), torch.ones_like(ends))
         return ours, of_trees(with_end, ~ends)
 
-    def _action_log_probs(self, shared: SharedDerivations, states: torch.Tensor) -> torch.Tensor:
-        """log p(SHIFT or REDUCE) of each tree wherever there is a choice: (R,)."""
-        steps = shared.steps
-        chosen = steps.stack_size > 1
-        logits = at_least_float32(self.action_head(self.dropout(states))).squeeze(1)[shared.stack_of_step[chosen]]
-        log_probs = functional.logsigmoid(torch.where(steps.reduces_next[chosen], logits, -logits))
-        return logits.new_zeros(steps.num_trees).index_add(0, steps.tree[chosen], log_probs)
+    def _log_odds(self, head: nn.Linear, states: torch.Tensor) -> torch.Tensor:
+        """What a head with one output says of states (R, H): (R,)."""
+        return at_least_float32(head(self.dropout(states))).squeeze(1)
 
     # ---- step by step ------------------------------------------------------------------------------------------------
 
-    def empty_stacks(self, batch: int) -> Stacks:
+    def begin(self, batch: int) -> Stacks:
         """What B derivations begin with."""
         bos = torch.full((batch,), self.config.bos_token_id, device=self.device)
         inputs, layers = self.dropout(self.embeddings(bos)), self.stack_layers
         before = inputs.new_zeros(batch, len(layers), 2, inputs.shape[1])
         return Stacks.empty(self._read(inputs, before))
 
-    def advance(self, stacks: Stacks, reduces: torch.Tensor, words: torch.Tensor) -> Stacks:
+    def next_step(self, state: Stacks) -> NextStep:
+        """log p of all that may come next."""
+        top, size = state.state[:, -1, 0], state.size
+        log_odds = self._log_odds(self.action_head, top)
+        reduces = functional.logsigmoid(log_odds).masked_fill(size < 2, -torch.inf)
+        shifts = functional.logsigmoid(-log_odds).masked_fill(size < 2, 0.0)
+        continues = None
+        logits = at_least_float32(self.lm_head(self.dropout(top)))
+        if self.config.subwords:
+            log_odds = self._log_odds(self.continue_head, top)
+            closes = functional.logsigmoid(-log_odds).masked_fill(~state.is_open, 0.0)
+            reduces, shifts = reduces + closes, shifts + closes
+            continues = functional.logsigmoid(log_odds).masked_fill(~state.is_open, -torch.inf)
+            continues = continues.unsqueeze(1) + self._without_end(logits, torch.ones_like(state.is_open)).log_softmax(1)
+        return NextStep(reduces, shifts.unsqueeze(1) + self._without_end(logits, size != 1).log_softmax(1), continues)
+
+    def _without_end(self, logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Logits (B, V) in which the end of the sentence cannot be drawn in some rows, (B,) bool."""
+        is_end = torch.arange(logits.shape[1], device=logits.device) == self.config.eos_token_id
+        return logits.masked_fill(is_end & rows.unsqueeze(1), -torch.inf)
+
+    def advance(self, state: Stacks, actions: torch.LongTensor, pieces: torch.LongTensor) -> Stacks:
         """The stacks after one step of each row.
 
         Args:
-            reduces: (B,) bool, whether it is a REDUCE, which needs two constituents, or a SHIFT.
-            words: (B,), the words of the SHIFTs; the others are not looked at.
+            actions: (B,), of `Action`. REDUCE needs two constituents, CONTINUE an open word.
+            pieces: (B,), of each SHIFT and CONTINUE; the others are not looked at.
         """
-        left, right = (stacks.constituent(place) for place in (2, 1))
+        reduces, continues = (actions == action for action in (Action.REDUCE, Action.CONTINUE))
+        piece = self.dropout(self.embeddings(pieces.masked_fill(reduces, 0)))
+        piece = torch.stack([piece, torch.zeros_like(piece)], dim=1)
+        left, right = state.constituent(2), state.constituent(1)
+        if self.config.subwords:
+            goes_on = continues[:, None, None]
+            left, right = torch.where(goes_on, right, left), torch.where(goes_on, piece, right)
         composed = torch.stack(self.composition(*left.unbind(1), *right.unbind(1)), dim=1)
-        word = self.dropout(self.embeddings(words))
-        made = torch.where(reduces[:, None, None], composed, torch.stack([word, torch.zeros_like(word)], dim=1))
-        stacks = stacks.without(2 * reduces.long())
-        return stacks.with_top(made, self._read(made[:, 0], stacks.state))
+        made = torch.where((reduces | continues)[:, None, None], composed, piece)
+        state = state.without(2 * reduces.long() + continues)
+        return state.with_top(made, self._read(made[:, 0], state.state), ~reduces)
 
-    def next_logits(self, stacks: Stacks) -> tuple[torch.Tensor, torch.Tensor]:
-        """What may come next: logits of REDUCE, (B,), -inf where it may not; and of the words of a SHIFT, (B, V)."""
-        states = stacks.state[:, -1, 0]
-        actions = at_least_float32(self.action_head(self.dropout(states))).squeeze(1)
-        actions = actions.masked_fill(stacks.size < 2, -torch.inf)
-        words = at_least_float32(self.lm_head(self.dropout(states)))
-        words[:, self.config.eos_token_id] = words[:, self.config.eos_token_id].masked_fill(stacks.size != 1, -torch.inf)
-        return actions, words
-
-    @torch.no_grad()
-    def sample(self, count: int, max_words: int = 100, generator: torch.Generator | None = None) -> SampledTrees:
+    def sample(self, count: int, max_words: int = 100, generator: Generators = None) -> SampledTrees:
         """Sentences with their trees by ancestral sampling, as the model is: in evaluation mode without dropout.
 
         Args:
             count: B.
             max_words: longer sentences are cut there, and their `finished` is False.
-            generator: of all rows; None for torch's own.
+            generator: None for torch's own, one of all rows, or a list of B, one a row.
         """
-        stacks, sampled = self.empty_stacks(count), SampledTrees(count, max_words, self.device)
-        while sampled.going.any():
-            actions, words = self.next_logits(stacks)
-            reduces = torch.rand(count, generator=generator, device=self.device) < actions.sigmoid()
-            drawn = words.softmax(-1).multinomial(1, generator=generator).squeeze(1)
-            sampled.take(reduces, drawn, ends=~reduces & (drawn == self.config.eos_token_id))
-            # Rows that have stopped go on to where they do no harm.
-            stacks = self.advance(stacks, torch.where(sampled.going, reduces, stacks.size > 1), drawn)
-        return sampled
+        return sample_trees(self, count, max_words, generator)
 
     def _read(self, inputs: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
         """The LSTM's states, hidden and cell, (B, layers, 2, H), after inputs (B, H)."""
@@ -234,6 +254,21 @@ def _read_stacks(layer: StackCell, gates: torch.Tensor, below: Sequence[torch.Te
         state = layer(inputs, *previous)
         states.append(state[0])
     return torch.cat(states)
+
+
+def _of_trees(
+    shared: SharedDerivations, log_odds: torch.Tensor, decides: torch.Tensor, decision: torch.Tensor
+) -> torch.Tensor:
+    """log p of all decisions of one kind of each tree: (R,).
+
+    Args:
+        log_odds: (S,), of a yes, after each stack.
+        decides: (N,) bool, after which steps there is this decision.
+        decision: (N,) bool, whether it is a yes.
+    """
+    of_steps = log_odds[shared.stack_of_step[decides]]
+    log_probs = functional.logsigmoid(torch.where(decision[decides], of_steps, -of_steps))
+    return log_odds.new_zeros(shared.steps.num_trees).index_add(0, shared.steps.tree[decides], log_probs)
 
 
 def _scores(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ class SharedDerivations:
         constituent_levels: for each height from 1 on the numbers of the left and of the right parts; what they make up has the
             numbers that follow.
         stack_levels: for each size from 1 on the numbers of the stacks one smaller, and of the constituents on top.
-        stack_of_step: (N,), the stack that each step leaves behind.
+        stack_of_step: (N,), the stack that each step leaves behind; -1 at a hidden step.
         step_of_stack: (S,), one of these steps for each stack but the empty one.
         sentence_of_tree: (R,).
     """
@@ -41,17 +41,20 @@ class SharedDerivations:
     sentence_of_tree: torch.Tensor
 
 
-def share(spans: torch.Tensor, sentence_of_tree: torch.Tensor) -> SharedDerivations:
+def share(spans: torch.Tensor, sentence_of_tree: torch.Tensor, word_ids: torch.Tensor | None = None) -> SharedDerivations:
     """The derivations of R trees with what they have in common.
 
     Args:
         spans: (R, n, n) bool, as for `derivations_of`.
         sentence_of_tree: (R,), which sentence each tree belongs to; only trees of one sentence share.
+        word_ids: (B, S), for words of several pieces: the word of each piece of each sentence, -1 past the end. What is here
+            called a word is then a piece.
     """
-    steps = derivations_of(spans)
-    inside, before = _keys(steps, spans.shape[-1], sentence_of_tree)
+    of_trees = None if word_ids is None else word_ids[sentence_of_tree]
+    steps = derivations_of(spans, of_trees)
+    inside, before = _keys(steps, spans.shape[-1] if word_ids is None else word_ids.shape[1], sentence_of_tree)
     constituent_of_step, step_of_constituent = _different(inside)
-    stack_of_step, step_of_stack = _different(before)
+    stack_of_step, step_of_stack = _different(before, steps.is_hidden)
 
     left, right = (_at(constituent_of_step, part[step_of_constituent]) for part in (steps.left, steps.right))
     constituent_of_step, step_of_constituent, sizes = _by_level(
@@ -62,7 +65,7 @@ def share(spans: torch.Tensor, sentence_of_tree: torch.Tensor) -> SharedDerivati
     words = step_of_constituent[: sizes[0]]
 
     stack_of_step, step_of_stack, sizes = _by_level(steps.stack_size[step_of_stack], stack_of_step, step_of_stack, smallest=1)
-    stack_of_step = stack_of_step + 1
+    stack_of_step = stack_of_step + 1 if steps.is_hidden is None else torch.where(steps.is_hidden, -1, stack_of_step + 1)
     below, top = _at(stack_of_step, steps.below[step_of_stack], missing=0), constituent_of_step[step_of_stack]
     return SharedDerivations(
         steps=steps,
@@ -96,8 +99,16 @@ def _keys(steps: Derivations, length: int, sentence_of_tree: torch.Tensor) -> tu
     return sentence + total - before_first_word, sentence + total - before_tree
 
 
-def _different(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each of N steps the number of its key among the U different ones, (N,), and the first step that has it, (U,)."""
+def _different(keys: torch.Tensor, left_out: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each of N steps the number of its key among the U different ones, (N,), and the first step that has it, (U,).
+
+    Args:
+        left_out: (N,) bool, steps whose keys do not count; their number is 0.
+    """
+    if left_out is not None:
+        counted = (~left_out).nonzero().squeeze(1)
+        number, first = _different(keys[counted])
+        return torch.zeros_like(keys).index_put((counted,), number), counted[first]
     different, number = keys.unique(return_inverse=True)
     steps = torch.arange(len(keys), device=keys.device)
     return number, steps.new_zeros(len(different)).scatter_reduce(0, number, steps, "amin", include_self=False)
