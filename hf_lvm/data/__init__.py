@@ -1,7 +1,8 @@
-"""Texts to train on: corpora, tokenizers, the processor of a latent-variable model, batches with little padding."""
+"""Texts to train on: corpora, tokenizers, the processor of a latent-variable model, batches with little padding; trees."""
 
 from hf_lvm.data import documentation
 from hf_lvm.data.batching import LabelledShareSampler, LatentTextCollator, LengthBucketedSampler, padding_share
+from hf_lvm.data.brackets import Bracketing, binarized, read_tree, read_trees
 from hf_lvm.data.classes import add_classes, class_names, hide_classes
 from hf_lvm.data.encoding import encode_dataset
 from hf_lvm.data.hub import check_hub_repository, is_hub_id
@@ -16,25 +17,41 @@ from hf_lvm.data.tokenization import (
     train_topic_tokenizer,
     train_word_tokenizer,
 )
+from hf_lvm.data.tree_batching import TreeCollator, encode_trees
+from hf_lvm.data.tree_files import load_bracketings, load_trees
+from hf_lvm.data.tree_masks import mask_to_spans, mask_to_tree, spans_to_mask
+from hf_lvm.data.word_alignment import tokenize_words
 
 __all__ = [
+    "Bracketing",
     "LabelledShareSampler",
     "LatentTextCollator",
     "LatentTextProcessor",
     "LengthBucketedSampler",
+    "TreeCollator",
     "add_classes",
+    "binarized",
     "check_hub_repository",
     "check_special_tokens",
     "class_names",
     "documentation",
     "encode_dataset",
+    "encode_trees",
     "end_token_id",
     "hide_classes",
     "is_hub_id",
+    "load_bracketings",
     "load_texts",
     "load_tokenizer",
+    "load_trees",
+    "mask_to_spans",
+    "mask_to_tree",
     "padding_share",
+    "read_tree",
+    "read_trees",
+    "spans_to_mask",
     "start_token_id",
+    "tokenize_words",
     "train_bpe_tokenizer",
     "train_topic_tokenizer",
     "train_word_tokenizer",

@@ -83,7 +83,7 @@ def _encode(
             f"{name}: all {len(texts)} texts are longer than max_length={max_length} tokens (the shortest has "
             f"{min(lengths)}); raise max_length or give shorter texts."
         )
-    _check_positions(kept, input_ids, labels, max_positions, name)
+    check_positions(kept, input_ids, labels, max_positions, name)
     columns = {
         "input_ids": [input_ids[row] for row in kept],
         "attention_mask": [[1] * len(input_ids[row]) for row in kept],
@@ -98,13 +98,14 @@ def _encode(
     return Dataset.from_dict(columns)
 
 
-def _check_positions(
+def check_positions(
     kept: list[int],
     input_ids: list[list[int]],
     labels: list[list[int]],
     max_positions: int | tuple[int | None, int | None] | None,
     name: str,
 ) -> None:
+    """Raise `ValueError` where one of the kept rows has more tokens than its side has positions for; see `encode_dataset`."""
     limits = max_positions if isinstance(max_positions, tuple) else (max_positions, max_positions)
     for side, ids, limit in zip(("encoder", "decoder"), (input_ids, labels), limits, strict=True):
         too_long = [] if limit is None else [row for row in kept if len(ids[row]) > limit]

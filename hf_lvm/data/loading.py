@@ -62,6 +62,23 @@ def load_texts(
         ValueError: unknown file type, missing column, texts that are no strings, a split without any text.
     """
     check_fractions(validation_fraction, test_fraction)
+    sources, name = read_sources(dataset, data_dir, text_column, config_name, cache_dir)
+    sources = {split: name_column(rows, text_column, "text", f"{name} ({split})") for split, rows in sources.items()}
+    return complete_texts(sources, validation_fraction, test_fraction, min_words, max_words, name)
+
+
+def read_sources(
+    dataset: str | os.PathLike | None,
+    data_dir: str | os.PathLike | None,
+    text_column: str,
+    config_name: str | None,
+    cache_dir: str | os.PathLike | None,
+) -> tuple[dict[str, Dataset], str]:
+    """The splits of a source as they are, and its name; see `load_texts`.
+
+    Args:
+        text_column: What the column of a txt file is called.
+    """
     if dataset is not None and data_dir is not None:
         raise ValueError(f"Both dataset={str(dataset)!r} and data_dir={str(data_dir)!r} are given; name one of them.")
     name = str(dataset if data_dir is None else data_dir) if dataset or data_dir else BUILT_IN
@@ -78,12 +95,20 @@ def load_texts(
         sources = _load_from_hub(name, config_name, cache_dir)
     else:
         raise FileNotFoundError(_not_found(name, path))
+    return sources, name
 
-    sources = {
-        split: _keep_texts(_name_text_column(rows, text_column, f"{name} ({split})"), min_words, max_words, split)
-        for split, rows in sources.items()
-    }
-    return _complete_splits(sources, validation_fraction, test_fraction, name)
+
+def complete_texts(
+    sources: dict[str, Dataset],
+    validation_fraction: float,
+    test_fraction: float,
+    min_words: int | None,
+    max_words: int | None,
+    name: str,
+) -> DatasetDict:
+    """Rows with a column `text`, without empty texts and those of other lengths, in three splits; see `load_texts`."""
+    kept = {split: _keep_texts(rows, min_words, max_words, split) for split, rows in sources.items()}
+    return _complete_splits(kept, validation_fraction, test_fraction, name)
 
 
 def _load_from_hub(name: str, config_name: str | None, cache_dir: str | os.PathLike | None) -> dict[str, Dataset]:
@@ -129,21 +154,30 @@ def _similar_names(path: Path) -> str:
     return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
-def _name_text_column(rows: Dataset, text_column: str, source: str) -> Dataset:
-    if text_column not in rows.column_names:
+def name_column(rows: Dataset, column: str, name: str, source: str) -> Dataset:
+    """Rename a column of strings; another one that has the name already is called `..._unused`.
+
+    Args:
+        name: "text" or "tree"; the option that chooses the column is called by it too.
+        source: What to call the rows in an error.
+
+    Raises:
+        ValueError: no such column, or one that holds no strings.
+    """
+    if column not in rows.column_names:
         raise ValueError(
-            f"{source} has no column {text_column!r}; its columns are {', '.join(rows.column_names) or '(none)'}. "
-            "Name one of them with text_column."
+            f"{source} has no column {column!r}; its columns are {', '.join(rows.column_names) or '(none)'}. "
+            f"Name one of them with {name}_column."
         )
-    kind = rows.features[text_column]
+    kind = rows.features[column]
     if getattr(kind, "dtype", None) not in ("string", "large_string", "null"):
-        raise ValueError(f"The column {text_column!r} of {source} holds {kind}, not strings.")
-    if text_column == "text":
+        raise ValueError(f"The column {column!r} of {source} holds {kind}, not strings.")
+    if column == name:
         return rows
-    if "text" in rows.column_names:
-        rows = rows.rename_column("text", "text_unused")
-        logger.warning("%s: its column 'text' is renamed 'text_unused', because %r is read as text.", source, text_column)
-    return rows.rename_column(text_column, "text")
+    if name in rows.column_names:
+        rows = rows.rename_column(name, f"{name}_unused")
+        logger.warning("%s: its column %r is renamed '%s_unused', because %r is read as %s.", source, name, name, column, name)
+    return rows.rename_column(column, name)
 
 
 def _keep_texts(rows: Dataset, min_words: int | None, max_words: int | None, split: str) -> Dataset:

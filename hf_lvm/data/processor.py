@@ -7,6 +7,7 @@ from numbers import Integral
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from hf_lvm.data.tokenization import check_special_tokens, end_token_id, start_token_id
+from hf_lvm.data.word_alignment import NO_WORD, tokenize_words
 
 IGNORED_LABEL = -100
 
@@ -77,6 +78,39 @@ class LatentTextProcessor(ProcessorMixin):
         label_ids = self.decoder_tokenizer(list(outputs), add_special_tokens=False, verbose=False)["input_ids"]
         end = self.end_token_id
         return input_ids, [[*ids, end] for ids in label_ids]
+
+    def tokenize_words(self, sentences: Sequence[Sequence[str]], name: str = "sentence") -> dict[str, list[list[int]]]:
+        """Pieces of both sides for sentences of words, without padding, and the word that each piece belongs to.
+
+        Args:
+            sentences: N lists of words. They are cut as their text is, joined with one blank.
+            name: what a row is called in an error.
+
+        Returns:
+            N rows each of `input_ids`, the encoder's with its special tokens; `word_ids`, for each the number of its word from
+            0, -1 at special tokens; `labels`, the decoder's with the end token and without a start token; `label_word_ids`,
+            likewise, -1 at the end token. Every word has at least one piece on either side.
+
+        Raises:
+            ValueError: with the row and the word named, what cannot be aligned
+                ([`hf_lvm.data.word_alignment.tokenize_words`]), and a word that is read as the end of the sentence.
+        """
+        input_ids, word_ids = tokenize_words(self.tokenizer, sentences, name=name)
+        labels, label_word_ids = tokenize_words(self.decoder_tokenizer, sentences, add_special_tokens=False, name=name)
+        end = self.end_token_id
+        for row, ids in enumerate(labels):
+            if end in ids:
+                word = sentences[row][label_word_ids[row][ids.index(end)]]
+                raise ValueError(
+                    f"{name} {row}: the word {word!r} is read as the token that ends a sentence "
+                    f"({self.decoder_tokenizer.convert_ids_to_tokens(end)!r}): leave it out."
+                )
+        return {
+            "input_ids": input_ids,
+            "word_ids": word_ids,
+            "labels": [[*ids, end] for ids in labels],
+            "label_word_ids": [[*numbers, NO_WORD] for numbers in label_word_ids],
+        }
 
     def __call__(
         self,
