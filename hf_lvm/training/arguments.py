@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, fields
 import torch
 from transformers import SchedulerType, TrainingArguments
 
-from hf_lvm.training.objective_arguments import STEPS_OR_SHARE, ObjectiveArguments, check_steps_or_share, steps_of
+from hf_lvm.training.objective_arguments import ObjectiveArguments, steps_of
+from hf_lvm.training.part_arguments import PartArguments
 from hf_lvm.training.phases.aggressive import AggressiveArguments
 from hf_lvm.training.phases.collapse_guard import CollapseGuardArguments
 from hf_lvm.training.phases.plateau import PlateauArguments
@@ -13,9 +14,10 @@ from hf_lvm.training.phases.plateau import PlateauArguments
 
 @dataclass
 class LatentTrainingArguments(
-    CollapseGuardArguments, PlateauArguments, AggressiveArguments, ObjectiveArguments, TrainingArguments
+    CollapseGuardArguments, PlateauArguments, AggressiveArguments, PartArguments, ObjectiveArguments, TrainingArguments
 ):
-    """`transformers.TrainingArguments`, what a latent variable adds to the objective, and the phases of a run.
+    """`transformers.TrainingArguments`, what a latent variable adds to the objective, how the parts of a model
+    are trained apart, and the phases of a run.
 
     The help texts of the fields say what each one does. Some defaults of `TrainingArguments` differ, because losses here
     are in nats per sentence and because a run should keep its best model by itself: `max_grad_norm` 5, `logging_steps` 10,
@@ -30,27 +32,6 @@ class LatentTrainingArguments(
     max_grad_norm: float = field(
         default=5.0,
         metadata={"help": "Gradients are clipped to this norm; losses are in nats per sentence. 0 means no clipping."},
-    )
-    encoder_learning_rate: float | None = field(
-        default=None,
-        metadata={
-            "help": "Learning rate of q(z|x), encoder, pooling and head, where it is to be another than learning_rate; the "
-            "schedule is the same. 0 keeps it as it is."
-        },
-    )
-    injection_learning_rate: float | None = field(
-        default=None,
-        metadata={
-            "help": "Learning rate of the injections and the prior, where it is to be another than learning_rate: a bias over "
-            "the vocabulary (injection logits) may move ten times as fast as the decoder."
-        },
-    )
-    fixed_encoder_steps: float = field(
-        default=0,
-        metadata={
-            "help": "So many first steps train decoder and prior alone: an encoder that knows something already is not asked "
-            f"to forget it by a decoder that knows nothing yet. {STEPS_OR_SHARE}."
-        },
     )
     logging_steps: float = field(
         default=10,
@@ -88,34 +69,12 @@ class LatentTrainingArguments(
             self.load_best_model_at_end = self.eval_strategy == self.save_strategy != "no"
         super().__post_init__()
         self.check_objective()
-        self.check_encoder_start()
+        self.check_parts()
         self.check_aggressive()
         self.check_plateau()
         self.check_collapse_guard()
         # Memory is pinned for copies to an accelerator; without one torch warns in every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
-
-    def check_encoder_start(self) -> None:
-        """Raise a `ValueError` when the encoder's own rate or first steps are none, or contradict another key."""
-        check_steps_or_share("fixed_encoder_steps", self.fixed_encoder_steps)
-        for key in ("encoder_learning_rate", "injection_learning_rate"):
-            if getattr(self, key) is not None and not getattr(self, key) >= 0.0:
-                raise ValueError(f"{key} is {getattr(self, key)}; a rate is 0 or more")
-        guard_trains_it = self.collapse_guard == "act" and self.collapse_guard_action == "aggressive"
-        for key, is_on in (
-            ("aggressive", self.aggressive),
-            ("autoencoder_warmup_steps", self.autoencoder_warmup_steps),
-            ("collapse_guard_action: aggressive", guard_trains_it),
-        ):
-            if is_on and (self.fixed_encoder_steps or self.encoder_learning_rate == 0):
-                raise ValueError(
-                    f"{key} trains the encoder first, and fixed_encoder_steps (or an encoder_learning_rate of 0) keeps it as "
-                    "it is: choose one of the two"
-                )
-
-    def fixed_steps(self, total_steps: int) -> int:
-        """First optimizer steps of a run of `total_steps` in which the encoder stays as it is."""
-        return steps_of(self.fixed_encoder_steps, total_steps)
 
     def saved_settings(self, total_steps: int) -> dict[str, float | str | bool | None]:
         """What the steps of a run follow from, besides its data: the keys in use, shares as the steps of `total_steps`.
@@ -125,11 +84,7 @@ class LatentTrainingArguments(
         settings = self.objective_settings(total_steps)
         # A new rate would be ignored without a word, and a new schedule jump to where it would have been.
         settings |= {"learning_rate": self.learning_rate, "lr_scheduler_type": SchedulerType(self.lr_scheduler_type).value}
-        if self.fixed_encoder_steps:
-            settings["fixed_encoder_steps"] = self.fixed_steps(total_steps)
-        for key in ("encoder_learning_rate", "injection_learning_rate"):
-            if getattr(self, key) is not None:
-                settings[key] = getattr(self, key)
+        settings |= self.part_settings(total_steps)
         for prefix, is_used in (
             ("aggressive", self.aggressive),
             ("plateau_", self.plateau_patience > 0),

@@ -4,6 +4,8 @@ from torch import nn
 
 from hf_lvm.objectives.free_bits import FREE_BITS_MODES, PER_DIMENSION_MODES
 from hf_lvm.training.arguments import LatentTrainingArguments
+from hf_lvm.training.parameter_parts import parameter_parts
+from hf_lvm.training.part_arguments import PART_OF_KEY, PART_OF_RATE
 from hf_lvm.training.phases.collapse_guard import num_dimensions
 
 IN_TOTAL = tuple(mode for mode in FREE_BITS_MODES if mode != "none" and mode not in PER_DIMENSION_MODES)
@@ -12,7 +14,7 @@ IN_TOTAL = tuple(mode for mode in FREE_BITS_MODES if mode != "none" and mode not
 def check_model(args: LatentTrainingArguments, model: nn.Module) -> None:
     """Raise a `ValueError` when the model cannot do what the keys of the run say."""
     check_temperature_has_use(args, model)
-    check_injection_rate_has_use(args, model)
+    check_parts_can_be_trained(args, model)
     check_free_bits_have_use(args, model)
     check_kl_target_is_in_reach(args, model)
     check_aggressive_has_use(args, model)
@@ -33,12 +35,52 @@ def check_temperature_has_use(args: LatentTrainingArguments, model: nn.Module) -
         raise ValueError("learned_temperature and temperature_schedule would both set the temperature: leave out one of them.")
 
 
-def check_injection_rate_has_use(args: LatentTrainingArguments, model: nn.Module) -> None:
-    """Raise a `ValueError` for a learning rate of injections beside a model that has none."""
-    if args.injection_learning_rate is not None and not hasattr(model, "injection_parameters"):
+def check_parts_can_be_trained(args: LatentTrainingArguments, model: nn.Module) -> None:
+    """Raise a `ValueError` for a key of a part that the model does not have, or has frozen, or shares with another part."""
+    parts = parameter_parts(model)
+    owners: dict[int, str] = {}
+    for key in args.part_keys():
+        part = PART_OF_KEY[key]
+        if part not in parts:
+            there = f"it names {', '.join(map(repr, parts))}" if parts else "it names none"
+            raise ValueError(
+                f"{key} is for a model with a part {part!r} that is trained in its own way, and {type(model).__name__} has "
+                f"none ({there}): leave the key out"
+            )
+        trainable = [(name, parameter) for name, parameter in parts[part] if parameter.requires_grad]
+        if not trainable:
+            raise ValueError(
+                f"{key} says how the part {part!r} of the model is trained, and all of it is frozen: leave the key out, or do "
+                "not freeze the part"
+            )
+        for name, parameter in trainable:
+            if owners.setdefault(id(parameter), part) != part:
+                raise ValueError(
+                    f"{key} is for the part {part!r} of the model, and its parameter {name!r} also belongs to the part "
+                    f"{owners[id(parameter)]!r}, which has keys of its own: leave out the keys of one of the two"
+                )
+
+
+def check_optimizer_is_made_here(args: LatentTrainingArguments, *, is_given: bool, is_sharded: bool) -> None:
+    """Raise a `ValueError` for keys of parts where the optimizer is made, or the gradients are kept, by somebody else.
+
+    Args:
+        args: of the run.
+        is_given: the optimizer was handed to the trainer.
+        is_sharded: DeepSpeed or FSDP keeps each process's share of the weights.
+    """
+    keys = args.part_keys()
+    ignored = [key for key in keys if key in (*PART_OF_RATE, "encoder_optim") and args.encoder_learning_rate != 0]
+    if is_given and ignored:
         raise ValueError(
-            "injection_learning_rate is for a model with injections between its latent and its decoder, and "
-            f"{type(model).__name__} has no injection_parameters"
+            f"{', '.join(ignored)}: the optimizer that was given to the trainer has rates and groups already. Leave the keys "
+            "out, or let the trainer make the optimizer"
+        )
+    keys = [key for key in keys if key not in (*PART_OF_RATE, "fixed_encoder_steps")]
+    if is_sharded and keys:
+        raise ValueError(
+            f"{', '.join(keys)} need parameters that are whole in each process, which sharded training (DeepSpeed, FSDP) does "
+            "not keep: use several processes with whole models, or one"
         )
 
 

@@ -1,6 +1,7 @@
 """`LatentTrainer`: a `transformers.Trainer` for models with a latent variable."""
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,10 +15,13 @@ from hf_lvm.objectives import RowCounts
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.bucketed_batches import BucketingTrainer
 from hf_lvm.training.class_statistics import ClassStatistics, class_probabilities
+from hf_lvm.training.clipping import EncoderClipping
+from hf_lvm.training.composite_optimizer import with_own_optimizer
 from hf_lvm.training.divergence import stop_unless_finite
 from hf_lvm.training.latent_statistics import LatentStatistics, posterior_means
-from hf_lvm.training.model_checks import check_model
+from hf_lvm.training.model_checks import check_model, check_optimizer_is_made_here
 from hf_lvm.training.noise import NoiseStream, row_generators
+from hf_lvm.training.parameter_parts import trainable_parameters
 from hf_lvm.training.phases.aggressive import AggressiveTraining
 from hf_lvm.training.phases.autoencoder_start import AutoencoderStart
 from hf_lvm.training.phases.collapse_guard import CollapseGuard
@@ -55,6 +59,8 @@ class LatentTrainer(BucketingTrainer):
       encoder, aggressive training of the encoder, a KL weight that steers to a target, a guard against collapse, a learning
       rate that falls on a plateau. What they know is saved with each checkpoint, and a run resumes with the schedules it
       began with, or not at all.
+    - A part that the model names (`hf_lvm.training.parameter_parts`) may have a learning rate of its own, and the encoder an
+      optimizer and a norm for clipping: `grad_norm` in the log is then that of all others, beside `encoder_grad_norm`.
     - A loss or gradient that is not finite stops the run before it reaches the weights.
     - Batches are bucketed by length where the training set has the column `args.length_column_name`.
 
@@ -86,10 +92,14 @@ class LatentTrainer(BucketingTrainer):
             args._n_gpu = 1
         self.word_dropout_token_id = word_dropout_token_id
         check_model(args, model)
+        is_sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        check_optimizer_is_made_here(args, is_given=self.optimizer is not None, is_sharded=is_sharded)
         if args.word_dropout > 0.0 and word_dropout_token_id is None:
             tokenizer = getattr(self.processing_class, "decoder_tokenizer", self.processing_class)
             self.word_dropout_token_id = replacement_token_id(tokenizer)
         self._add_phases()
+        norm = args.encoder_max_grad_norm
+        self._encoder_clipping = None if norm is None else EncoderClipping(self.model, norm)
         self._training_statistics = LatentStatistics(ACTIVE_UNITS_WINDOW)
         self._training_classes = ClassStatistics()
         self._evaluation_statistics: LatentStatistics | None = None
@@ -112,8 +122,8 @@ class LatentTrainer(BucketingTrainer):
         self._settings = SavedSettings()
         self._kl_control = KLControlCallback(args, self._kl_of_step) if args.kl_target is not None else None
         self._plateau = PlateauCallback(args, self._load_best_model) if args.plateau_patience else None
-        is_apart = args.encoder_learning_rate is not None or args.fixed_encoder_steps
-        self._encoder_start = EncoderStart(args, self.model) if is_apart else None
+        starts_fixed = args.encoder_learning_rate == 0 or args.fixed_encoder_steps
+        self._encoder_start = EncoderStart(args, self.model) if starts_fixed else None
         starts_aggressive = args.collapse_guard == "act" and args.collapse_guard_action == "aggressive"
         self.aggressive = AggressiveTraining(self) if args.aggressive or starts_aggressive else None
         self._guard = CollapseGuard(self) if args.collapse_guard != "off" else None
@@ -224,16 +234,18 @@ class LatentTrainer(BucketingTrainer):
         return drop_words(decoder_input_ids, self.args.word_dropout, self.word_dropout_token_id, generators, padding)
 
     def create_optimizer(self, *args, **kwargs):
-        """The optimizer; see `transformers.Trainer.create_optimizer`. Encoder and injections may have rates of their own."""
+        """The optimizer; see `transformers.Trainer.create_optimizer`. Parts may have rates or an optimizer of their own."""
         is_new = self.optimizer is None
-        optimizer = super().create_optimizer(*args, **kwargs)
+        super().create_optimizer(*args, **kwargs)
         if is_new:
-            for part in ("encoder", "injection"):
-                rate = getattr(self.args, f"{part}_learning_rate")
-                if rate is not None:
-                    parameters = self.model.inference_parameters() if part == "encoder" else self.model.injection_parameters()
-                    give_own_rate(optimizer, (parameter for _, parameter in parameters), rate)
-        return optimizer
+            rates = self.args.part_rates()
+            if self.args.encoder_optim is not None:
+                encoder = trainable_parameters(self.model, "encoder")
+                rate = rates.pop("encoder", self.args.learning_rate)
+                self.optimizer = with_own_optimizer(self.optimizer, encoder, self.args.encoder_optim, rate, self.args)
+            for part, rate in rates.items():
+                give_own_rate(self.optimizer, trainable_parameters(self.model, part), rate)
+        return self.optimizer
 
     # ---- Batches ----
 
@@ -340,6 +352,8 @@ class LatentTrainer(BucketingTrainer):
                 logs["free_bits"] = self.free_bits()
             if self.aggressive is not None:
                 logs |= self.aggressive.averages()
+            if self._encoder_clipping is not None:
+                logs |= self._encoder_clipping.last_norm()
             statistics.reset_totals()
         super().log(logs, start_time)
 
@@ -366,12 +380,22 @@ class LatentTrainer(BucketingTrainer):
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in metrics.items()})
         return output
 
+    def _clip_grad_norm(self, model: nn.Module):
+        if self._encoder_clipping is None:
+            return super()._clip_grad_norm(model)
+        return self._encoder_clipping.clip_others(self.accelerator, self.args.max_grad_norm)
+
     def _get_grad_norm(self, model: nn.Module, grad_norm=None):
         # The last moment before the optimizer step, after gradients were averaged over processes.
-        grad_norm = super()._get_grad_norm(model, grad_norm)
+        if self._encoder_clipping is None:
+            grad_norm = norm_of_all = super()._get_grad_norm(model, grad_norm)
+        else:
+            if grad_norm is None:
+                grad_norm = self._encoder_clipping.clip_others(self.accelerator, math.inf)
+            norm_of_all = self._encoder_clipping.clip_encoder(grad_norm)
         stop_unless_finite(
             self._micro_losses,
-            grad_norm,
+            norm_of_all,
             accelerator=self.accelerator,
             step=self.state.global_step + 1,
             output_dir=self.args.output_dir,

@@ -13,6 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from hf_lvm.training.trainer import LatentTrainer
+from tests.training import parts_model
 from tests.training import toy_latent_model as toy
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -50,6 +51,10 @@ PHASES = {
     "aggressive": True, "aggressive_check_every": 2, "aggressive_max_inner_steps": 6, "aggressive_max_epochs": 1,
     "collapse_guard": "act", "collapse_guard_steps": 1, "collapse_guard_patience_steps": 1,
 }  # fmt: skip
+
+
+# Parts with an optimizer, rates and a limit of their own, which both sides of the model reach.
+PARTS = {**parts_model.OPTIMIZERS, "max_steps": 6, "save_strategy": "steps", "save_steps": 2, "save_total_limit": None}
 
 
 class KilledWhileSaving(LatentTrainer):
@@ -132,8 +137,14 @@ def train_as_one_of_two(rank, port, folder, options):
     phases = [toy.trainer(folder / name, **PHASES, **data, **cut) for name in ("phases", "resumed")]
     phases[0].train()
     phases[1].train(resume_from_checkpoint=str(folder / "phases" / "checkpoint-4"))
-    outcome += [{"weights": trainer.model.state_dict(), "log": trainer.state.log_history} for trainer in phases]
-    names = ("straight", "resumed", "phases", "phases_resumed")
+    parts = [
+        toy.trainer(folder / name, options["train"], model=parts_model.build(seed), **PARTS, **cut)
+        for name, seed in (("parts", 0), ("parts_resumed", 5))
+    ]
+    parts[0].train()
+    parts[1].train(resume_from_checkpoint=str(folder / "parts" / "checkpoint-2"))
+    outcome += [{"weights": trainer.model.state_dict(), "log": trainer.state.log_history} for trainer in [*phases, *parts]]
+    names = ("straight", "resumed", "phases", "phases_resumed", "parts", "parts_resumed")
     torch.save(dict(zip(names, outcome, strict=True)) | {"evaluation": evaluation}, folder / f"outcome-{rank}.pt")
     diverging = toy.trainer(folder / "diverging", model=PoisonableModel(toy.ToyConfig()), max_steps=3)
     if rank == 1:

@@ -22,11 +22,11 @@ def log(trainer) -> list[dict]:
     ]
 
 
-def assert_resumes_exactly(straight, folder: Path, steps: list[int], **options) -> None:
+def assert_resumes_exactly(straight, folder: Path, steps: list[int], build=toy.build, **options) -> None:
     """Resume `straight`, whose `options` these are, from its checkpoints and compare everything it knows at the end."""
     for step in steps:
         torch.manual_seed(99)
-        resumed = toy.trainer(folder / f"from-{step}", model=toy.build(seed=5), **options)
+        resumed = toy.trainer(folder / f"from-{step}", model=build(seed=5), **options)
         resumed.train(resume_from_checkpoint=str(Path(straight.args.output_dir, f"checkpoint-{step}")))
         for (name, one), other in zip(straight.model.named_parameters(), resumed.model.parameters(), strict=True):
             assert torch.equal(one, other), (step, name)

@@ -1,10 +1,12 @@
 """Keys of a run that its model cannot follow: refused before the first step, with what would go."""
 
 import pytest
+import torch
 
 from hf_lvm import LatentTrainingArguments
-from hf_lvm.training.model_checks import check_model
+from hf_lvm.training.model_checks import check_model, check_optimizer_is_made_here
 from tests.tiny_parts import tiny_classes, tiny_vae
+from tests.training import parts_model
 
 ACTS = {"collapse_guard": "act"}
 FAMILIES = {
@@ -57,3 +59,46 @@ def test_a_kl_target_that_cannot_be_reached(tmp_path, target, options, model, me
 def test_categories_are_not_trained_aggressively(tmp_path, options):
     with pytest.raises(ValueError, match="aggressive'? is for a latent vector"):
         check_model(LatentTrainingArguments(str(tmp_path), use_cpu=True, **options), tiny_classes())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"injection_learning_rate": 0.1}, "injection_learning_rate is for a model with a part 'injection'.*it names none"),
+        ({"encoder_optim": "sgd"}, "encoder_optim is for a model with a part 'encoder'"),
+        ({"encoder_max_grad_norm": 1.0}, "encoder_max_grad_norm is for a model with a part 'encoder'"),
+        ({"action_learning_rate": 0.1}, "action_learning_rate is for a model with a part 'action_head'"),
+    ],
+)
+def test_keys_of_a_part_that_the_model_does_not_name(tmp_path, options, message):
+    args = LatentTrainingArguments(str(tmp_path), use_cpu=True, **options)
+    with pytest.raises(ValueError, match=message):
+        check_model(args, torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="TextVAEModel has none .it names 'encoder', 'injection'.: leave the key out"):
+        check(tmp_path, {**options, "action_learning_rate": 0.1})
+
+
+def test_parts_that_are_frozen_or_overlap(tmp_path):
+    options = {"action_learning_rate": 0.1, "injection_learning_rate": 0.2}
+    args = LatentTrainingArguments(str(tmp_path), use_cpu=True, **options)
+    model = parts_model.build()
+    check_model(args, model)
+    model.head.requires_grad_(False)
+    with pytest.raises(ValueError, match="action_learning_rate says how the part 'action_head'.*all of it is frozen"):
+        check_model(args, model)
+    model.head.requires_grad_(True)
+    model.parameter_parts = lambda: {"action_head": model.injection.named_parameters()}
+    with pytest.raises(ValueError, match="'action_head'.*'weight' also belongs to the part 'injection'"):
+        check_model(args, model)
+
+
+def test_an_optimizer_or_shards_of_somebody_else(tmp_path):
+    options = {"encoder_learning_rate": 0.1, "encoder_max_grad_norm": 1.0, "encoder_optim": "sgd"}
+    args = LatentTrainingArguments(str(tmp_path), use_cpu=True, **options)
+    check_optimizer_is_made_here(args, is_given=False, is_sharded=False)
+    with pytest.raises(ValueError, match="^encoder_learning_rate, encoder_optim: the optimizer that was given"):
+        check_optimizer_is_made_here(args, is_given=True, is_sharded=False)
+    with pytest.raises(ValueError, match="^encoder_optim, encoder_max_grad_norm need parameters that are whole"):
+        check_optimizer_is_made_here(args, is_given=False, is_sharded=True)
+    held = LatentTrainingArguments(str(tmp_path), use_cpu=True, encoder_learning_rate=0.0)
+    check_optimizer_is_made_here(held, is_given=True, is_sharded=True)

@@ -45,6 +45,13 @@ def test_a_run_that_cannot_know_its_best_model_ends_with_the_last(tmp_path, stra
         ({"kl_end": 0.5, "kl_target": 3.0}, ["kl_target is 3.0 and kl_end 0.5", "Leave out"]),
         ({"kl_warmup_steps": 2.5}, ["kl_warmup_steps is 2.5", "whole number"]),
         ({"autoencoder_warmup_steps": -1}, ["autoencoder_warmup_steps is -1"]),
+        ({"action_learning_rate": -1.0}, ["action_learning_rate is -1.0", "0 or more"]),
+        ({"encoder_optim": "adam"}, ["encoder_optim is 'adam'", "adamw_torch", "sgd"]),
+        ({"encoder_optim": "lomo"}, ["encoder_optim is 'lomo'", "some of the parameters"]),
+        ({"encoder_optim": "sgd", "optim": "lomo"}, ["optim (beside encoder_optim) is 'lomo'"]),
+        ({"encoder_max_grad_norm": -1.0}, ["encoder_max_grad_norm is -1.0", "0 means no clipping"]),
+        ({"encoder_max_grad_norm": 1.0, "encoder_learning_rate": 0.0}, ["encoder_max_grad_norm", "keeps it as it is"]),
+        ({"encoder_optim": "sgd", "encoder_learning_rate": 0.0}, ["encoder_optim", "keeps it as it is"]),
         ({"kl_warmup_steps": float("nan")}, ["kl_warmup_steps is nan"]),
     ],
 )
@@ -77,6 +84,12 @@ def test_another_end_is_a_setting_that_a_resumed_run_must_share(tmp_path):
     args = arguments(tmp_path, kl_end=0.25, autoencoder_warmup_steps=2)
     assert [args.kl_weight_at(step, 10) for step in (1, 2, 9)] == [0.0, 0.25, 0.25]
     assert args.saved_settings(10)["kl_end"] == 0.25
+
+
+def test_keys_of_parts_are_settings_that_a_resumed_run_must_share(tmp_path):
+    keys = {"encoder_optim": "sgd", "encoder_max_grad_norm": 1.0, "action_learning_rate": 0.1, "fixed_encoder_steps": 0.5}
+    assert arguments(tmp_path, **keys).saved_settings(8).items() >= {**keys, "fixed_encoder_steps": 4}.items()
+    assert not keys.keys() & arguments(tmp_path).saved_settings(8).keys()
 
 
 @pytest.mark.parametrize(("given", "meant"), [("true", True), ("True", True), ("false", False), ("runs/a", "runs/a")])

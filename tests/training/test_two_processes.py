@@ -3,7 +3,7 @@ import socket
 import pytest
 import torch
 
-from tests.training import child_runs
+from tests.training import child_runs, parts_model
 from tests.training import toy_latent_model as toy
 
 # Three steps of 8 sentences an epoch: step 4, where the run is resumed, is in the middle of the second.
@@ -74,6 +74,19 @@ def test_every_phase_of_two_processes_is_that_of_one(outcomes, tmp_path):
     logs = [first["phases"]["log"], single.state.log_history]
     for key in ("loss", "kl_weight", "inner_steps", "aggressive_mutual_information", "guard_mutual_information"):
         two, one = ([entry[key] for entry in log if key in entry] for log in logs)
+        assert two == pytest.approx(one, rel=1e-4) and one, key
+
+
+def test_parts_of_two_processes_are_trained_like_those_of_one(outcomes, tmp_path):
+    single = toy.trainer(tmp_path, toy.corpus(24), model=parts_model.build(), **child_runs.PARTS)
+    single.train()
+    (first, second), _ = outcomes
+    for name, weight in single.model.state_dict().items():
+        torch.testing.assert_close(first["parts"]["weights"][name], weight, rtol=1e-4, atol=1e-5)
+        assert torch.equal(first["parts"]["weights"][name], second["parts"]["weights"][name])
+        assert torch.equal(first["parts"]["weights"][name], first["parts_resumed"]["weights"][name])
+    for key in ("loss", "grad_norm", "encoder_grad_norm"):
+        two, one = ([entry[key] for entry in log if key in entry] for log in (first["parts"]["log"], single.state.log_history))
         assert two == pytest.approx(one, rel=1e-4) and one, key
 
 

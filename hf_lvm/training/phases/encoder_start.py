@@ -5,6 +5,8 @@ import logging
 from torch.nn import Module
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hf_lvm.training.parameter_parts import trainable_parameters
+
 logger = logging.getLogger(__name__)
 
 
@@ -16,25 +18,12 @@ class EncoderStart(TrainerCallback):
 
     Args:
         args: of the run.
-        model: names the parameters of q(z|x) by `inference_parameters()`.
-
-    Raises:
-        ValueError: the model does not, or nothing of its encoder can be trained.
+        model: names its part "encoder", see `hf_lvm.training.parameter_parts`.
     """
 
     def __init__(self, args: TrainingArguments, model: Module) -> None:
-        if not hasattr(model, "inference_parameters"):
-            raise ValueError(
-                "encoder_learning_rate and fixed_encoder_steps are for a model with an encoder beside a decoder, and "
-                f"{type(model).__name__} has no inference_parameters"
-            )
         self._args = args
-        self._parameters = [parameter for _, parameter in model.inference_parameters() if parameter.requires_grad]
-        if not self._parameters:
-            raise ValueError(
-                "encoder_learning_rate and fixed_encoder_steps say how the encoder is trained, and all of it is frozen: leave "
-                "them out, or do not freeze the encoder"
-            )
+        self._parameters = trainable_parameters(model, "encoder")
         if args.encoder_learning_rate == 0:
             for parameter in self._parameters:
                 parameter.requires_grad_(False)
