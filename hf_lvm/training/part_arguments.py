@@ -16,6 +16,7 @@ PART_OF_KEY = PART_OF_RATE | {
     "encoder_optim": "encoder",
     "encoder_max_grad_norm": "encoder",
     "fixed_encoder_steps": "encoder",
+    "encoder_epochs": "encoder",
 }
 
 
@@ -67,6 +68,14 @@ class PartArguments:
         },
     )
 
+    encoder_epochs: float | None = field(
+        default=None,
+        metadata={
+            "help": "q(z|x) learns during the first so many epochs, of which fractions are allowed, and stays as it is "
+            "afterwards (Kim et al. 2019: 1). By default it learns to the end."
+        },
+    )
+
     def check_parts(self) -> None:
         """Raise a `ValueError` when a key of a part has no such value, or contradicts another key."""
         check_steps_or_share("fixed_encoder_steps", self.fixed_encoder_steps)
@@ -81,12 +90,13 @@ class PartArguments:
             check_optimizer_takes_parts("encoder_optim", self.encoder_optim)
             check_optimizer_takes_parts("optim (beside encoder_optim)", self.optim)
         if self.encoder_learning_rate == 0:
-            for key in ("encoder_optim", "encoder_max_grad_norm"):
+            for key in ("encoder_optim", "encoder_max_grad_norm", "encoder_epochs"):
                 if getattr(self, key) is not None:
                     raise ValueError(
                         f"{key} says how the encoder learns, and an encoder_learning_rate of 0 keeps it as it is: leave out "
                         "one of the two"
                     )
+        self._check_encoder_epochs()
         guard_trains_it = self.collapse_guard == "act" and self.collapse_guard_action == "aggressive"
         for key, is_on in (
             ("aggressive", self.aggressive),
@@ -98,6 +108,26 @@ class PartArguments:
                     f"{key} trains the encoder first, and fixed_encoder_steps (or an encoder_learning_rate of 0) keeps it as "
                     "it is: choose one of the two"
                 )
+
+    def _check_encoder_epochs(self) -> None:
+        epochs = self.encoder_epochs
+        if epochs is None:
+            return
+        if not (epochs > 0.0 and math.isfinite(epochs)):
+            raise ValueError(f"encoder_epochs is {epochs}; it is a number of epochs above 0. Leave it out to train to the end")
+        if self.aggressive or (self.collapse_guard == "act" and self.collapse_guard_action == "aggressive"):
+            key = "aggressive" if self.aggressive else "collapse_guard_action: aggressive"
+            raise ValueError(
+                f"{key} trains the encoder for as long as that helps, and encoder_epochs ends it after {epochs:g}: choose one "
+                "of the two"
+            )
+        share = self.fixed_encoder_steps
+        # A number of steps, or a share of max_steps, is compared when the run begins: who knows how long an epoch is.
+        if 0.0 < share < 1.0 and self.max_steps <= 0 and share * self.num_train_epochs >= epochs:
+            raise ValueError(
+                f"fixed_encoder_steps {share:g} keeps the encoder as it is for {share * self.num_train_epochs:g} epochs, and "
+                f"encoder_epochs {epochs:g} are over by then: it would never learn. Give a smaller share or more epochs"
+            )
 
     def fixed_steps(self, total_steps: int) -> int:
         """First optimizer steps of a run of `total_steps` in which the encoder stays as it is."""

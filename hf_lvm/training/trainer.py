@@ -25,6 +25,7 @@ from hf_lvm.training.parameter_parts import trainable_parameters
 from hf_lvm.training.phases.aggressive import AggressiveTraining
 from hf_lvm.training.phases.autoencoder_start import AutoencoderStart
 from hf_lvm.training.phases.collapse_guard import CollapseGuard
+from hf_lvm.training.phases.encoder_end import EncoderEnd
 from hf_lvm.training.phases.encoder_start import EncoderStart
 from hf_lvm.training.phases.kl_control import KLControlCallback
 from hf_lvm.training.phases.learning_rate import give_own_rate
@@ -56,9 +57,9 @@ class LatentTrainer(BucketingTrainer):
     - Semi-supervision: labelled and unlabelled sentences are averaged apart over the whole batch of an optimizer step, of all
       micro-batches and processes. An evaluation hides the classes from the model, and compares.
     - A run may go through phases, each an object with its own rules: a warm start as an autoencoder, first steps without the
-      encoder, aggressive training of the encoder, a KL weight that steers to a target, a guard against collapse, a learning
-      rate that falls on a plateau. What they know is saved with each checkpoint, and a run resumes with the schedules it
-      began with, or not at all.
+      encoder or first epochs that are its last, aggressive training of the encoder, a KL weight that steers to a target, a
+      guard against collapse, a learning rate that falls on a plateau. What they know is saved with each checkpoint, and a run
+      resumes with the schedules it began with, or not at all.
     - A part that the model names (`hf_lvm.training.parameter_parts`) may have a learning rate of its own, and the encoder an
       optimizer and a norm for clipping: `grad_norm` in the log is then that of all others, beside `encoder_grad_norm`.
     - A loss or gradient that is not finite stops the run before it reaches the weights.
@@ -125,12 +126,14 @@ class LatentTrainer(BucketingTrainer):
         starts_fixed = args.encoder_learning_rate == 0 or args.fixed_encoder_steps
         self._encoder_start = EncoderStart(args, self.model) if starts_fixed else None
         starts_aggressive = args.collapse_guard == "act" and args.collapse_guard_action == "aggressive"
+        self._encoder_end = EncoderEnd(args, self.model) if args.encoder_epochs is not None else None
         self.aggressive = AggressiveTraining(self) if args.aggressive or starts_aggressive else None
         self._guard = CollapseGuard(self) if args.collapse_guard != "off" else None
         warm_start = AutoencoderStart(args, self.model) if args.autoencoder_warmup_steps else None
         # In this order at each event: the decoder begins anew before the first inner step that meets it.
         phases = (
-            self._settings, warm_start, self._encoder_start, self._kl_control, self.aggressive, self._guard, self._plateau,
+            self._settings, warm_start, self._encoder_start, self._encoder_end, self._kl_control, self.aggressive, self._guard,
+            self._plateau,
         )  # fmt: skip
         for phase in phases:
             if phase is not None:
@@ -288,12 +291,15 @@ class LatentTrainer(BucketingTrainer):
     def training_step(self, model: nn.Module, inputs: dict, num_items_in_batch=None) -> torch.Tensor:
         """Forward and backward pass of a micro-batch; see `transformers.Trainer.training_step`."""
         step = super().training_step
+        if self._encoder_end is not None:
+            self._encoder_end.before_batch(model, self.state)
         if self.aggressive is None:
             loss = step(model, inputs, num_items_in_batch)
         else:
             loss = self.aggressive.outer_step(lambda module: step(module, inputs, num_items_in_batch), model)
-        if self._encoder_start is not None:
-            self._encoder_start.drop_gradients(self.state)
+        for phase in (self._encoder_start, self._encoder_end):
+            if phase is not None:
+                phase.drop_gradients(self.state)
         return loss
 
     def backward_of_step(self, batches: list[dict[str, torch.Tensor]]) -> torch.Tensor:

@@ -53,8 +53,15 @@ PHASES = {
 }  # fmt: skip
 
 
-# Parts with an optimizer, rates and a limit of their own, which both sides of the model reach.
-PARTS = {**parts_model.OPTIMIZERS, "max_steps": 6, "save_strategy": "steps", "save_steps": 2, "save_total_limit": None}
+# Parts with an optimizer, rates and a limit of their own, which both sides of the model reach. The encoder learns for 3 steps.
+PARTS = {
+    **parts_model.OPTIMIZERS,
+    "max_steps": 6,
+    "encoder_epochs": 1.0,
+    "save_strategy": "steps",
+    "save_steps": 2,
+    "save_total_limit": None,
+}
 
 
 class KilledWhileSaving(LatentTrainer):
@@ -137,14 +144,15 @@ def train_as_one_of_two(rank, port, folder, options):
     phases = [toy.trainer(folder / name, **PHASES, **data, **cut) for name in ("phases", "resumed")]
     phases[0].train()
     phases[1].train(resume_from_checkpoint=str(folder / "phases" / "checkpoint-4"))
+    kinds = (("parts", 0, {}), ("parts_resumed", 5, {}), ("parts_waiting", 0, {"ddp_find_unused_parameters": False}))
     parts = [
-        toy.trainer(folder / name, options["train"], model=parts_model.build(seed), **PARTS, **cut)
-        for name, seed in (("parts", 0), ("parts_resumed", 5))
+        toy.trainer(folder / name, options["train"], model=parts_model.build(seed), **PARTS, **cut, **more)
+        for name, seed, more in kinds
     ]
-    parts[0].train()
+    parts[0].train(), parts[2].train()
     parts[1].train(resume_from_checkpoint=str(folder / "parts" / "checkpoint-2"))
     outcome += [{"weights": trainer.model.state_dict(), "log": trainer.state.log_history} for trainer in [*phases, *parts]]
-    names = ("straight", "resumed", "phases", "phases_resumed", "parts", "parts_resumed")
+    names = ("straight", "resumed", "phases", "phases_resumed", "parts", "parts_resumed", "parts_waiting")
     torch.save(dict(zip(names, outcome, strict=True)) | {"evaluation": evaluation}, folder / f"outcome-{rank}.pt")
     diverging = toy.trainer(folder / "diverging", model=PoisonableModel(toy.ToyConfig()), max_steps=3)
     if rank == 1:

@@ -52,6 +52,17 @@ def test_a_run_that_cannot_know_its_best_model_ends_with_the_last(tmp_path, stra
         ({"encoder_max_grad_norm": -1.0}, ["encoder_max_grad_norm is -1.0", "0 means no clipping"]),
         ({"encoder_max_grad_norm": 1.0, "encoder_learning_rate": 0.0}, ["encoder_max_grad_norm", "keeps it as it is"]),
         ({"encoder_optim": "sgd", "encoder_learning_rate": 0.0}, ["encoder_optim", "keeps it as it is"]),
+        ({"encoder_epochs": 1.0, "encoder_learning_rate": 0.0}, ["encoder_epochs", "keeps it as it is"]),
+        ({"encoder_epochs": 0.0}, ["encoder_epochs is 0.0", "above 0"]),
+        ({"encoder_epochs": 1.0, "aggressive": True}, ["aggressive trains", "encoder_epochs ends it after 1", "choose one"]),
+        (
+            {"encoder_epochs": 1.0, "collapse_guard": "act", "collapse_guard_action": "aggressive"},
+            ["collapse_guard_action: aggressive trains"],
+        ),
+        (
+            {"encoder_epochs": 1.0, "fixed_encoder_steps": 0.5, "num_train_epochs": 2},
+            ["fixed_encoder_steps 0.5", "for 1 epochs", "never learn"],
+        ),
         ({"kl_warmup_steps": float("nan")}, ["kl_warmup_steps is nan"]),
     ],
 )
@@ -88,6 +99,7 @@ def test_another_end_is_a_setting_that_a_resumed_run_must_share(tmp_path):
 
 def test_keys_of_parts_are_settings_that_a_resumed_run_must_share(tmp_path):
     keys = {"encoder_optim": "sgd", "encoder_max_grad_norm": 1.0, "action_learning_rate": 0.1, "fixed_encoder_steps": 0.5}
+    keys |= {"encoder_epochs": 2.5}
     assert arguments(tmp_path, **keys).saved_settings(8).items() >= {**keys, "fixed_encoder_steps": 4}.items()
     assert not keys.keys() & arguments(tmp_path).saved_settings(8).keys()
 

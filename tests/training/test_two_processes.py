@@ -84,7 +84,8 @@ def test_parts_of_two_processes_are_trained_like_those_of_one(outcomes, tmp_path
     for name, weight in single.model.state_dict().items():
         torch.testing.assert_close(first["parts"]["weights"][name], weight, rtol=1e-4, atol=1e-5)
         assert torch.equal(first["parts"]["weights"][name], second["parts"]["weights"][name])
-        assert torch.equal(first["parts"]["weights"][name], first["parts_resumed"]["weights"][name])
+        for other in ("parts_resumed", "parts_waiting"):
+            assert torch.equal(first["parts"]["weights"][name], first[other]["weights"][name]), other
     for key in ("loss", "grad_norm", "encoder_grad_norm"):
         two, one = ([entry[key] for entry in log if key in entry] for log in (first["parts"]["log"], single.state.log_history))
         assert two == pytest.approx(one, rel=1e-4) and one, key

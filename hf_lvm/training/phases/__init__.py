@@ -3,6 +3,8 @@
 | file | phase | paper |
 |---|---|---|
 | `autoencoder_start` | the encoder first learns as an autoencoder, then the decoder may begin anew | Li et al. 2019 |
+| `encoder_start` | the encoder stays as it is in the first steps, or in all | |
+| `encoder_end` | the encoder learns in the first epochs only | Kim et al. 2019 |
 | `aggressive` | the encoder trained to the end before each step of the decoder | He et al. 2019 |
 | `kl_control` | the KL steered to a target | Shao et al. 2020 |
 | `plateau` | back to the best model, at a smaller rate, when the bound stands still | He et al. 2019 |
