@@ -85,9 +85,9 @@ class LatentTrainingArguments(
         # A new rate would be ignored without a word, and a new schedule jump to where it would have been.
         settings |= {"learning_rate": self.learning_rate, "lr_scheduler_type": SchedulerType(self.lr_scheduler_type).value}
         settings |= self.part_settings(total_steps)
+        settings |= self.plateau_settings() if self.plateau_patience > 0 else {}
         for prefix, is_used in (
             ("aggressive", self.aggressive),
-            ("plateau_", self.plateau_patience > 0),
             ("collapse_guard", self.collapse_guard == "act"),  # one that only warns changes nothing
         ):
             keys = [item.name for item in fields(self) if item.name.startswith(prefix)] if is_used else []

@@ -7,6 +7,6 @@
 | `encoder_end` | the encoder learns in the first epochs only | Kim et al. 2019 |
 | `aggressive` | the encoder trained to the end before each step of the decoder | He et al. 2019 |
 | `kl_control` | the KL steered to a target | Shao et al. 2020 |
-| `plateau` | back to the best model, at a smaller rate, when the bound stands still | He et al. 2019 |
+| `plateau` | a smaller rate when the bound stands still, and back to the best model | He et al. 2019, Kim et al. 2019 |
 | `collapse_guard` | says when the latent is not used, and can act | |
 """

@@ -18,10 +18,12 @@ _ROUNDING = 1e-6
 class EncoderEnd(TrainerCallback):
     """The key `encoder_epochs`.
 
-    Kim et al. (2019) train q(z|x) at the beginning only: from then on the generative model learns beside a posterior that holds
-    still. From the first step behind these epochs on autograd computes no gradients for the encoder, so that no optimizer moves it, whatever
-    moments it has, and the backward pass is cheaper. The exception is a DistributedDataParallel that was told to wait for the
-    gradient of every parameter (`ddp_find_unused_parameters: false`): there they are computed and dropped.
+    Kim et al. (2019) train q(z|x) at the beginning only: from then on the generative model learns beside a posterior that
+    holds still.
+
+    From the first step behind these epochs on autograd computes no gradients for the encoder, so that no optimizer moves it,
+    whatever moments it has, and the backward pass is cheaper. The exception is a DistributedDataParallel that was told to wait
+    for the gradient of every parameter (`ddp_find_unused_parameters: false`): there they are computed and dropped.
 
     When the encoder stops follows from the epoch, which a checkpoint knows: there is nothing else to remember. At the end of
     the run its parameters can be trained again.

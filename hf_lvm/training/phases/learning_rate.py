@@ -38,10 +38,10 @@ def forget_optimizer_state(optimizer: Optimizer, parameters: Iterable[Parameter]
         optimizer.state.pop(parameter, None)
 
 
-def check_optimizer_forgets(optim: str, wanted_by: str) -> None:
+def check_optimizer_forgets(optim: str | None, wanted_by: str) -> None:
     """Raise a `ValueError` for an optimizer that cannot begin afresh in the middle of a run."""
     if optim == "adagrad":
         raise ValueError(
-            f"optim is 'adagrad', which fills its state only when it is made, and {wanted_by} has the optimizer begin afresh "
-            "during the run: choose another optimizer, such as sgd or adamw_torch"
+            f"optim (or encoder_optim) is 'adagrad', which fills its state only when it is made, and {wanted_by} has the "
+            "optimizer begin afresh during the run: choose another optimizer, such as sgd or adamw_torch"
         )
