@@ -1,6 +1,6 @@
 """Texts to train on: corpora, tokenizers, the processor of a latent-variable model, batches with little padding; trees."""
 
-from hf_lvm.data import documentation
+from hf_lvm.data import documentation, synthetic_grammar
 from hf_lvm.data.batching import LabelledShareSampler, LatentTextCollator, LengthBucketedSampler, padding_share
 from hf_lvm.data.brackets import Bracketing, binarized, read_tree, read_trees
 from hf_lvm.data.classes import add_classes, class_names, hide_classes
@@ -51,6 +51,7 @@ __all__ = [
     "read_trees",
     "spans_to_mask",
     "start_token_id",
+    "synthetic_grammar",
     "tokenize_words",
     "train_bpe_tokenizer",
     "train_topic_tokenizer",

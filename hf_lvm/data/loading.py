@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 
-from hf_lvm.data import documentation
+from hf_lvm.data import documentation, synthetic_grammar
 from hf_lvm.data.hub import check_hub_repository, is_hub_id
 from hf_lvm.data.splits import SPLITS, check_fractions, split_dataset
 from hf_lvm.data.text_files import FILE_TYPES, read_file, split_files, split_named
@@ -40,8 +40,9 @@ def load_texts(
     Args:
         dataset (`str`, *optional*):
             `None` or `"documentation"`: the sentences of the built-in documentation corpus; `"documentation_documents"`:
-            its whole docstrings. A file (txt with one text a line, jsonl,
-            json, csv, tsv, parquet) or a folder of such files. Anything else with one "/" is a dataset id on the hub;
+            its whole docstrings. `"synthetic_grammar"`, or with `"_left"` or `"_right"` behind it: 6,000 sentences of a small
+            grammar with gold trees in the column `tree` ([`hf_lvm.data.synthetic_grammar`]). A file (txt with one text a line,
+            jsonl, json, csv, tsv, parquet) or a folder of such files. Anything else with one "/" is a dataset id on the hub;
             naming one is the only way to make this function use the network.
         data_dir (`str`, *optional*):
             A folder with files named train, valid(ation) or dev, and test. Instead of `dataset`.
@@ -91,6 +92,8 @@ def read_sources(
         sources = {"train": read_file(path, text_column)}
     elif name in BUILT_IN_KINDS:
         sources = dict(documentation.load(BUILT_IN_KINDS[name]))
+    elif name in synthetic_grammar.NAMES:
+        sources = dict(synthetic_grammar.load(synthetic_grammar.NAMES[name]))
     elif is_hub_id(name) and path.suffix.lower() not in FILE_TYPES:
         sources = _load_from_hub(name, config_name, cache_dir)
     else:
@@ -140,8 +143,8 @@ def _not_found(name: str, path: Path) -> str:
     if len(path.parts) > 1 or path.suffix.lower() in FILE_TYPES:
         return f"There is no file or folder {name!r} (looked from {Path.cwd()}).{_similar_names(path)}"
     return (
-        f"The dataset {name!r} is neither a file or folder here nor a built-in corpus. Use {BUILT_IN!r}, a path to a "
-        f"file ({', '.join(FILE_TYPES)}) or folder, or a hub id written as owner/name.{_similar_names(path)}"
+        f"The dataset {name!r} is neither a file or folder here nor a built-in corpus. Use {BUILT_IN!r}, 'synthetic_grammar', "
+        f"a path to a file ({', '.join(FILE_TYPES)}) or folder, or a hub id written as owner/name.{_similar_names(path)}"
     )
 
 
@@ -150,7 +153,8 @@ def _similar_names(path: Path) -> str:
     if not folder.is_dir():
         return f" The folder {str(folder)!r} does not exist either."
     names = sorted(entry.name for entry in folder.iterdir())
-    near = difflib.get_close_matches(path.name, [*names, *(BUILT_IN_KINDS if str(folder) == "." else [])], cutoff=0.5)
+    built_in = [*BUILT_IN_KINDS, *synthetic_grammar.NAMES] if str(folder) == "." else []
+    near = difflib.get_close_matches(path.name, [*names, *built_in], cutoff=0.5)
     return f" Did you mean {' or '.join(near)}?" if near else ""
 
 

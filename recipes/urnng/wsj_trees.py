@@ -3,9 +3,9 @@
     python recipes/urnng/wsj_trees.py path/to/trees.jsonl data/wsj_trees --min_words 2 --max_words 25
 
 A line of the input is a JSON object with `tree`, a bracketed string without traces, and `file`, such as "wsj_0001". Files up
-to wsj_0159 are for training, up to wsj_0179 for validation, the rest is the test set. Words keep their capitals and digits, and
-punctuation stays. The output has `text` and `tags`, both separated by blanks, and `tree`, the gold tree with its labels and
-tags, as `bracket_f1` takes it for a reference: protocols that remove punctuation go by the tags in it.
+to wsj_0159 are for training, up to wsj_0179 for validation, the rest is the test set. Words keep their capitals and digits,
+and punctuation stays. The output has `text` and `tags`, both separated by blanks, and `tree`, the gold tree with its labels
+and tags, as `bracket_f1` takes it for a reference: protocols that remove punctuation go by the tags in it.
 
 Of the 3,914 trees of the sample that comes with nltk, 2 to 25 words leave 2,012, 172 and 138 sentences, and 2,819 different
 words that stand in training more than once: 2,823 with the four special tokens of the code of Kim et al. (2019).
