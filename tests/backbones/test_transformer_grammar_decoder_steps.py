@@ -5,9 +5,10 @@ import torch
 
 from hf_lvm.backbones.transformer_grammar_decoder.families import SOUND_FAMILIES
 from hf_lvm.generation.tree_sampling import sample_trees
+from hf_lvm.generation.word_synchronous import word_synchronous_search
 from hf_lvm.grammars.shift_reduce import Action, NextStep
 from tests.backbones.test_transformer_grammar_decoder import EOS, random_words, steps_of, tiny
-from tests.distributions.binary_tree.enumeration import check_frequencies
+from tests.distributions.binary_tree.enumeration import all_masks, check_frequencies
 from tests.grammars.test_shift_reduce import trees_of
 
 # Families that compute in float64 what they are given in float64; RMS norms and a softmax by hand are in float32.
@@ -119,6 +120,24 @@ def test_samples_have_the_frequencies_that_they_are_scored_with():
     counts = [keys.count(key) for key in frequent]
     wanted = [probability[key] for key in frequent]
     check_frequencies(torch.tensor([*counts, 1500 - sum(counts)]), torch.tensor([*wanted, 1 - sum(wanted)]))
+
+
+@pytest.mark.parametrize("positions", ["depth", "order"])
+def test_a_beam_that_holds_everything_finds_every_tree(positions):
+    model, lengths, word_ids = (
+        tiny(subwords=True, positions=positions),
+        (4, 2),
+        torch.tensor([[0, 0, 1, 2, 3], [0, 1, 1, -1, -1]]),
+    )
+    pieces = random_words(2, 5)
+    found = word_synchronous_search(model, pieces, word_ids, num_trees=5, beam_size=50)
+    for row, length in enumerate(lengths):
+        masks = all_masks(length, length)
+        with torch.no_grad():
+            scores = model(pieces[row : row + 1], masks.unsqueeze(1), word_ids[row : row + 1]).log_prob[:, 0]
+        order = scores.argsort(descending=True)
+        torch.testing.assert_close(found.log_prob[row, : len(masks)], scores[order], rtol=0.0, atol=1e-9)
+        assert torch.equal(found.spans[: len(masks), row, :length, :length], masks[order])
 
 
 def test_gradients_reach_what_was_read_before():

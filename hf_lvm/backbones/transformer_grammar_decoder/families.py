@@ -30,11 +30,9 @@ _POSITIONS_OF_ITS_OWN = "it counts positions by the order of the tokens, whateve
 _OTHER_MEMORY = "it remembers by other means than attention, which no mask reaches"
 _REASONS = {
     "bart": _POSITIONS_OF_ITS_OWN,
-    "bert": "its head is more than one matrix, and it reads in both directions",
+    "bert": "its head is more than one matrix",
     "bloom": "it computes its distances from a mask of two dimensions",
-    "codegen": "it takes no mask narrower than all its positions",
     "cohere": "it scales its logits outside its head",
-    "gptj": "it takes no mask narrower than all its positions",
     "granite": "it scales its logits outside its head",
     "hf_lvm_dilated_cnn_decoder": _OTHER_MEMORY,
     "hf_lvm_lstm_decoder": _OTHER_MEMORY,
