@@ -34,6 +34,8 @@ _PUBLIC = {
     "T5DecoderForCausalLM": "hf_lvm.backbones.t5_decoder",
     "TextVAEConfig": "hf_lvm.models.text_vae",
     "TextVAEModel": "hf_lvm.models.text_vae",
+    "URNNGConfig": "hf_lvm.models.urnng",
+    "URNNGModel": "hf_lvm.models.urnng",
     "TransformerGrammarDecoderConfig": "hf_lvm.backbones.transformer_grammar_decoder",
     "TransformerGrammarDecoderModel": "hf_lvm.backbones.transformer_grammar_decoder",
 }

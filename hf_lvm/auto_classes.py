@@ -24,6 +24,7 @@ MODEL_MODULES = {
     "hf_lvm_rnng_decoder": "hf_lvm.backbones.rnng_decoder",
     "hf_lvm_t5_decoder": "hf_lvm.backbones.t5_decoder",
     "hf_lvm_text_vae": "hf_lvm.models.text_vae",
+    "hf_lvm_urnng": "hf_lvm.models.urnng",
     "hf_lvm_transformer_grammar_decoder": "hf_lvm.backbones.transformer_grammar_decoder",
 }
 

@@ -52,7 +52,9 @@ def outputs(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> dict[str
     """Everything that must come back: a bound with sampled latents, logits, and generated tokens."""
     torch.manual_seed(0)
     output = model.eval()(**inputs)
-    result = {"loss": output.loss.reshape(1), "logits": output.logits}
+    result = {"loss": output.loss.reshape(1)}
+    if output.get("logits") is not None:
+        result["logits"] = output.logits
     if model.can_generate():
         given = {key: inputs[key] for key in ("input_ids", "attention_mask")}
         result["generated"] = model.generate(**given, max_new_tokens=NEW_TOKENS, eos_token_id=None)

@@ -88,7 +88,7 @@ class LatentTextProcessor(ProcessorMixin):
 
         Returns:
             N rows each of `input_ids`, the encoder's with its special tokens; `word_ids`, for each the number of its word from
-            0, -1 at special tokens; `labels`, the decoder's with the end token and without a start token; `label_word_ids`,
+            0, -1 at special tokens; `labels`, the decoder's with the end token and without a start token; `decoder_word_ids`,
             likewise, -1 at the end token. Every word has at least one piece on either side.
 
         Raises:
@@ -96,11 +96,11 @@ class LatentTextProcessor(ProcessorMixin):
                 ([`hf_lvm.data.word_alignment.tokenize_words`]), and a word that is read as the end of the sentence.
         """
         input_ids, word_ids = tokenize_words(self.tokenizer, sentences, name=name)
-        labels, label_word_ids = tokenize_words(self.decoder_tokenizer, sentences, add_special_tokens=False, name=name)
+        labels, decoder_word_ids = tokenize_words(self.decoder_tokenizer, sentences, add_special_tokens=False, name=name)
         end = self.end_token_id
         for row, ids in enumerate(labels):
             if end in ids:
-                word = sentences[row][label_word_ids[row][ids.index(end)]]
+                word = sentences[row][decoder_word_ids[row][ids.index(end)]]
                 raise ValueError(
                     f"{name} {row}: the word {word!r} is read as the token that ends a sentence "
                     f"({self.decoder_tokenizer.convert_ids_to_tokens(end)!r}): leave it out."
@@ -109,7 +109,7 @@ class LatentTextProcessor(ProcessorMixin):
             "input_ids": input_ids,
             "word_ids": word_ids,
             "labels": [[*ids, end] for ids in labels],
-            "label_word_ids": [[*numbers, NO_WORD] for numbers in label_word_ids],
+            "decoder_word_ids": [[*numbers, NO_WORD] for numbers in decoder_word_ids],
         }
 
     def __call__(

@@ -48,8 +48,8 @@ def encode_trees(
         keep_columns: Columns of `dataset` to carry along, such as `"text"` or the tree as it was.
 
     Returns:
-        In memory, the same splits with the columns `input_ids`, `word_ids`, `labels`, `label_word_ids` (lists, not padded; see
-        [`LatentTextProcessor.tokenize_words`]), `num_words`, `num_bytes` (UTF-8, of the words with one blank between),
+        In memory, the same splits with the columns `input_ids`, `word_ids`, `labels`, `decoder_word_ids` (lists, not padded;
+        see [`LatentTextProcessor.tokenize_words`]), `num_words`, `num_bytes` (UTF-8, of the words with one blank between),
         `length` (tokens of the longer side); with brackets `required_spans`, a list of [first, last] for each span of two
         words or more, and `whole_tree`, whether they are a binary tree and leave nothing open; then `keep_columns`.
 
@@ -75,16 +75,16 @@ class TreeCollator(LatentTextCollator):
 
         Returns:
             `input_ids`, `attention_mask` and `word_ids` (B, S), padded on the tokenizer's `padding_side`, `labels` and
-            `label_word_ids` (B, T), padded on the right; -1 where there is no word, -100 in `labels`. With brackets
+            `decoder_word_ids` (B, T), padded on the right; -1 where there is no word, -100 in `labels`. With brackets
             `required_spans` (B, n, n) bool, True at [row, first, last] for each span of two words or more that a tree must
             have, all False in rows of which nothing is known.
         """
         batch = super().__call__(features)
         word_ids = [feature["word_ids"] for feature in features]
         batch["word_ids"] = torch.tensor(pad_rows(word_ids, NO_WORD, self.processor.tokenizer.padding_side))
-        batch["label_word_ids"] = torch.tensor(pad_rows([feature["label_word_ids"] for feature in features], NO_WORD))
+        batch["decoder_word_ids"] = torch.tensor(pad_rows([feature["decoder_word_ids"] for feature in features], NO_WORD))
         if any(feature.get("required_spans") is not None for feature in features):
-            num_words = 1 + int(batch["label_word_ids"].max())
+            num_words = 1 + int(batch["decoder_word_ids"].max())
             required = torch.zeros(len(features), num_words, num_words, dtype=torch.bool)
             cells = [
                 (row, first, last)

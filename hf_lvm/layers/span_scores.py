@@ -46,8 +46,9 @@ class FencepostScorer(nn.Module):
 
     def init_weights(self) -> None:
         """The units as torch has them; scores near 0, so that all trees begin about as probable."""
-        self.units.reset_parameters()
-        self.norm.reset_parameters()
+        init_linear(self.units)
+        init.ones_(self.norm.weight)
+        init.zeros_(self.norm.bias)
         init.normal_(self.score.weight, std=0.02)
         init.zeros_(self.score.bias)
 
@@ -84,8 +85,8 @@ class BiaffineScorer(nn.Module):
 
     def init_weights(self) -> None:
         """The units as torch has them; scores near 0, so that all trees begin about as probable."""
-        self.begin.reset_parameters()
-        self.end.reset_parameters()
+        for layer in (self.begin, self.end):
+            init_linear(layer)
         init.normal_(self.form, std=0.02 * len(self.form) ** -0.5)
 
 
@@ -96,6 +97,13 @@ def fenceposts(words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """What is known of the left and of the right, (B, n + 1, H / 2) each, at the places around words (B, n, H)."""
     left, right = words.chunk(2, dim=-1)
     return functional.pad(left, (0, 0, 1, 0)), functional.pad(right, (0, 0, 0, 1))
+
+
+def init_linear(layer: nn.Linear) -> None:
+    """Weights as `nn.Linear` begins with, where none were loaded: its own `reset_parameters` would not ask."""
+    bound = layer.in_features**-0.5
+    for parameter in (layer.weight, layer.bias):
+        init.uniform_(parameter, -bound, bound)
 
 
 def check_halves(hidden_size: int) -> None:

@@ -23,7 +23,8 @@ from hf_lvm.objectives.kl_schedules import KL_SCHEDULES, check_kl_schedule, kl_w
 from hf_lvm.objectives.marginal import MarginalTerms, marginal_terms
 from hf_lvm.objectives.minimum_risk import draw_candidates, risk
 from hf_lvm.objectives.posterior_refinement import refine_gaussian
-from hf_lvm.objectives.semi_supervision import RowCounts, check_classes, semi_supervised_mean
+from hf_lvm.objectives.semi_supervision import RowCounts, check_classes, have_brackets, semi_supervised_mean
+from hf_lvm.objectives.structured_bound import structured_bound
 
 __all__ = [
     "BATCH_MODES",
@@ -47,6 +48,7 @@ __all__ = [
     "draw_for",
     "estimate_from_log_weights",
     "free_bits_kl",
+    "have_brackets",
     "importance_weighted_bound",
     "kl_terms",
     "kl_weight",
@@ -57,4 +59,5 @@ __all__ = [
     "refine_gaussian",
     "risk",
     "semi_supervised_mean",
+    "structured_bound",
 ]

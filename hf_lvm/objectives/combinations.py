@@ -20,7 +20,13 @@ DISCRETE = {
     "iwae": ("vimco",),
     "minimum_risk": (None,),
 }
-OBJECTIVES = {"continuous": CONTINUOUS, "discrete": DISCRETE}
+# Of structures, such as trees: too many to enumerate, and a decoder cannot read half of one.
+STRUCTURED = {
+    "elbo": ("reinforce", "reinforce_moving_average", "reinforce_learned", "reinforce_self_critical", "rloo"),
+    "iwae": ("vimco",),
+    "minimum_risk": (None,),
+}
+OBJECTIVES = {"continuous": CONTINUOUS, "discrete": DISCRETE, "structured": STRUCTURED}
 LEAVE_ONE_OUT = ("rloo", "vimco")
 
 
@@ -38,7 +44,7 @@ def check_combination(
         objective: a name in `OBJECTIVES[latents]`.
         estimator: a name in `OBJECTIVES[latents][objective]`; None for `minimum_risk`, which is its own.
         num_samples: samples of the latent for each sentence.
-        latents: `continuous` or `discrete`.
+        latents: `continuous`, `discrete` or `structured`.
         free_bits_mode: that of the training; "none" where free bits are off.
     """
     objectives = OBJECTIVES[latents]

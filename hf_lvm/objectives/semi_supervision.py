@@ -61,6 +61,19 @@ def semi_supervised_mean(
     return (losses * shares).sum()
 
 
+def have_brackets(spans: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Whether something is told of the tree of each sentence: (B,) bool. A bracket around the whole sentence says nothing.
+
+    Args:
+        spans: (B, n, n) bool, brackets that are known; those of width 1, below the diagonal and past a length do not count.
+        lengths: (B,), words of each sentence.
+    """
+    inside = torch.arange(spans.shape[-1], device=spans.device) < lengths.unsqueeze(1)
+    wide = spans.triu(1) & inside.unsqueeze(1)
+    rows = torch.arange(len(lengths), device=spans.device)
+    return wide.sum((1, 2)) > wide[rows, 0, lengths - 1].long()
+
+
 def check_classes(classes: torch.Tensor, class_counts: Sequence[int], batch_size: int) -> torch.Tensor:
     """Observed classes as (B, M).
 

@@ -137,12 +137,17 @@ def build_composed(
     model = model_class.from_encoder_decoder_pretrained(parts["encoder"], parts["decoder"], **settings)
     if trained is not None:
         model.take_posterior(trained)
-    for part in arguments.freeze:
+    freeze_parts(model, arguments.freeze)
+    return model
+
+
+def freeze_parts(model: PreTrainedModel, parts: Sequence[str]) -> None:
+    """Keep the weights of these parts as they are, but for adapters in them."""
+    for part in parts:
         frozen = getattr(model, part)
         adapted = {name for name, _ in frozen.named_parameters() if "lora_" in name}
         for name, parameter in frozen.named_parameters():
             parameter.requires_grad_(name in adapted)
-    return model
 
 
 def trained_posterior(model_class: type[ComposedModel], name: str) -> ComposedModel:
@@ -166,7 +171,7 @@ def _tokenizer(name: str, data: DataArguments, texts: DatasetDict) -> PreTrained
     if name == "bpe":
         return train_bpe_tokenizer(texts["train"]["text"], vocab_size=data.vocab_size or 4000)
     if name == "words":
-        return train_word_tokenizer(texts["train"]["text"], vocab_size=data.vocab_size)
+        return train_word_tokenizer(texts["train"]["text"], vocab_size=data.vocab_size, min_frequency=data.min_frequency)
     tokenizer = load_tokenizer(name)
     lacking = {
         role: getattr(data, role)

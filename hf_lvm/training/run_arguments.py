@@ -57,6 +57,9 @@ class DataArguments:
         default=None,
         metadata={"help": "Tokens of a tokenizer trained here (default: 4000 for bpe, all words of the texts for words)."},
     )
+    min_frequency: int = field(
+        default=1, metadata={"help": "Words of a tokenizer of words trained here that are seen less often are unknown."}
+    )
     pad_token: str | None = field(
         default=None,
         metadata={"help": "Token to pad with, for tokenizers that name none, such as '<|endoftext|>' for GPT-2."},

@@ -52,6 +52,7 @@ def build_trainer(
     encoded: Mapping[str, Dataset],
     processor: LatentTextProcessor,
     trainer_class: type[LatentTrainer] = LatentTrainer,
+    collator: LatentTextCollator | None = None,
 ) -> LatentTrainer:
     """A trainer over the splits `train` and `validation`, with a progress bar that speaks of bounds."""
     trainer = trainer_class(
@@ -59,7 +60,7 @@ def build_trainer(
         args=args,
         train_dataset=encoded["train"],
         eval_dataset=encoded["validation"],
-        data_collator=LatentTextCollator(processor),
+        data_collator=LatentTextCollator(processor) if collator is None else collator,
         processing_class=processor,
     )
     if not args.disable_tqdm:

@@ -18,6 +18,7 @@ from hf_lvm.training.class_statistics import ClassStatistics, class_probabilitie
 from hf_lvm.training.clipping import EncoderClipping
 from hf_lvm.training.composite_optimizer import with_own_optimizer
 from hf_lvm.training.divergence import stop_unless_finite
+from hf_lvm.training.labelled_rows import labelled_rows
 from hf_lvm.training.latent_statistics import LatentStatistics, posterior_means
 from hf_lvm.training.model_checks import check_model, check_optimizer_is_made_here
 from hf_lvm.training.noise import NoiseStream, row_generators
@@ -184,7 +185,7 @@ class LatentTrainer(BucketingTrainer):
             generators = row_generators(self.args.seed, NoiseStream.WORD_DROPOUT, noise_step, rows)
             inputs["decoder_input_ids"] = self._dropped_words(inputs["labels"], generators)
         generators = row_generators(self.args.seed, NoiseStream.LATENTS, noise_step, rows)
-        if "classes" in inputs:
+        if self._step_rows is not None:
             options["row_counts"] = self._step_rows
         outputs = model(**inputs, generator=generators, **options)
         if self._noise_step is None:  # of the run itself, not of a phase inside one of its steps
@@ -197,7 +198,7 @@ class LatentTrainer(BucketingTrainer):
         self._micro_step += 1
         self._micro_losses.append(outputs.loss.detach())
         self._micro_kls.append(outputs.kl.detach().double().sum())
-        if "classes" in inputs and self._step_rows is not None:
+        if self._step_rows is not None:
             # Already a part of the loss of the whole step; processes are averaged, and micro-batches divided, by others.
             return outputs.loss * self.args.world_size * self._step_batches, outputs
         share = sentences / (self._step_sentences or sentences)
@@ -205,6 +206,7 @@ class LatentTrainer(BucketingTrainer):
 
     def _evaluation_loss(self, model: nn.Module, inputs: dict) -> tuple[torch.Tensor, ModelOutput]:
         classes = inputs.pop("classes", None)
+        inputs.pop("required_spans", None)
         rows = self._rows(self._evaluation_step, self.args.eval_batch_size, find_batch_size(inputs))
         generators = row_generators(self.args.seed, NoiseStream.EVALUATION_LATENTS, 0, rows)
         outputs = model(**inputs, generator=generators, kl_weight=1.0, free_bits=0.0, free_bits_mode="none")
@@ -276,9 +278,9 @@ class LatentTrainer(BucketingTrainer):
 
     def _count_rows(self, batches: list[dict[str, torch.Tensor]]) -> RowCounts | None:
         """Labelled and unlabelled rows of an optimizer step over all processes; None where nothing is said of classes."""
-        if not batches or "classes" not in batches[0]:
+        if not batches or labelled_rows(batches[0]) is None:
             return None
-        labelled = sum(int((batch["classes"].view(len(batch["labels"]), -1) >= 0).any(1).sum()) for batch in batches)
+        labelled = sum(int(labelled_rows(batch).sum()) for batch in batches)
         rows = sum(len(batch["labels"]) for batch in batches)
         totals = torch.tensor([labelled, rows - labelled], device=self.args.device)
         return RowCounts(*self.accelerator.reduce(totals, "sum").tolist())

@@ -15,7 +15,7 @@ from hf_lvm.data import (
 
 TEXTS = ["the dog barks", "café  dogs", "sit", "the old dog barks ."]
 TREES = ["(S (NP the dog) barks)", None, "", "(S (NP the old dog) (VP barks) .)"]
-COLUMNS = ["input_ids", "word_ids", "labels", "label_word_ids", "num_words", "num_bytes", "length"]
+COLUMNS = ["input_ids", "word_ids", "labels", "decoder_word_ids", "num_words", "num_bytes", "length"]
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +69,9 @@ def test_batches_are_padded_with_what_is_no_word(processor, dataset, side):
     encoded = encode_trees(dataset, processor)
     processor.tokenizer.padding_side = side
     batch = next(iter(DataLoader(encoded, batch_size=4, collate_fn=TreeCollator(processor))))
-    assert list(batch) == ["input_ids", "attention_mask", "labels", "word_ids", "label_word_ids", "required_spans"]
+    assert list(batch) == ["input_ids", "attention_mask", "labels", "word_ids", "decoder_word_ids", "required_spans"]
     assert batch["input_ids"].shape == batch["attention_mask"].shape == batch["word_ids"].shape
-    assert batch["labels"].shape == batch["label_word_ids"].shape
+    assert batch["labels"].shape == batch["decoder_word_ids"].shape
     for row in range(4):
         kept = batch["attention_mask"][row].bool()
         assert batch["input_ids"][row][kept].tolist() == encoded["input_ids"][row]
@@ -79,8 +79,8 @@ def test_batches_are_padded_with_what_is_no_word(processor, dataset, side):
         assert (batch["word_ids"][row][~kept] == -1).all()
         real = batch["labels"][row] != -100
         assert batch["labels"][row][real].tolist() == encoded["labels"][row]
-        assert batch["label_word_ids"][row][real].tolist() == encoded["label_word_ids"][row]
-        assert (batch["label_word_ids"][row][~real] == -1).all()
+        assert batch["decoder_word_ids"][row][real].tolist() == encoded["decoder_word_ids"][row]
+        assert (batch["decoder_word_ids"][row][~real] == -1).all()
         assert batch["required_spans"][row].nonzero().tolist() == sorted(encoded["required_spans"][row])
     assert batch["required_spans"].shape == (4, 5, 5) and batch["required_spans"].dtype == torch.bool
     processor.tokenizer.padding_side = "right"

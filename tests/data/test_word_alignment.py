@@ -132,7 +132,7 @@ def test_both_sides_with_their_special_tokens():
     assert rows["labels"] == processor.tokenize(["the dog", "café"])[1]
     for ids, numbers in zip(rows["input_ids"], rows["word_ids"], strict=True):
         assert numbers[0] == numbers[-1] == -1 and len(ids) == len(numbers)
-    for ids, numbers in zip(rows["labels"], rows["label_word_ids"], strict=True):
+    for ids, numbers in zip(rows["labels"], rows["decoder_word_ids"], strict=True):
         assert numbers[0] == 0 and numbers[-1] == -1 and ids[-1] == processor.end_token_id
 
 
@@ -140,8 +140,8 @@ def test_whole_words_are_numbered_too():
     processor = LatentTextProcessor(train_word_tokenizer(TEXTS))
     rows = processor.tokenize_words([["the", "<unk>", "zebra"]])
     assert rows["word_ids"] == [[-1, 0, 1, 2, -1]]
-    assert rows["label_word_ids"] == [[0, 1, 2, -1]]
-    assert processor.tokenize_words([]) == {"input_ids": [], "word_ids": [], "labels": [], "label_word_ids": []}
+    assert rows["decoder_word_ids"] == [[0, 1, 2, -1]]
+    assert processor.tokenize_words([]) == {"input_ids": [], "word_ids": [], "labels": [], "decoder_word_ids": []}
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,8 @@ class ComposedConfig(PreTrainedConfig):
         raise NotImplementedError
 
     def __post_init__(self, **kwargs):
-        self.encoder = _own_config(self.encoder, default="bert")
-        self.decoder = _own_config(self.decoder, default="gpt2")
+        self.encoder = own_config(self.encoder, default="bert")
+        self.decoder = own_config(self.decoder, default="gpt2")
         super().__post_init__(**kwargs)
         self.encoder = as_encoder_config(self.encoder)
         names = injection_names(self.injection)
@@ -107,15 +107,20 @@ class ComposedConfig(PreTrainedConfig):
     @classmethod
     def own_keys(cls) -> set[str]:
         """The keys beside the two parts, without those that every config of transformers has."""
-        classes = cls.__mro__[: cls.__mro__.index(PreTrainedConfig)]
-        return {key for each in classes for key in each.__annotations__} - {"encoder", "decoder"}
+        return own_keys(cls)
 
     def options_of(self, family: type) -> dict[str, Any]:
         """The arguments that a posterior, prior or estimator class takes from this config, by their names there."""
         return {argument: getattr(self, key) for key, argument in family.config_options.items()}
 
 
-def _own_config(config: PreTrainedConfig | dict | None, default: str) -> PreTrainedConfig:
+def own_keys(config_class: type[PreTrainedConfig]) -> set[str]:
+    """The keys of a config of two parts beside these parts, without those that every config of transformers has."""
+    classes = config_class.__mro__[: config_class.__mro__.index(PreTrainedConfig)]
+    return {key for each in classes for key in each.__annotations__} - {"encoder", "decoder"}
+
+
+def own_config(config: PreTrainedConfig | dict | None, default: str) -> PreTrainedConfig:
     """The config of a part: from its dict, or a copy of the one given.
 
     A copy, because transformers resets the attention implementation of a config that becomes part of another, and a model that

@@ -1,5 +1,6 @@
 """The composed model: an encoder, a decoder, and what joins them to a latent that a subclass brings."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -224,6 +225,11 @@ class ComposedModel(TwoParts, Scoring, LatentGenerationMixin, PreTrainedModel):
                 batch_size = 1 if decoder_input_ids is None else decoder_input_ids.shape[0]
                 latents = self.prior_of(batch_size).sample()
         return self.generate_from_latents(latents, decoder_input_ids, decoder_attention_mask, generation_config, **options)
+
+    def injection_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters of what the decoder is told of z, the injections, and of the prior."""
+        shared = {id(parameter) for _, parameter in self.inference_parameters()}
+        return (pair for pair in self._named_parameters_of("conditioning", "prior") if id(pair[1]) not in shared)
 
     @property
     def latent_dtype(self) -> torch.dtype:

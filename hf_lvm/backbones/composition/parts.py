@@ -1,7 +1,8 @@
-"""The two parts of a composed model: where they come from, how they are saved together, and how one begins anew."""
+"""The two parts of a model: where they come from, how they are saved together, and how one begins anew."""
 
 import copy
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -13,7 +14,17 @@ from hf_lvm.backbones.encoders import encoder_part, load_encoder
 
 
 class TwoParts:
-    """Methods of a composed model about its encoder and its decoder as models of their own."""
+    """Methods of a model about its encoder and its decoder as models of their own.
+
+    Attributes:
+        posterior_parts: modules that q(z|x) is made of.
+        decoder_parts: modules that begin anew with the decoder.
+        other_parts: what p(x, z) has beside these.
+    """
+
+    posterior_parts: ClassVar[tuple[str, ...]] = ("encoder", "pooling", "posterior_head")
+    decoder_parts: ClassVar[tuple[str, ...]] = ("decoder", "conditioning")
+    other_parts: ClassVar[tuple[str, ...]] = ("prior",)
 
     @classmethod
     def from_encoder_decoder_pretrained(
@@ -47,13 +58,22 @@ class TwoParts:
         if isinstance(encoder, str):
             encoder = load_encoder(encoder, **options["encoder"])
         if isinstance(decoder, str):
-            with_cross_attention = "cross_attention" in own.get("injection", "")
-            decoder = load_decoder(decoder, cross_attention=with_cross_attention, **options["decoder"])
+            decoder = cls._load_decoder(decoder, own, **options["decoder"])
         encoder, own["encoder_adapter"] = adapter_config(encoder)
         decoder, own["decoder_adapter"] = adapter_config(decoder)
-        encoder, decoder = encoder_part(encoder), decoder_part(decoder)
+        encoder, decoder = encoder_part(encoder), cls._as_decoder(decoder)
         config = cls.config_class(encoder=encoder.config, decoder=decoder.config, **own)
         return cls(config, encoder=encoder, decoder=decoder)
+
+    @classmethod
+    def _load_decoder(cls, source: str, own: dict, **options) -> PreTrainedModel:
+        """The decoder of a folder or hub id; `own` holds the keys of the model's config."""
+        return load_decoder(source, cross_attention="cross_attention" in own.get("injection", ""), **options)
+
+    @classmethod
+    def _as_decoder(cls, decoder: PreTrainedModel) -> PreTrainedModel:
+        """The decoder out of a model handed over whole."""
+        return decoder_part(decoder)
 
     @classmethod
     def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
@@ -94,28 +114,24 @@ class TwoParts:
 
     def inference_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters of q(z|x): encoder, pooling and posterior head."""
-        return self._named_parameters_of("encoder", "pooling", "posterior_head")
+        return self._named_parameters_of(*self.posterior_parts)
 
     def generative_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters of p(x, z): decoder, injections and prior, besides those shared with q(z|x)."""
         shared = {id(parameter) for _, parameter in self.inference_parameters()}
-        return (pair for pair in self._named_parameters_of("decoder", "conditioning", "prior") if id(pair[1]) not in shared)
-
-    def injection_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Names and parameters of what the decoder is told of z, the injections, and of the prior."""
-        shared = {id(parameter) for _, parameter in self.inference_parameters()}
-        return (pair for pair in self._named_parameters_of("conditioning", "prior") if id(pair[1]) not in shared)
+        parts = (*self.decoder_parts, *self.other_parts)
+        return (pair for pair in self._named_parameters_of(*parts) if id(pair[1]) not in shared)
 
     def _named_parameters_of(self, *parts: str) -> Iterator[tuple[str, nn.Parameter]]:
         return (pair for part in parts for pair in getattr(self, part).named_parameters(prefix=part))
 
     def take_posterior(self, trained: "TwoParts") -> None:
-        """Begin with the q(z|x) of a trained model of the same kind: copy encoder, pooling and posterior head from it.
+        """Begin with the q(z|x) of a trained model of the same kind: copy its encoder, and all behind it.
 
         Raises:
             ValueError: its q(z|x) is of another form.
         """
-        for part in ("encoder", "pooling", "posterior_head"):
+        for part in self.posterior_parts:
             try:
                 getattr(self, part).load_state_dict(getattr(trained, part).state_dict())
             except RuntimeError as error:
@@ -138,7 +154,7 @@ class TwoParts:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             fresh = type(self)(copy.deepcopy(self.config))
-        for part in ("decoder", "conditioning"):
+        for part in self.decoder_parts:
             getattr(self, part).load_state_dict(getattr(fresh, part).state_dict())
 
     def check_decoder_can_reset(self) -> None:

@@ -1,0 +1,206 @@
+"""What a model of sentences with trees has learned: its likelihood in two conventions, and its trees beside gold ones."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from nltk import Tree
+from tqdm.auto import tqdm
+
+from hf_lvm.data import LatentTextProcessor, TreeCollator, mask_to_tree, read_tree
+from hf_lvm.layers.decoder_interface import in_evaluation_mode
+from hf_lvm.metrics.bracket_f1.bracket_f1 import compute_bracket_f1
+from hf_lvm.metrics.bracket_f1.protocols import PROTOCOLS
+from hf_lvm.metrics.text_likelihood.text_likelihood import compute_text_likelihood
+from hf_lvm.objectives import LikelihoodEstimate
+
+CONVENTIONS = ("normalized", "published")
+COLUMNS = ("input_ids", "word_ids", "labels", "decoder_word_ids")
+
+
+@dataclass(frozen=True)
+class TreeReport:
+    """A model measured on N sentences.
+
+    Attributes:
+        metrics: `likelihood` of both conventions, each in all units, with how far the samples carry it; `bound`, the negative
+            ELBO, and its parts; `exact`, the sum over all trees of the short sentences beside their estimate; `brackets`, F1
+            by each protocol, where there are gold trees.
+        trees: the most probable tree of each sentence under q(z|x).
+    """
+
+    metrics: dict[str, Any]
+    trees: list[Tree]
+
+
+def report_trees(
+    model,
+    dataset: Dataset,
+    processor: LatentTextProcessor,
+    gold: Sequence[str | None] | None = None,
+    *,
+    num_importance_samples: int = 100,
+    temperature: float = 2.0,
+    protocols: Sequence[str] = tuple(PROTOCOLS),
+    exact_words: int = 8,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> TreeReport:
+    """Score and parse every sentence.
+
+    Args:
+        model: a `URNNGModel`.
+        dataset: of `encode_trees`, with the column `text`.
+        gold: bracketed strings, one a sentence; None where there are none.
+        num_importance_samples: K trees of each sentence; 0 leaves the likelihood out.
+        temperature: of the proposal, see `estimate_log_likelihood`.
+        protocols: of `bracket_f1`. One that needs tags is left out where the gold trees have none.
+        exact_words: sentences of so many words or fewer are summed over all their trees too, as a check; 0 leaves it out.
+        seed: of the trees that are drawn.
+    """
+    count = len(dataset)
+    terms = torch.zeros(3, count, dtype=torch.float64)
+    sums = {convention: torch.zeros(count, dtype=torch.float64) for convention in CONVENTIONS}
+    errors, sizes = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+    exact = torch.full((count,), torch.nan, dtype=torch.float64)
+    trees: list[Tree | None] = [None] * count
+    texts = dataset["text"][:]
+    for rows, inputs in tree_batches(dataset, processor, batch_size, model.device, "Trees"):
+        with in_evaluation_mode(model):
+            output = model(**inputs, generator=_generators(rows, seed))
+            spans = output.posterior.argmax.cpu()
+        for row, mask in zip(rows, spans, strict=True):
+            trees[row] = _tree(mask, texts[row])
+        terms[:, rows] = torch.stack([output.reconstruction, output.kl, output.entropy]).double().cpu()
+        if num_importance_samples:
+            for convention, estimate in _estimates(model, inputs, rows, num_importance_samples, temperature, seed).items():
+                sums[convention][rows] = -estimate.log_likelihood.cpu()
+                if convention == "normalized":
+                    errors[rows], sizes[rows] = estimate.standard_error.cpu(), estimate.effective_sample_size.cpu()
+        if dataset["num_words"][rows[-1]] <= exact_words:
+            exact[rows] = -model.estimate_log_likelihood(**inputs, method="exact").log_likelihood.cpu()
+    reconstruction, kl, entropy = terms
+    metrics: dict[str, Any] = {
+        "bound": _likelihood(reconstruction + kl, dataset),
+        "reconstruction_nats_per_sentence": reconstruction.mean().item(),
+        "kl_nats_per_sentence": kl.mean().item(),
+        "posterior_entropy_nats_per_sentence": entropy.mean().item(),
+    }
+    if num_importance_samples:
+        metrics["likelihood"] = {
+            "normalized": _likelihood(sums["normalized"], dataset),
+            # The end of a sentence has no part in it, neither in the nats nor in the words.
+            "published": _likelihood(sums["published"], dataset, count_eos=False),
+            "num_samples": num_importance_samples,
+            "proposal_temperature": temperature,
+            "sampling_standard_error": (errors.square().sum().sqrt() / count).item(),
+            "mean_effective_sample_size": sizes.mean().item(),
+            "low_sample_size_sentences": int((sizes < 10).sum()),
+        }
+    short = ~exact.isnan()
+    if short.any():
+        metrics["exact"] = {
+            "sentences": int(short.sum()),
+            "most_words": exact_words,
+            "nats_per_sentence": exact[short].mean().item(),
+            "bound_nats_per_sentence": (reconstruction + kl)[short].mean().item(),
+        }
+        if num_importance_samples:
+            metrics["exact"]["importance_weighted_nats_per_sentence"] = sums["normalized"][short].mean().item()
+    if gold is not None:
+        metrics["brackets"] = bracket_scores(trees, gold, protocols)
+    return TreeReport(metrics, trees)
+
+
+def published_perplexity(
+    model, dataset: Dataset, processor: LatentTextProcessor, *, num_samples: int = 5, batch_size: int = 16, seed: int = 0
+) -> float:
+    """Perplexity per word as the code of Kim et al. (2019) prints it after an epoch: K samples, the end not counted.
+
+    exp(-sum of log 1/K sum_k p(x, z_k) / q(z_k|x)  /  words).
+    """
+    total = torch.zeros((), dtype=torch.float64)
+    for rows, inputs in tree_batches(dataset, processor, batch_size, model.device, "Perplexity"):
+        estimate = model.estimate_log_likelihood(
+            **inputs, num_samples=num_samples, generator=_generators(rows, seed), convention="published"
+        )
+        total -= estimate.log_likelihood.sum().cpu()
+    return (total / sum(dataset["num_words"][:])).exp().item()
+
+
+def parse_dataset(model, dataset: Dataset, processor: LatentTextProcessor, batch_size: int = 64) -> list[Tree]:
+    """The most probable tree of each sentence under q(z|x)."""
+    trees: list[Tree | None] = [None] * len(dataset)
+    texts = dataset["text"][:]
+    for rows, inputs in tree_batches(dataset, processor, batch_size, model.device, "Parsing"):
+        with in_evaluation_mode(model):
+            spans = model.encode(inputs["input_ids"], inputs["attention_mask"], inputs["word_ids"]).argmax.cpu()
+        for row, mask in zip(rows, spans, strict=True):
+            trees[row] = _tree(mask, texts[row])
+    return trees
+
+
+def bracket_scores(
+    trees: Sequence[Tree], gold: Sequence[str | None], protocols: Sequence[str] = tuple(PROTOCOLS)
+) -> dict[str, Any]:
+    """F1 of the brackets by each protocol, with the baselines beside it; sentences without a gold tree are left out."""
+    pairs = [(tree, known) for tree, known in zip(trees, gold, strict=True) if known is not None]
+    predicted, known = map(list, zip(*pairs, strict=True))
+    tagged = _have_tags(known)
+    possible = [name for name in protocols if tagged or not PROTOCOLS[name].needs_tags]
+    return {name: compute_bracket_f1(predicted, known, protocol=name) for name in possible}
+
+
+def _have_tags(gold: Sequence[str]) -> bool:
+    """Whether every word of every gold tree has a tag."""
+    return all(None not in read_tree(tree).tags for tree in gold)
+
+
+def tree_batches(
+    dataset: Dataset, processor: LatentTextProcessor, batch_size: int, device: torch.device, description: str
+) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Row numbers and tensors of batches of sentences of similar length, shortest first, without their brackets."""
+    collate = TreeCollator(processor)
+    lengths = dataset["num_words"][:]
+    order = sorted(range(len(dataset)), key=lengths.__getitem__)
+    columns = dataset.select_columns(list(COLUMNS))
+    for begin in tqdm(range(0, len(order), batch_size), desc=description, leave=False):
+        rows = order[begin : begin + batch_size]
+        yield rows, {name: value.to(device) for name, value in collate([columns[row] for row in rows]).items()}
+
+
+def _tree(mask: torch.Tensor, text: str) -> Tree:
+    words = text.split()
+    return mask_to_tree(mask[: len(words), : len(words)], words)
+
+
+def _estimates(
+    model, inputs: dict[str, torch.Tensor], rows: list[int], num_samples: int, temperature: float, seed: int
+) -> dict[str, LikelihoodEstimate]:
+    return {
+        convention: model.estimate_log_likelihood(
+            **inputs,
+            num_samples=num_samples,
+            temperature=temperature,
+            generator=_generators(rows, seed + 1),
+            convention=convention,
+        )
+        for convention in CONVENTIONS
+    }
+
+
+def _generators(rows: Sequence[int], seed: int) -> list[torch.Generator]:
+    """Noise that belongs to sentences: the same numbers whatever the batches."""
+    return [torch.Generator().manual_seed(1_000_003 * seed + row) for row in rows]
+
+
+def _likelihood(nll: torch.Tensor, dataset: Dataset, count_eos: bool = True) -> dict[str, Any]:
+    return compute_text_likelihood(
+        nll.tolist(),
+        num_tokens=[len(row) for row in dataset["labels"]],
+        num_words=dataset["num_words"][:],
+        num_bytes=dataset["num_bytes"][:],
+        count_eos=count_eos,
+    )

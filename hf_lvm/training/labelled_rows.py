@@ -1,0 +1,20 @@
+"""Which rows of a batch are told something of their latent."""
+
+import torch
+
+from hf_lvm.objectives import have_brackets
+
+
+def labelled_rows(batch: dict[str, torch.Tensor]) -> torch.Tensor | None:
+    """Whether each of B rows is labelled, (B,) bool; None of a batch in which nothing is ever told.
+
+    A vector of categories is told by `classes` (B, M) or (B,), -1 where a class is not known; a tree by `required_spans`
+    (B, n, n), brackets of it.
+    """
+    if "classes" in batch:
+        return (batch["classes"].view(len(batch["classes"]), -1) >= 0).any(1)
+    if "required_spans" in batch:
+        words = batch.get("decoder_word_ids")
+        lengths = (batch["labels"] != -100).sum(1) - 1 if words is None else words.amax(1) + 1
+        return have_brackets(batch["required_spans"], lengths)
+    return None
