@@ -14,7 +14,9 @@ from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.composition import ComposedModel
 from hf_lvm.backbones.decoders import as_decoder_config, build_decoder, load_decoder
 from hf_lvm.backbones.encoders import build_encoder, encoder_positions, load_encoder
+from hf_lvm.backbones.rnng_decoder import RNNGDecoderConfig
 from hf_lvm.backbones.sources import check_exists, config_from_scratch, full_name, is_from_scratch
+from hf_lvm.backbones.tree_decoders import as_tree_decoder, build_tree_decoder
 from hf_lvm.data import (
     LatentTextProcessor,
     encode_dataset,
@@ -204,6 +206,19 @@ def decoder_of_run(
         return load_decoder(source, cross_attention=cross_attention, **options)
     config = config_from_scratch(source, _scratch_sizes(source, processor.decoder_tokenizer), **options)
     return build_decoder(as_decoder_config(config, cross_attention, condition_size))
+
+
+def tree_decoder_of_run(source: str, processor: LatentTextProcessor, subwords: bool, **options) -> PreTrainedModel:
+    """A decoder of sentences with trees: a recurrent neural network grammar from scratch, or any causal language model.
+
+    Args:
+        subwords: whether a word may be several pieces.
+    """
+    source = full_name("decoder", source)
+    if source != RNNGDecoderConfig.model_type:
+        return as_tree_decoder(decoder_of_run(source, processor, **options), subwords=subwords)
+    sizes = _scratch_sizes(source, processor.decoder_tokenizer) | {"subwords": subwords}
+    return build_tree_decoder(config_from_scratch(source, sizes, **options))
 
 
 def _scratch_sizes(family: str, tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:

@@ -13,15 +13,13 @@ from transformers import TrainerCallback
 
 from hf_lvm.analysis.figures import collect_curves, draw_training_curves
 from hf_lvm.analysis.trained_model import load_trained
-from hf_lvm.analysis.tree_drawing import draw_tree
+from hf_lvm.analysis.tree_drawing import draw_tree, tree_text
 from hf_lvm.analysis.tree_report import TreeReport, bracket_scores, parse_dataset, published_perplexity, report_trees
 from hf_lvm.backbones.encoders import encoder_positions
-from hf_lvm.backbones.sources import full_name
-from hf_lvm.backbones.tree_decoders import as_tree_decoder
 from hf_lvm.data import LatentTextProcessor, TreeCollator, encode_trees, load_bracketings, load_texts, load_trees
 from hf_lvm.models.urnng import URNNGModel
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.building import build_processor, decoder_of_run, encoder_of_run, freeze_parts, trained_posterior
+from hf_lvm.training.building import build_processor, encoder_of_run, freeze_parts, trained_posterior, tree_decoder_of_run
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
@@ -158,16 +156,13 @@ def build_urnng(arguments: URNNGArguments, processor: LatentTextProcessor, texts
     encoder = encoder_of_run(arguments.encoder, processor, **options["encoder"]) if trained is None else trained.encoder
     pieces = processor.tokenize_words([text.split() for text in texts["train"]["text"][:1000]])["decoder_word_ids"]
     subwords = any(len(row) > max(row) + 2 for row in pieces)
-    if full_name("decoder", arguments.decoder) == "hf_lvm_rnng_decoder":
-        options["decoder"].setdefault("subwords", subwords)
-    decoder = decoder_of_run(arguments.decoder, processor, **options["decoder"])
     keys = URNNGModel.config_class.own_keys()
     settings = {key: value for key, value in asdict(arguments).items() if key in keys}
     if trained is not None:
         settings |= {key: getattr(trained.config, key) for key in ("span_scorer", "span_hidden_size")}
     model = URNNGModel.from_encoder_decoder_pretrained(
         encoder,
-        as_tree_decoder(decoder, subwords=subwords),
+        tree_decoder_of_run(arguments.decoder, processor, subwords, **options["decoder"]),
         pad_token_id=processor.decoder_tokenizer.pad_token_id,
         bos_token_id=processor.start_token_id,
         eos_token_id=processor.end_token_id,
@@ -257,8 +252,10 @@ def train_and_report(
     output = Path(args.output_dir)
     write_results(output / "results.json", results)
     (output / "trees.txt").write_text(describe_trees(measured, test), encoding="utf-8")
+    (output / "figures").mkdir(exist_ok=True)
+    for number, tree in enumerate(measured.trees[:SHOWN_TREES]):
+        draw_tree(tree, output / "figures" / f"tree_{number}.svg")
     if collect_curves(trainer.state.log_history):
-        (output / "figures").mkdir(exist_ok=True)
         draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
     logger.info("%s\nEverything is in %s.", summary(measured.metrics), output)
     return results
@@ -283,7 +280,7 @@ def describe_trees(measured: TreeReport, dataset) -> str:
     gold = dataset["tree"][:] if "tree" in dataset.column_names else [None] * len(dataset)
     lines = ["The most probable tree of each sentence under q(z|x)" + (", and the gold one" if any(gold) else ""), ""]
     for tree, known in list(zip(measured.trees, gold, strict=True))[:SHOWN_TREES]:
-        lines += [draw_tree(tree), ""]
+        lines += [tree_text(tree), ""]
         if known is not None:
             lines += [f"  gold  {known}", ""]
     return "\n".join(lines)

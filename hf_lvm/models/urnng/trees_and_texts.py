@@ -12,7 +12,7 @@ from nltk import Tree
 
 from hf_lvm.data import LatentTextProcessor, TreeCollator, mask_to_tree
 from hf_lvm.generation.tree_sampling import sample_trees
-from hf_lvm.generation.word_synchronous import word_synchronous_search
+from hf_lvm.generation.word_synchronous import FoundTrees, word_synchronous_search
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 
 Texts = str | Sequence[str | Sequence[str]]
@@ -89,8 +89,8 @@ class TreesAndTexts:
                     spans, scores = posterior.k_best(num_trees)
                     log_probs = scores - posterior.log_partition
                 else:
-                    search = self._search(batch, max(beam_size, num_trees))
-                    spans, log_probs = search.spans[:num_trees], search.log_prob.T[:num_trees]
+                    search = self._search(batch, max(beam_size, num_trees), num_trees)
+                    spans, log_probs = search.spans, search.log_prob.T
             for row, own in enumerate(words):
                 found.append(
                     [
@@ -114,14 +114,19 @@ class TreesAndTexts:
             with in_evaluation_mode(self):
                 search = self._search(batch, beam_size)
             for row, own in enumerate(words):
-                nats = search.surprisal[row, : len(own) + 1].tolist()
+                nats = [*search.surprisal[row, : len(own)].tolist(), search.end_surprisal[row].item()]
                 found.append(list(zip([*own, end], nats, strict=True)))
         return found
 
-    def _search(self, batch: dict[str, torch.Tensor], beam_size: int):
+    def _search(self, batch: dict[str, torch.Tensor], beam_size: int, num_trees: int = 1) -> FoundTrees:
         sentences = self.sentences_of(batch["labels"], batch["decoder_word_ids"])
         return word_synchronous_search(
-            self.decoder, sentences.pieces, sentences.lengths, word_ids=sentences.word_ids, beam_size=beam_size
+            self.decoder,
+            sentences.pieces,
+            sentences.word_ids,
+            sentences.lengths,
+            num_trees=num_trees,
+            beam_size=beam_size,
         )
 
     def sample(
