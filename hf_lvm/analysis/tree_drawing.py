@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from hf_lvm.analysis.figure_style import GREY, INK
-from hf_lvm.data.brackets import AnyTree, Bracketing, read_tree
+from hf_lvm.data.brackets import AnyTree, read_tree
 
 # Characters of a bar: its line, its left and right end, over a part in between, under its own stem, the last two at once.
 _LINES = {True: "─┌┐┬┴┼│", False: "-+++++|"}
@@ -37,7 +37,7 @@ def tree_text(tree: AnyTree, unicode: bool = True) -> str:
 
     Example:
         >>> print(tree_text("((the dog) barks)"))
-           ┌───┴────┐
+           ┌────────┐
          ┌─┴──┐     │
         the  dog  barks
 
@@ -49,6 +49,7 @@ def tree_text(tree: AnyTree, unicode: bool = True) -> str:
         ValueError: what is no tree.
     """
     words, tags, nodes = _layout(tree)
+    # Between two stems there is always room for the longest label.
     gap = max([2, *(_cells(node.label) for node in nodes if node.label)])
     line, left_end, right_end, over, under, both, stem = _LINES[unicode]
     places: list[int] = []  # of words, then of constituents: the column of the stem
@@ -125,9 +126,7 @@ def tree_svg(tree: AnyTree) -> str:
         level = top - _LEVEL * node.height + _LEVEL / 2
         stems = [places[part] for part in node.parts]
         lines.append(f"M{stems[0]:.1f} {levels[node.parts[0]]:.1f}V{level:.1f}H{stems[-1]:.1f}V{levels[node.parts[-1]]:.1f}")
-        lines += [
-            f"M{places[part]:.1f} {level:.1f}V{levels[part]:.1f}" for part in node.parts[1:-1]
-        ]  # fmt: skip
+        lines += [f"M{places[part]:.1f} {level:.1f}V{levels[part]:.1f}" for part in node.parts[1:-1]]
         place = (stems[0] + stems[-1]) / 2
         if node.label:
             half = _width(node.label, _SMALL_FONT_SIZE) / 2 + 3
@@ -144,7 +143,7 @@ def tree_svg(tree: AnyTree) -> str:
     height = base + _MARGIN
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.1f} {height:.1f}" font-family="Helvetica, Arial, sans-serif" text-anchor="middle">\n'
+        f'viewBox="0 0 {width:.1f} {height:.1f}">\n'
         f"<title>{_escaped(' '.join(words))}</title>\n"
         '<rect width="100%" height="100%" fill="white"/>\n'
         f'<path d="{"".join(lines)}" fill="none" stroke="{INK}" stroke-width="1.3" stroke-linejoin="round"/>\n'
@@ -173,11 +172,7 @@ def _layout(tree: AnyTree) -> tuple[Sequence[str], Sequence[str | None], list[_N
         nodes.append(_Node(parts, label if labelled else None, 1 + max(heights[part] for part in parts)))
         open_parts[-count:] = [(first, len(heights))]
         heights.append(nodes[-1].height)
-    return read.words, _tags(read), nodes
-
-
-def _tags(read: Bracketing) -> Sequence[str | None]:
-    return read.tags or (None,) * len(read.words)
+    return read.words, read.tags, nodes
 
 
 def _centred(texts: Sequence[str], places: Sequence[int]) -> str:
@@ -191,9 +186,7 @@ def _centred(texts: Sequence[str], places: Sequence[int]) -> str:
 
 def _cells(text: str) -> int:
     """How many columns of a terminal a text takes."""
-    return sum(
-        0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text
-    )  # fmt: skip
+    return sum(0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF") for sign in text)
 
 
 def _width(text: str, size: float) -> float:
@@ -206,7 +199,9 @@ def _width(text: str, size: float) -> float:
 
 
 def _text(place: float, base: float, text: str, size: float, color: str) -> str:
-    return f'<text x="{place:.1f}" y="{base:.1f}" font-size="{size}" fill="{color}">{_escaped(text)}</text>'
+    # Simple programs do not let texts inherit what is said of the whole picture.
+    looks = f'font-family="Helvetica, Arial, sans-serif" font-size="{size}" fill="{color}" text-anchor="middle"'
+    return f'<text x="{place:.1f}" y="{base:.1f}" {looks}>{_escaped(text)}</text>'
 
 
 def _escaped(text: str) -> str:
