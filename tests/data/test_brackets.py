@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk import Tree
 
@@ -101,6 +101,7 @@ def test_words_must_be_those_of_the_sentence():
         read_trees(["(S a b)", "(S a b)"], [DOG])
 
 
+@settings(max_examples=50, deadline=None)
 @given(partial_trees())
 def test_writing_and_reading_give_the_same(tree):
     read = read_tree(tree)
@@ -111,6 +112,7 @@ def test_writing_and_reading_give_the_same(tree):
     assert read_tree(again.write(), read.words).spans == again.spans
 
 
+@settings(max_examples=50, deadline=None)
 @given(partial_trees())
 def test_binarized_trees_are_whole_and_keep_every_constituent(tree):
     read = read_tree(tree)
