@@ -50,17 +50,22 @@ class AggressiveArguments:
             "before. He et al. 2019: 15."
         },
     )
-    aggressive_max_epochs: int | None = field(
+    aggressive_max_epochs: float | None = field(
         default=None,
-        metadata={"help": "End the aggressive phase after so many epochs, even if the latent still tells more and more."},
+        metadata={
+            "help": "End the aggressive phase after so many epochs, or such a part of one, even if the latent still tells more "
+            "and more."
+        },
     )
 
     def check_aggressive(self) -> None:
         """Raise a `ValueError` when a value is not allowed."""
-        for name, smallest in (("aggressive_max_inner_steps", 2), ("aggressive_check_every", 1), ("aggressive_max_epochs", 1)):
+        for name, smallest in (("aggressive_max_inner_steps", 2), ("aggressive_check_every", 1)):
             value = getattr(self, name)
-            if value is not None and value < smallest:
+            if value < smallest:
                 raise ValueError(f"{name} is {value}; it is {smallest} or more")
+        if self.aggressive_max_epochs is not None and self.aggressive_max_epochs <= 0:
+            raise ValueError(f"aggressive_max_epochs is {self.aggressive_max_epochs:g}; it is more than 0")
 
 
 class AggressiveTraining(ResumableCallback):
@@ -180,12 +185,12 @@ class AggressiveTraining(ResumableCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         # Not at `on_epoch_end`: a checkpoint of the last step of an epoch is written before that.
-        if not self.active or state.epoch != int(state.epoch):
+        too_long = args.aggressive_max_epochs is not None and state.epoch - self.began_in_epoch >= args.aggressive_max_epochs
+        if not self.active or (state.epoch != int(state.epoch) and not too_long):
             return
         now = self._held_out.batch_mutual_information()
         before, self.last_mutual_information = self.last_mutual_information, now
         told = f"mutual information within batches of the validation set {before:.3f} -> {now:.3f} nats"
-        too_long = args.aggressive_max_epochs is not None and state.epoch - self.began_in_epoch >= args.aggressive_max_epochs
         if now - before < 0.0 or too_long:
             self.active = False
             told += ": aggressive training is over" + (" (aggressive_max_epochs)" if now >= before else "")

@@ -196,12 +196,13 @@ def test_mutual_information_is_that_of_batches_of_like_length(straight):
     assert straight.model.training
 
 
-def test_the_phase_ends_after_the_epochs_it_was_given(tmp_path):
-    options = {**RUN, "aggressive_max_epochs": 1, "num_train_epochs": 2, "save_strategy": "no"}
+@pytest.mark.parametrize(("epochs", "steps"), [(1, {0, 1, 2}), (0.3, {0}), (0.5, {0, 1})])
+def test_the_phase_ends_after_the_epochs_it_was_given(tmp_path, epochs, steps):
+    options = {**RUN, "aggressive_max_epochs": epochs, "num_train_epochs": 2, "save_strategy": "no"}
     trainer = toy.trainer(tmp_path, trainer_class=Watched, **options)
     trainer.train()
     assert len(information(trainer)) == 1
-    assert {entry["step"] for entry in trainer.seen if entry["inner"]} == {0, 1, 2}
+    assert {entry["step"] for entry in trainer.seen if entry["inner"]} == steps
 
 
 def frozen(side):
@@ -222,7 +223,7 @@ def frozen(side):
         ({"model": torch.nn.Linear(2, 2)}, "Linear has no inference_parameters"),
         ({"evaluation": None}, "give the trainer one eval_dataset"),
         ({"aggressive_check_every": 0}, "aggressive_check_every is 0; it is 1 or more"),
-        ({"aggressive_max_epochs": 0}, "aggressive_max_epochs is 0; it is 1 or more"),
+        ({"aggressive_max_epochs": 0}, "aggressive_max_epochs is 0; it is more than 0"),
     ],
 )
 def test_what_cannot_be_trained_in_turns_is_refused(tmp_path, options, expected):
