@@ -14,6 +14,7 @@ from latent_class_table import latent_class_table
 from neural_hmm_table import neural_hmm_table
 from neural_topic_table import neural_topic_table
 from text_vae_table import text_vae_table
+from urnng_table import urnng_table
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results: made by recipes/results_table.py -->\n", "<!-- /results -->\n"
@@ -54,9 +55,14 @@ TABLES = (
         "`recipes/neural_topic/*.yaml`",
         "[NPMI and diversity beside scikit-learn's LDA](recipes/neural_topic/README.md#measured)",
     ),
+    (
+        "Kim et al. 2019; Dyer et al. 2016",
+        "`URNNGModel` on `BinaryTreeCRF`, over `RNNGDecoderModel` or a transformer",
+        "`hf-lvm demo urnng`, `recipes/urnng/*.yaml`",
+        "[perplexity in two conventions, F1 by four protocols](recipes/urnng/README.md#measured)",
+    ),
 )
 PLANNED = (
-    ("Kim et al. 2019", "`URNNGModel`"),
     ("Miao & Blunsom 2016", "`LatentSummarizerModel`"),
     ("Yin et al. 2018", "`StructVAEModel`"),
     ("Havrylov & Titov 2017; Kottur et al. 2017", "`ReferentialGameModel`, `TaskAndTalkModel`"),
@@ -136,6 +142,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "recipes/latent_class/README.md": latent_class_table,
     "recipes/neural_hmm/README.md": neural_hmm_table,
     "recipes/neural_topic/README.md": neural_topic_table,
+    "recipes/urnng/README.md": urnng_table,
     "recipes/benchmarks/README.md": benchmarks_table,
 }
 
