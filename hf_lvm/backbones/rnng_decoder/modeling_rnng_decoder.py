@@ -1,8 +1,6 @@
 """The recurrent neural network grammar over unlabelled binary trees: p(sentence, tree), word by word and bracket by bracket
 (Dyer et al. 2016; Kim et al. 2019, section 2.1)."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 from torch.nn import functional
@@ -12,6 +10,8 @@ from transformers import initialization as init
 from hf_lvm.backbones.dropout import Dropout
 from hf_lvm.backbones.rnng_decoder.cells import StackCell, TreeCell, at_least_float32
 from hf_lvm.backbones.rnng_decoder.configuration_rnng_decoder import RNNGDecoderConfig
+from hf_lvm.backbones.rnng_decoder.normalizers import log_normalizers
+from hf_lvm.backbones.rnng_decoder.recurrences import compose, read_stacks
 from hf_lvm.backbones.rnng_decoder.stacks import Stacks
 from hf_lvm.backbones.tree_decoder import TreeDecoderOutput
 from hf_lvm.distributions.lengths import may_look
@@ -116,13 +116,7 @@ class RNNGDecoderModel(PreTrainedModel):
     def _constituents(self, shared: SharedDerivations, input_ids: torch.Tensor) -> torch.Tensor:
         """A vector for each different constituent: (U, H)."""
         words = self.dropout(self.embeddings(input_ids[shared.word_sentence, shared.word_position]))
-        # Hidden and cell states side by side, so that both are gathered at once.
-        states = torch.cat([words, torch.zeros_like(words)], dim=1)
-        for left, right in shared.constituent_levels:
-            parts = states[torch.cat([left, right])].view(2, len(left), 2, -1)
-            made = self.composition(*parts[0].unbind(1), *parts[1].unbind(1))
-            states = torch.cat([states, torch.cat(made, dim=1)])
-        return states[:, : words.shape[1]]
+        return compose(self.composition, words, shared.constituent_levels)
 
     def _stack_states(self, shared: SharedDerivations, constituents: torch.Tensor) -> torch.Tensor:
         """The last layer's state for each different stack, the empty one first: (S, H)."""
@@ -131,9 +125,9 @@ class RNNGDecoderModel(PreTrainedModel):
         # The first layer reads a constituent for each stack, the others what the layer before says of the same stack.
         below, tops = zip(*shared.stack_levels, strict=True)
         gates = self.stack_layers[0].input(inputs)
-        states = _read_stacks(self.stack_layers[0], gates[functional.pad(torch.cat(tops) + 1, (1, 0))], below)
+        states = read_stacks(self.stack_layers[0], gates.index_select(0, functional.pad(torch.cat(tops) + 1, (1, 0))), below)
         for layer in self.stack_layers[1:]:
-            states = _read_stacks(layer, layer.input(self.dropout(states)), below)
+            states = read_stacks(layer, layer.input(self.dropout(states)), below)
         return states
 
     def _word_log_probs(
@@ -150,12 +144,14 @@ class RNNGDecoderModel(PreTrainedModel):
         following = torch.where(ends, eos, functional.pad(words, (0, 1))[sentence, position])
 
         # The first row is that of the empty stack, from which the first words of all sentences are drawn.
-        logits = at_least_float32(self.lm_head(self.dropout(states[functional.pad(stacks, (1, 0))])))
-        without_end = logits.index_fill(1, torch.tensor([eos], device=logits.device), -torch.inf).logsumexp(1)
-        with_end = torch.logaddexp(without_end, logits[:, eos])
+        states = self.dropout(states.index_select(0, functional.pad(stacks, (1, 0))))
+        weight, bias = self.lm_head.weight, self.lm_head.bias
+        is_end = torch.arange(len(bias), device=bias.device) == eos
+        without_end = log_normalizers(states, weight, bias.masked_fill(is_end, -torch.inf))
+        with_end = torch.logaddexp(without_end, self._scores(states, torch.full_like(stacks[:1], eos)))
         may_end = steps.stack_size[step] == 1
         may_end = functional.pad(may_end if steps.continues_next is None else may_end & ~steps.continues_next[step], (1, 0))
-        first, later = _scores(logits[:1].expand(len(words), -1), words[:, 0]), _scores(logits[1:], following)
+        first, later = self._scores(states[:1], words[:, 0]), self._scores(states[1:], following)
 
         def of_trees(normalizers: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
             log_probs = torch.where(counts, later - normalizers[1:], 0.0)
@@ -164,6 +160,13 @@ class RNNGDecoderModel(PreTrainedModel):
 
         ours = of_trees(torch.where(may_end, with_end, without_end), torch.ones_like(ends))
         return ours, of_trees(with_end, ~ends)
+
+    def _scores(self, states: torch.Tensor, pieces: torch.Tensor) -> torch.Tensor:
+        """The logits (P,) of pieces (P,), one for each state (P, H), or one of either for all; -inf for a piece of -1, which
+        cannot be drawn."""
+        known = pieces.clamp(min=0)
+        scores = (states * functional.embedding(known, self.lm_head.weight)).sum(1) + self.lm_head.bias[known]
+        return at_least_float32(scores).masked_fill(pieces < 0, -torch.inf)
 
     def _log_odds(self, head: nn.Linear, states: torch.Tensor) -> torch.Tensor:
         """What a head with one output says of states (R, H): (R,)."""
@@ -237,25 +240,6 @@ class RNNGDecoderModel(PreTrainedModel):
         return torch.stack([torch.stack(state, dim=1) for state in states], dim=1)
 
 
-def _read_stacks(layer: StackCell, gates: torch.Tensor, below: Sequence[torch.Tensor]) -> torch.Tensor:
-    """States of a layer after all stacks, (S, H), size by size.
-
-    Args:
-        gates: (S, 4H), what the layer makes of its inputs, the first one for the empty stack.
-        below: for each size from 1 on the numbers of the stacks without their top, which are one smaller.
-    """
-    start, *by_size = gates.split([1, *map(len, below)])
-    zeros = at_least_float32(start.new_zeros(1, start.shape[1] // 4))
-    state, begin = layer(start, zeros, zeros), 0
-    states = [state[0]]
-    for inputs, smaller in zip(by_size, below, strict=True):
-        previous = torch.cat(state, dim=1)[smaller - begin].chunk(2, dim=1)
-        begin += len(state[0])
-        state = layer(inputs, *previous)
-        states.append(state[0])
-    return torch.cat(states)
-
-
 def _of_trees(
     shared: SharedDerivations, log_odds: torch.Tensor, decides: torch.Tensor, decision: torch.Tensor
 ) -> torch.Tensor:
@@ -269,11 +253,6 @@ def _of_trees(
     of_steps = log_odds[shared.stack_of_step[decides]]
     log_probs = functional.logsigmoid(torch.where(decision[decides], of_steps, -of_steps))
     return log_odds.new_zeros(shared.steps.num_trees).index_add(0, shared.steps.tree[decides], log_probs)
-
-
-def _scores(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The logits (P, V) of targets (P,); -inf for a target of -1, which cannot be drawn."""
-    return logits.gather(1, targets.clamp(min=0).unsqueeze(1)).squeeze(1).masked_fill(targets < 0, -torch.inf)
 
 
 AutoConfig.register(RNNGDecoderConfig.model_type, RNNGDecoderConfig)
