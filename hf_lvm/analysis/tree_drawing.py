@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from hf_lvm.analysis.figure_style import GREY, INK
-from hf_lvm.data.brackets import AnyTree, read_tree
+from hf_lvm.grammars.brackets import AnyTree, read_tree
 
 # Characters of a bar: its line, its left and right end, over a part in between, under its own stem, the last two at once.
 _LINES = {True: "─┌┐┬┴┼│", False: "-+++++|"}

@@ -2,7 +2,6 @@
 
 from hf_lvm.data import documentation, synthetic_grammar
 from hf_lvm.data.batching import LabelledShareSampler, LatentTextCollator, LengthBucketedSampler, padding_share
-from hf_lvm.data.brackets import Bracketing, binarized, read_tree, read_trees
 from hf_lvm.data.classes import add_classes, class_names, hide_classes
 from hf_lvm.data.encoding import encode_dataset
 from hf_lvm.data.hub import check_hub_repository, is_hub_id
@@ -21,6 +20,7 @@ from hf_lvm.data.tree_batching import TreeCollator, encode_trees
 from hf_lvm.data.tree_files import load_bracketings, load_trees
 from hf_lvm.data.tree_masks import mask_to_spans, mask_to_tree, spans_to_mask
 from hf_lvm.data.word_alignment import tokenize_words
+from hf_lvm.grammars.brackets import Bracketing, binarized, read_tree, read_trees
 
 __all__ = [
     "Bracketing",

@@ -8,11 +8,11 @@ import torch
 from datasets import Dataset, DatasetDict
 
 from hf_lvm.data.batching import LatentTextCollator
-from hf_lvm.data.brackets import Bracketing, binarized, read_trees
 from hf_lvm.data.encoding import check_positions
 from hf_lvm.data.processor import LatentTextProcessor, pad_rows
 from hf_lvm.data.tree_files import known_trees
 from hf_lvm.data.word_alignment import NO_WORD
+from hf_lvm.grammars.brackets import Bracketing, binarized, read_trees
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict
 
-from hf_lvm.data.brackets import Bracketing, read_trees
 from hf_lvm.data.loading import complete_texts, name_column, read_sources
 from hf_lvm.data.splits import check_fractions
 from hf_lvm.data.text_files import read_file, split_files
+from hf_lvm.grammars.brackets import Bracketing, casefolded, read_trees
 
 logger = logging.getLogger(__name__)
 
@@ -87,14 +87,14 @@ def load_bracketings(
     if not path.exists():
         raise FileNotFoundError(f"There is no file or folder {str(path)!r} with trees (looked from {Path.cwd()}).")
     sentences = [text.split() for text in texts]
-    known = {_identity(words) for words in sentences}
+    known = {casefolded(words) for words in sentences}
     found: dict[tuple[str, ...], Bracketing] = {}
     for file in split_files(path).values() if path.is_dir() else (path,):
         rows = name_column(read_file(file, tree_column), tree_column, "tree", str(file))
         for tree in read_trees(known_trees(rows["tree"][:]), None, labelled, f"{file}, tree"):
-            if tree is not None and (words := _identity(tree.words)) in known:
+            if tree is not None and (words := casefolded(tree.words)) in known:
                 found.setdefault(words, tree)
-    trees = [found.get(_identity(words)) for words in sentences]
+    trees = [found.get(casefolded(words)) for words in sentences]
     missing = [row for row, tree in enumerate(trees) if tree is None]
     if missing and (strict or len(missing) == len(trees)):
         raise ValueError(
@@ -104,7 +104,7 @@ def load_bracketings(
     if missing:
         logger.info("%s: %d of %d sentences have no tree.", path, len(missing), len(trees))
     return [
-        None if tree is None else Bracketing(tuple(words), tree.spans, (None,) * len(tree.spans)).write()
+        None if tree is None else Bracketing(tuple(words), tree.spans).write()
         for words, tree in zip(sentences, trees, strict=True)
     ]
 
@@ -126,7 +126,3 @@ def _with_texts(rows: Dataset, tree_column: str, text_column: str, labelled: boo
         rows = rows.add_column("text", ["" if tree is None else " ".join(tree.words) for tree in trees])
     strings = [None if string is None else " ".join(string.split()) for string in strings]
     return rows.remove_columns("tree").add_column("tree", strings)
-
-
-def _identity(words: Sequence[str]) -> tuple[str, ...]:
-    return tuple(word.casefold() for word in words)

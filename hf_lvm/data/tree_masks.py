@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from nltk import Tree
 
-from hf_lvm.data.brackets import Span, children_first
+from hf_lvm.grammars.brackets import Span, children_first
 
 
 def spans_to_mask(spans: Iterable[Sequence[int]], num_words: int, whole_tree: bool = True) -> torch.Tensor:

@@ -1,1 +1,1 @@
-"""Transition systems and grammars: how a structure is built step by step. Torch only."""
+"""Transition systems and grammars: how a structure is built step by step; trees as brackets. Torch only, nltk for trees."""

@@ -2,10 +2,10 @@
 
 import random
 from collections import Counter
-from functools import cache
 
 import pytest
 
+from hf_lvm.grammars.brackets import read_tree
 from hf_lvm.metrics.bracket_f1.baselines import (
     balanced,
     left_branching,
@@ -14,8 +14,12 @@ from hf_lvm.metrics.bracket_f1.baselines import (
     right_branching_last_on_top,
 )
 from hf_lvm.metrics.bracket_f1.bracket_f1 import compute_bracket_f1
-from hf_lvm.metrics.bracket_f1.bracketings import read_bracketing, write_bracketing
 from hf_lvm.metrics.bracket_f1.protocols import PROTOCOLS
+from tests.distributions.binary_tree.enumeration import bracketings
+
+
+def written(words, spans) -> str:
+    return read_tree({"words": words, "spans": list(spans)}).write()
 
 
 def test_branching_trees_of_five_words():
@@ -27,8 +31,8 @@ def test_branching_trees_of_five_words():
         balanced: "(X (X a b) (X c (X d e)))",
     }
     for branching, tree in shapes.items():
-        assert write_bracketing(words, branching(5)) == tree
-    assert write_bracketing(words[:4], balanced(4)) == "(X (X a b) (X c d))"
+        assert written(words, branching(5)) == tree
+    assert written(words[:4], balanced(4)) == "(X (X a b) (X c d))"
 
 
 @pytest.mark.parametrize(
@@ -46,8 +50,8 @@ def test_every_tree_is_binary_with_the_whole_sentence_last(branching):
         spans = branching(count)
         assert len(spans) == len(set(spans)) == count - 1
         assert spans[-1] == (0, count - 1)
-        # Writing refuses spans that cross, and reading puts children first.
-        tree = read_bracketing(write_bracketing([f"w{i}" for i in range(count)], spans))
+        # Reading refuses spans that cross, and puts children first.
+        tree = read_tree({"words": [f"w{i}" for i in range(count)], "spans": spans})
         assert sorted(tree.spans) == sorted(spans)
 
 
@@ -68,18 +72,6 @@ def test_random_trees_follow_the_seed():
     for run in runs:
         del run["random"]
     assert runs[1:] == runs[:-1]
-
-
-@cache
-def binary_trees(first: int, last: int) -> list[frozenset[tuple[int, int]]]:
-    if first == last:
-        return [frozenset()]
-    return [
-        left | right | {(first, last)}
-        for middle in range(first, last)
-        for left in binary_trees(first, middle)
-        for right in binary_trees(middle + 1, last)
-    ]
 
 
 def random_gold(count: int, generator: random.Random) -> tuple[list[str], str]:
@@ -110,7 +102,7 @@ def test_best_binary_is_the_best_of_all_binary_trees(protocol):
             words = [word for word, tag in zip(words, tags, strict=True) if tag == "NN"]
             if len(words) < 2:
                 continue
-        trees = [write_bracketing(words, spans) for spans in binary_trees(0, len(words) - 1)]
+        trees = [written(words, spans) for spans in bracketings(0, len(words) - 1)]
         results = [compute_bracket_f1([tree], [gold], protocol=protocol) for tree in trees]
         best = max(result["sentence_f1"] for result in results)
         assert results[0]["baselines"]["best_binary"] == pytest.approx({"corpus_f1": best, "sentence_f1": best}), gold
@@ -144,7 +136,7 @@ def test_baselines_are_scored_as_predictions_of_their_trees_would_be(protocol):
     }
     assert set(baselines) == {*branchings, "random", "best_binary"}
     for name, branching in branchings.items():
-        trees = [write_bracketing(sentence, branching(len(sentence))) for sentence in words]
+        trees = [written(sentence, branching(len(sentence))) for sentence in words]
         result = compute_bracket_f1(trees, golds, protocol=protocol)
         assert {mean: result[mean] for mean in ("corpus_f1", "sentence_f1")} == baselines[name]
 

@@ -2,11 +2,13 @@
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import evaluate
 from datasets import Features, Value
 from nltk import Tree
 
+from hf_lvm.grammars.brackets import AnyTree, Bracketing, casefolded, read_tree
 from hf_lvm.metrics.bracket_f1.baselines import (
     balanced,
     best_binary,
@@ -15,7 +17,6 @@ from hf_lvm.metrics.bracket_f1.baselines import (
     right_branching,
     right_branching_last_on_top,
 )
-from hf_lvm.metrics.bracket_f1.bracketings import Bracketing, read_bracketing
 from hf_lvm.metrics.bracket_f1.protocols import PROTOCOLS, Protocol
 
 _DESCRIPTION = """\
@@ -89,8 +90,8 @@ Counts = tuple[int, int, int]
 
 
 def compute_bracket_f1(
-    predictions: Sequence[str | Tree | Mapping],
-    references: Sequence[str | Tree | Mapping],
+    predictions: Sequence[AnyTree],
+    references: Sequence[AnyTree],
     protocol: str | None = None,
     seed: int = 0,
 ) -> dict[str, float | int | str | dict[str, dict[str, float]]]:
@@ -98,8 +99,8 @@ def compute_bracket_f1(
 
     Args:
         predictions: N trees, each a bracketed string, an `nltk.Tree` or a mapping of words and spans; see
-            [`hf_lvm.metrics.bracket_f1.bracketings`]. Tags are not used. Where the protocol removes words, a tree may be
-            over all words or over those that stay.
+            [`hf_lvm.grammars.brackets.read_tree`]; strings have labels. Tags are not used. Where the protocol removes words, a
+            tree may be over all words or over those that stay.
         references: N gold trees over the same words, whatever their case. Punctuation goes by their tags.
         protocol: one of `PROTOCOLS`; [`hf_lvm.metrics.bracket_f1.protocols`] says what each counts and where it is from.
         seed: of the random trees.
@@ -138,7 +139,7 @@ def compute_bracket_f1(
     skipped = removed_words = 0
     tags: set[str] = set()
     for row, pair in enumerate(zip(predictions, references, strict=True)):
-        predicted, gold = read_bracketing(pair[0], f"predictions[{row}]"), read_bracketing(pair[1], f"references[{row}]")
+        predicted, gold = _read(pair[0], f"predictions[{row}]"), _read(pair[1], f"references[{row}]")
         kept = rules.kept(gold, f"references[{row}]")
         seen = _words_under(predicted, gold, kept, row)
         if not rules.scores(kept):
@@ -167,6 +168,11 @@ def compute_bracket_f1(
     }
 
 
+def _read(tree: AnyTree, name: str) -> Bracketing:
+    """Every bracket as it stands there, and that of the whole sentence, which spans may leave out."""
+    return read_tree(tree, labelled=True, name=name, unary_chains=True).with_sentence()
+
+
 def _protocol(name: str | None) -> Protocol:
     if name not in PROTOCOLS:
         what = "no protocol is given" if name is None else f"there is no protocol {name!r}"
@@ -181,10 +187,10 @@ def _refuse_one_tree(*columns: Sequence) -> None:
 
 def _words_under(predicted: Bracketing, gold: Bracketing, kept: Sequence[bool], row: int) -> list[bool]:
     """Whether each word under the predicted tree stays, after checking that they are those of the gold tree."""
-    found, words = ([word.casefold() for word in tree.words] for tree in (predicted, gold))
+    found, words = casefolded(predicted.words), casefolded(gold.words)
     if found == words:
         return list(kept)
-    staying = [word for word, stays in zip(words, kept, strict=True) if stays]
+    staying = tuple(word for word, stays in zip(words, kept, strict=True) if stays)
     if found == staying:
         return [True] * len(found)
     expected = staying if len(staying) == len(found) else words
@@ -271,5 +277,5 @@ class BracketF1(evaluate.Metric):
         return compute_bracket_f1(predictions, references, protocol=protocol, seed=seed)
 
 
-def _as_string(tree: str | Tree | Mapping, name: str) -> str:
-    return tree if isinstance(tree, str) else read_bracketing(tree, name).write(name=name)
+def _as_string(tree: AnyTree, name: str) -> str:
+    return tree if isinstance(tree, str) else replace(_read(tree, name), labels=()).write(name=name)

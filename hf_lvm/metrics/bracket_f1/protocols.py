@@ -41,7 +41,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hf_lvm.metrics.bracket_f1.bracketings import Bracketing
+from hf_lvm.grammars.brackets import Bracketing
 
 # `word_tags` of data_ptb.py in PRPN, which process_ptb.py in compound-pcfg takes over.
 _WORD_TAGS = frozenset({
