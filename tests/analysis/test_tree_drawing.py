@@ -5,7 +5,7 @@ import pytest
 
 from hf_lvm.analysis import tree_drawing
 from hf_lvm.analysis.tree_drawing import draw_tree, tree_svg, tree_text
-from hf_lvm.data import mask_to_tree, spans_to_mask
+from hf_lvm.data import mask_to_tree, read_tree, spans_to_mask
 
 SVG = "{http://www.w3.org/2000/svg}"
 GOLD = "(S (NP (NP (NP (DT the) (NN girl)) (POS 's)) (NN dog)) (VP (VP (VBD saw) (NNP Anna)) (RB yesterday)))"
@@ -48,27 +48,53 @@ def test_short_wide_and_partial(tree, drawn):
     assert tree_text(tree) == drawn
 
 
-@pytest.mark.parametrize(("tree", "bars"), [(GOLD, 6), ("((((the girl) 's) dog) ((saw (a (very old) horse)) .))", 8)])
-def test_pictures_hold_every_word_in_order_and_nothing_overlaps(tmp_path, tree, bars):
-    root = ElementTree.parse(draw_tree(tree, tmp_path / "trees" / "one.svg")).getroot()
-    words = [text for text in root.iter(f"{SVG}text") if text.get("font-size") == "15"]
-    assert " ".join(text.text for text in words) == root.find(f"{SVG}title").text
-    places = [float(text.get("x")) for text in words]
-    assert all(right - left > 10 for left, right in zip(places[:-1], places[1:], strict=True))
-    assert places[0] > 0 and places[-1] < float(root.get("width"))
-    assert root.find(f"{SVG}path").get("d").count("H") == bars
+def shown(svg: str) -> tuple[list[str], int]:
+    """Texts of a picture from left to right, and how many lines slant: those to parts, some of which then go straight down."""
+    root = ElementTree.fromstring(svg)
+    lines = [line for line in root.iter(f"{SVG}line") if line.get("x1") != line.get("x2")]
+    return [text.text for text in root.iter(f"{SVG}text")], len(lines)
+
+
+def test_pictures_hold_labels_and_tagged_words_in_order(tmp_path):
+    path = draw_tree("(TOP (S (NP (DT the) dog) (VP (VP (VBZ barks)))))", tmp_path / "trees" / "one.svg")
+    texts, _ = shown(path.read_text(encoding="utf-8"))
+    assert [text for text in texts if text.strip()] == ["S", "NP", "DT", "the", "dog", "VP", "VP", "VBZ", "barks"]
+    assert ElementTree.parse(path).getroot().find(f"{SVG}title").text == "the dog barks"
+
+
+@pytest.mark.parametrize("tree", ["((((the girl) 's) dog) ((saw (a (very old) horse)) .))", "(X the (X girl saw) Anna)"])
+def test_pictures_without_labels_have_a_line_to_every_part(tree):
+    texts, lines = shown(tree_svg(tree))
+    read = read_tree(tree)
+    assert [text for text in texts if text] == list(read.words)
+    assert lines == sum(map(len, read.parts))
+
+
+@pytest.mark.parametrize(("tree", "texts"), [("(hello)", ["hello"]), ("(UH hello)", ["UH", "hello"])])
+def test_a_picture_of_one_word(tree, texts):
+    assert shown(tree_svg(tree)) == (texts, 0)
+
+
+def test_wide_letters_have_room():
+    narrow, wide = (
+        float(ElementTree.fromstring(tree_svg(f"(({word} {word}) a)")).get("width")[:-2]) for word in ("abcd", "你好世界")
+    )
+    assert wide > 1.5 * narrow
 
 
 def test_words_are_escaped():
-    root = ElementTree.fromstring(tree_svg({"words": ["<b>", "&amp;", '"\x01', "]]>"], "spans": [(0, 1)]}))
-    assert [text.text for text in root.iter(f"{SVG}text")] == ["<b>", "&amp;", '"\ufffd', "]]>"]
+    texts, _ = shown(tree_svg({"words": ["<b>", "&amp;", '"\x01', "]]>"], "spans": [(0, 1)]}))
+    assert [text for text in texts if text] == ["<b>", "&amp;", '"\ufffd', "]]>"]
 
 
 def test_deep_trees():
-    words = [f"w{place}" for place in range(300)]
-    tree = mask_to_tree(spans_to_mask([(0, last) for last in range(1, 300)], 300), words)
-    assert len(tree_text(tree).splitlines()) == 300
-    assert ElementTree.fromstring(tree_svg(tree)).find(f"{SVG}path").get("d").count("H") == 299
+    words = [f"w{place}" for place in range(1200)]
+    tree = mask_to_tree(spans_to_mask([(0, last) for last in range(1, 1200)], 1200), words)
+    assert len(tree_text(tree).splitlines()) == 1200
+    # Of the picture 100 levels, the lowest of which are words.
+    texts, lines = shown(tree_svg(tree))
+    assert [text for text in texts if text] == words
+    assert lines == 1200 + 98
 
 
 def test_what_cannot_be_drawn(tmp_path):
