@@ -257,3 +257,28 @@ def test_what_cannot_be_is_refused():
         with pytest.raises(ValueError, match=message):
             RNNGDecoderConfig(vocab_size=5, **options)
     assert math.isfinite(model(random_words(1, 1), torch.ones(1, 1, 1, 1, dtype=torch.bool)).log_prob.item())
+
+
+def test_what_is_dropped_belongs_to_sentences_and_to_trees_where_they_ask_for_it():
+    words = random_words(1, 4).repeat(3, 1)
+    trees = trees_of(4, count=1, size=4).expand(5, 3, -1, -1)
+    for shares, per_sentence in ((True, 1), (False, 5)):
+        model = tiny(shares_dropout=shares)
+        model.config.dropout = model.dropout.p = 0.5
+        torch.manual_seed(0)
+        output = model.train()(words, trees)
+        for field in ("word_log_prob", "action_log_prob"):
+            different = [len(output[field][:, sentence].unique()) for sentence in range(3)]
+            assert different == [per_sentence] * 3
+            assert len(output[field].unique()) == 3 * per_sentence, "equal sentences lack other elements"
+        evaluated = model.eval()(words, trees)
+        assert len(evaluated.log_prob.unique()) == 1
+
+
+def test_the_first_words_of_a_batch_are_drawn_with_masks_of_their_own():
+    model = tiny()
+    model.config.dropout = model.dropout.p = 0.5
+    torch.manual_seed(0)
+    single = torch.ones(1, 1, 1, 1, dtype=torch.bool).expand(1, 20, 1, 1)
+    output = model.train()(random_words(1, 1).repeat(20, 1), single)
+    assert len(output.word_log_prob.unique()) == 20

@@ -88,6 +88,10 @@ class RNNGDecoderModel(PreTrainedModel):
                 f"{tuple(spans.shape)} of {spans.dtype}."
             )
         num_trees, batch = spans.shape[:2]
+        if self.training and self.config.dropout and not self.config.shares_dropout and num_trees > 1:
+            word_ids = None if word_ids is None else word_ids.repeat(num_trees, 1)
+            scored = self(input_ids.repeat(num_trees, 1), spans.flatten(0, 1).unsqueeze(0), word_ids)
+            return TreeDecoderOutput(*(each.view(num_trees, batch) for each in scored.to_tuple()))
         lengths = spans[0].diagonal(dim1=1, dim2=2).sum(1)
         if word_ids is not None:
             if not self.config.subwords:
@@ -121,13 +125,14 @@ class RNNGDecoderModel(PreTrainedModel):
     def _stack_states(self, shared: SharedDerivations, constituents: torch.Tensor) -> torch.Tensor:
         """The last layer's state for each different stack, the empty one first: (S, H)."""
         bos = torch.full((1,), self.config.bos_token_id, device=constituents.device)
-        inputs = torch.cat([self.dropout(self.embeddings(bos)), constituents])
+        # The empty stack is that of all sentences: nothing of it is dropped, or they would all lack the same.
+        inputs = torch.cat([self.embeddings(bos), constituents])
         # The first layer reads a constituent for each stack, the others what the layer before says of the same stack.
         below, tops = zip(*shared.stack_levels, strict=True)
         gates = self.stack_layers[0].input(inputs)
         states = read_stacks(self.stack_layers[0], gates.index_select(0, functional.pad(torch.cat(tops) + 1, (1, 0))), below)
         for layer in self.stack_layers[1:]:
-            states = read_stacks(layer, layer.input(self.dropout(states)), below)
+            states = read_stacks(layer, layer.input(torch.cat([states[:1], self.dropout(states[1:])])), below)
         return states
 
     def _word_log_probs(
@@ -143,27 +148,29 @@ class RNNGDecoderModel(PreTrainedModel):
         words = input_ids.masked_fill(input_ids == eos, -1)
         following = torch.where(ends, eos, functional.pad(words, (0, 1))[sentence, position])
 
-        # The first row is that of the empty stack, from which the first words of all sentences are drawn.
-        states = self.dropout(states.index_select(0, functional.pad(stacks, (1, 0))))
+        # From the empty stack the first word of each sentence is drawn.
+        batch = len(input_ids)
+        states = self.dropout(torch.cat([states[:1].expand(batch, -1), states.index_select(0, stacks)]))
         weight, bias = self.lm_head.weight, self.lm_head.bias
         is_end = torch.arange(len(bias), device=bias.device) == eos
         without_end = log_normalizers(states, weight, bias.masked_fill(is_end, -torch.inf))
         with_end = torch.logaddexp(without_end, self._scores(states, torch.full_like(stacks[:1], eos)))
         may_end = steps.stack_size[step] == 1
-        may_end = functional.pad(may_end if steps.continues_next is None else may_end & ~steps.continues_next[step], (1, 0))
-        first, later = self._scores(states[:1], words[:, 0]), self._scores(states[1:], following)
+        may_end = may_end if steps.continues_next is None else may_end & ~steps.continues_next[step]
+        may_end = functional.pad(may_end, (batch, 0))
+        first, later = self._scores(states[:batch], words[:, 0]), self._scores(states[batch:], following)
 
         def of_trees(normalizers: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-            log_probs = torch.where(counts, later - normalizers[1:], 0.0)
-            first_words = (first - normalizers[0])[shared.sentence_of_tree]
+            log_probs = torch.where(counts, later - normalizers[batch:], 0.0)
+            first_words = (first - normalizers[:batch])[shared.sentence_of_tree]
             return first_words.index_add(0, steps.tree[shifts], log_probs[number])
 
         ours = of_trees(torch.where(may_end, with_end, without_end), torch.ones_like(ends))
         return ours, of_trees(with_end, ~ends)
 
     def _scores(self, states: torch.Tensor, pieces: torch.Tensor) -> torch.Tensor:
-        """The logits (P,) of pieces (P,), one for each state (P, H), or one of either for all; -inf for a piece of -1, which
-        cannot be drawn."""
+        """The logits (P,) of pieces (P,), one for each state (P, H), or one for all; -inf for a piece of -1, which cannot be
+        drawn."""
         known = pieces.clamp(min=0)
         scores = (states * functional.embedding(known, self.lm_head.weight)).sum(1) + self.lm_head.bias[known]
         return at_least_float32(scores).masked_fill(pieces < 0, -torch.inf)
