@@ -14,8 +14,9 @@ class RNNGDecoderConfig(PreTrainedConfig):
         num_hidden_layers: LSTMs on top of each other that read the stack.
         subwords: whether words may be several pieces. Then a third output layer says whether a word goes on.
         dropout: share of embeddings and states set to zero in training: words, between layers, before the output layers.
-        shares_dropout: whether what trees of one sentence have in common is computed once in training, its elements dropped for
-            all of them alike. False draws for each tree anew, as the published code does: gradients vary less, and take longer.
+        shares_dropout: whether what trees of one sentence have in common is computed once in training, its elements dropped
+            for all of them alike. False draws for each tree anew, as the published code does: gradients vary less, and take
+            longer.
         initializer_range: weights and embeddings begin uniform in +- this.
         bos_token_id: the word whose embedding the stack's LSTM reads first.
         eos_token_id: the word that ends a sentence, which can follow a single constituent only.
