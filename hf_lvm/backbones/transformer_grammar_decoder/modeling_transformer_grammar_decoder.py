@@ -97,6 +97,7 @@ class TransformerGrammarDecoderModel(PreTrainedModel):
         words = pieces_of_words(input_ids, word_ids, lengths, num_words, self.config.subwords)
         sentence = torch.arange(batch, device=spans.device).repeat(num_trees)
         sequences = TreeSequences.of(steps, sentence, *words)
+        self._check_room(self._positions(sequences), batch)
         hidden = self._states(sequences, input_ids[sentence])
         words, published = self._word_log_probs(sequences, hidden, input_ids[sentence])
         actions = self._action_log_probs(sequences, hidden)
@@ -108,8 +109,10 @@ class TransformerGrammarDecoderModel(PreTrainedModel):
         # Padding reads the start token, whose id is there whatever the sentences are padded with.
         ids = torch.where(sequences.piece < 0, self.config.bos_token_id, _pieces(input_ids, sequences.piece))
         inputs = self._embed(ids, sequences.symbol)
-        positions = sequences.depth if self.config.positions == "depth" else sequences.order
-        return self._read(inputs, sequences.visible(), positions)
+        return self._read(inputs, sequences.visible(), self._positions(sequences))
+
+    def _positions(self, sequences: TreeSequences) -> torch.Tensor:
+        return sequences.depth if self.config.positions == "depth" else sequences.order
 
     def _word_log_probs(
         self, sequences: TreeSequences, hidden: torch.Tensor, input_ids: torch.Tensor
@@ -227,13 +230,24 @@ class TransformerGrammarDecoderModel(PreTrainedModel):
         )
         return outputs.last_hidden_state
 
-    def _check_room(self, positions: torch.Tensor) -> None:
+    @property
+    def most_pieces(self) -> int | None:
+        """Pieces of a sentence that has room whatever its tree; None where there is no limit."""
+        room = decoder_positions(self.decoder)
+        if room is None:
+            return None
+        # Before the pieces stands the start; by order each REDUCE, of which there are fewer than pieces, takes two positions.
+        return room - 1 if self.config.positions == "depth" else room // 3
+
+    def _check_room(self, positions: torch.Tensor, batch: int | None = None) -> None:
+        """Raise a `ValueError` where positions (R, T) are more than there are; rows are trees of B sentences, one after
+        another."""
         room = decoder_positions(self.decoder)
         if room is None or int(positions.max()) < room:
             return
-        by_depth = self.config.positions == "depth"
+        by_depth, row = self.config.positions == "depth", int(positions.amax(1).argmax()) % (batch or len(positions))
         raise ValueError(
-            f"Row {int(positions.amax(1).argmax())} does not fit the decoder, a {self.decoder.config.model_type!r} model with "
+            f"Row {row} does not fit the decoder, a {self.decoder.config.model_type!r} model with "
             f"room for {room} positions: its {'deepest stack' if by_depth else 'sentence with its tree'} takes "
             f"{int(positions.max()) + 1}, the start among them. Shorten the sentence, or choose a decoder with more positions"
             f"{'.' if by_depth else ', or set positions to depth.'}"

@@ -14,7 +14,6 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from hf_lvm.backbones.adapters import add_adapter
-from hf_lvm.backbones.composition.lengths import check_length
 from hf_lvm.backbones.composition.parts import TwoParts
 from hf_lvm.backbones.encoders import build_encoder, encode_tokens, encoder_positions
 from hf_lvm.backbones.tree_decoders import as_tree_decoder, build_tree_decoder, load_tree_decoder
@@ -26,7 +25,7 @@ from hf_lvm.layers.span_scores import SPAN_SCORERS
 from hf_lvm.layers.word_states import pool_words
 from hf_lvm.models.urnng.configuration_urnng import URNNGConfig
 from hf_lvm.models.urnng.likelihood import TreeLikelihood
-from hf_lvm.models.urnng.sentences import Sentences, whole_words
+from hf_lvm.models.urnng.sentences import Sentences, check_positions, whole_words
 from hf_lvm.models.urnng.trees_and_texts import TreesAndTexts
 from hf_lvm.objectives import (
     RowCounts,
@@ -158,11 +157,14 @@ class URNNGModel(TreesAndTexts, TreeLikelihood, TwoParts, PreTrainedModel):
         """q(z|x), over as many words as `sentences` have, and the mean state of each sentence's words, (B, H)."""
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        check_length(input_ids.shape[1], encoder_positions(self.encoder), "encoder", self.config.encoder.model_type)
+        room = encoder_positions(self.encoder)
+        if room is not None and input_ids.shape[1] > room:
+            check_positions(self.encoder, (attention_mask != 0).sum(1).tolist())
         if word_ids is None:
             word_ids = whole_words(input_ids, attention_mask, self.config.encoder)
-        word_ids, _ = left_align(word_ids, attention_mask)
-        input_ids, attention_mask = left_align(input_ids, attention_mask)
+        # Padding alone may be wider than there is room.
+        word_ids, input_ids = (left_align(each, attention_mask)[0][:, :room] for each in (word_ids, input_ids))
+        attention_mask = left_align(attention_mask, attention_mask)[0][:, :room]
         lengths = word_ids.amax(1) + 1
         if sentences is None:
             sentences = Sentences.of_lengths(lengths)
@@ -246,6 +248,8 @@ class URNNGModel(TreesAndTexts, TreeLikelihood, TwoParts, PreTrainedModel):
             inferred = posterior.constrained(required_spans)
             certain = certain or sentences.are_trees(required_spans)
         draws = self._draw(inferred, certain, features, generator)
+        # Scores that are no numbers have no trees; with any in their place, it is the loss that is not a number.
+        draws.latents = torch.where(inferred.log_partition.isnan()[:, None, None], sentences.any_trees(), draws.latents)
         scored = self.decoder(sentences.pieces, draws.latents, sentences.word_ids)
         entropy = inferred.entropy()
         terms = structured_bound(

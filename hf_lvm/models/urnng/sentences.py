@@ -1,10 +1,12 @@
 """Sentences as words, whatever pieces their two tokenizers cut them into."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from hf_lvm.backbones.encoders import encoder_positions
 from hf_lvm.distributions.lengths import may_look, rows_of
 
 SPECIAL = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
@@ -87,18 +89,46 @@ class Sentences:
             )
 
     def check_brackets(self, spans: torch.Tensor) -> None:
-        """Raise a `ValueError` unless `spans` is a mask of the spans of these sentences."""
+        """Raise a `ValueError` unless `spans` is a mask of spans, and those of two words or more are of these sentences."""
         shape = (len(self.lengths), self.num_words, self.num_words)
         if spans.shape != shape or spans.dtype != torch.bool:
             raise ValueError(
                 f"required_spans has shape {tuple(spans.shape)} and type {spans.dtype}: bool of shape {shape} is needed, True "
                 "at [row, first word, last word]."
             )
+        outside = (spans.triu(1) & (torch.arange(self.num_words, device=spans.device) >= self.lengths.view(-1, 1, 1))).any(2)
+        if may_look(spans, False) and outside.any():
+            raise ValueError(
+                f"required_spans of row(s) {rows_of(outside.any(1))} do not fit their sentences: a bracket ends past the last "
+                "word."
+            )
+
+    def any_trees(self) -> torch.Tensor:
+        """A tree of each sentence: the right-branching one, (B, n, n) bool."""
+        place, last = torch.arange(self.num_words, device=self.lengths.device), self.lengths.view(-1, 1, 1) - 1
+        first, end = place.view(1, -1, 1), place.view(1, 1, -1)
+        return ((end == last) & (first <= last)) | ((first == end) & (end <= last))
 
     def are_trees(self, spans: torch.Tensor) -> bool:
         """Whether brackets (B, n, n) that do not cross make all trees known."""
         inside = torch.arange(self.num_words, device=spans.device) < self.lengths.unsqueeze(1)
         return bool(((spans.triu(1) & inside.unsqueeze(1)).sum((1, 2)) >= self.lengths - 1).all())
+
+
+def check_positions(encoder: PreTrainedModel, lengths: Iterable[int], name: str = "row") -> None:
+    """Raise a `ValueError` where the encoder has fewer positions than a sentence has tokens.
+
+    Args:
+        lengths: tokens of each sentence, special ones included.
+        name: what a sentence is called.
+    """
+    room = encoder_positions(encoder)
+    for row, length in enumerate(lengths):
+        if room is not None and length > room:
+            raise ValueError(
+                f"{name} {row} has {length} tokens, and the encoder, a {encoder.config.model_type!r} model, has room for "
+                f"{room}: leave it out (max_length), or choose an encoder with more positions."
+            )
 
 
 def whole_words(input_ids: torch.Tensor, attention_mask: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import torch
 from nltk import Tree
+from transformers import PreTrainedTokenizerBase
 
 from hf_lvm.data import LatentTextProcessor, TreeCollator, mask_to_tree
-from hf_lvm.generation.tree_sampling import sample_trees
+from hf_lvm.generation.tree_sampling import MOST_PIECES_A_WORD, sample_trees
 from hf_lvm.generation.word_synchronous import FoundTrees, word_synchronous_search
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
+from hf_lvm.models.urnng.sentences import check_positions
 
 Texts = str | Sequence[str | Sequence[str]]
 SCORED_BY = ("posterior", "joint")
@@ -37,7 +39,7 @@ class WrittenSentence:
     """A sentence that the model has written with its tree.
 
     Attributes:
-        text: its words, separated by blanks.
+        text: its words, separated by blanks; a blank inside of a word is written `_`.
         tree: None where the sentence was cut before its end.
     """
 
@@ -77,12 +79,14 @@ class TreesAndTexts:
             beam_size: of that search.
 
         Raises:
-            ValueError: see `parse`; another `scored_by`.
+            ValueError: see `parse`; another `scored_by`, or no tree to be found.
         """
         if scored_by not in SCORED_BY:
             raise ValueError(f"Unknown scored_by {scored_by!r}: choose one of {', '.join(map(repr, SCORED_BY))}.")
+        if num_trees < 1:
+            raise ValueError(f"num_trees must be at least 1, but is {num_trees}.")
         found = []
-        for words, batch in _batches(texts, processor, batch_size, self.device):
+        for words, batch in self._batches(texts, processor, batch_size):
             with in_evaluation_mode(self):
                 if scored_by == "posterior":
                     posterior = self.encode(batch["input_ids"], batch["attention_mask"], batch["word_ids"])
@@ -110,13 +114,27 @@ class TreesAndTexts:
         """
         found = []
         end = processor.decoder_tokenizer.convert_ids_to_tokens(processor.end_token_id)
-        for words, batch in _batches(texts, processor, batch_size, self.device):
+        for words, batch in self._batches(texts, processor, batch_size):
             with in_evaluation_mode(self):
                 search = self._search(batch, beam_size)
             for row, own in enumerate(words):
                 nats = [*search.surprisal[row, : len(own)].tolist(), search.end_surprisal[row].item()]
                 found.append(list(zip([*own, end], nats, strict=True)))
         return found
+
+    def _batches(
+        self, texts: Texts, processor: LatentTextProcessor, batch_size: int
+    ) -> Iterator[tuple[list[list[str]], dict[str, torch.Tensor]]]:
+        """Sentences as lists of words, and what the model takes of them, some at a time."""
+        texts = [texts] if isinstance(texts, str) else texts
+        sentences = [text.split() if isinstance(text, str) else list(text) for text in texts]
+        columns = processor.tokenize_words(sentences)
+        check_positions(self.encoder, map(len, columns["input_ids"]), "sentence")
+        collate = TreeCollator(processor)
+        for begin in range(0, len(sentences), batch_size):
+            rows = range(begin, min(begin + batch_size, len(sentences)))
+            batch = collate([{name: values[row] for name, values in columns.items()} for row in rows])
+            yield sentences[begin : begin + batch_size], {name: values.to(self.device) for name, values in batch.items()}
 
     def _search(self, batch: dict[str, torch.Tensor], beam_size: int, num_trees: int = 1) -> FoundTrees:
         sentences = self.sentences_of(batch["labels"], batch["decoder_word_ids"])
@@ -137,31 +155,23 @@ class TreesAndTexts:
         max_words: int = 100,
         generator: torch.Generator | None = None,
     ) -> list[WrittenSentence]:
-        """New sentences with their trees, drawn exactly from p(x, z); longer ones are cut and have no tree."""
+        """New sentences with their trees, drawn exactly from p(x, z); longer ones, and those that the decoder may have no room
+        for, are cut and have no tree."""
         with in_evaluation_mode(self):
-            written = sample_trees(self.decoder, num_texts, max_words, generator)
+            most = getattr(self.decoder, "most_pieces", None)
+            limit = max_words * MOST_PIECES_A_WORD if most is None else min(most, max_words * MOST_PIECES_A_WORD)
+            written = sample_trees(self.decoder, num_texts, max_words, generator, max_pieces=limit)
         tokenizer = processor.decoder_tokenizer
         sentences = []
         for row in range(num_texts):
             count = int(written.lengths[row])
-            words = [
-                tokenizer.decode(written.pieces[row][written.word_ids[row] == word].tolist()).strip() for word in range(count)
-            ]
+            words = [_as_word(written.pieces[row][written.word_ids[row] == word].tolist(), tokenizer) for word in range(count)]
             finished = bool(written.finished[row])
             tree = mask_to_tree(written.spans[row, :count, :count].cpu(), words) if finished else None
             sentences.append(WrittenSentence(" ".join(words), tree))
         return sentences
 
 
-def _batches(
-    texts: Texts, processor: LatentTextProcessor, batch_size: int, device: torch.device
-) -> Iterator[tuple[list[list[str]], dict[str, torch.Tensor]]]:
-    """Sentences as lists of words, and what the model takes of them, some at a time."""
-    texts = [texts] if isinstance(texts, str) else texts
-    sentences = [text.split() if isinstance(text, str) else list(text) for text in texts]
-    columns = processor.tokenize_words(sentences)
-    collate = TreeCollator(processor)
-    for begin in range(0, len(sentences), batch_size):
-        rows = range(begin, min(begin + batch_size, len(sentences)))
-        batch = collate([{name: values[row] for name, values in columns.items()} for row in rows])
-        yield sentences[begin : begin + batch_size], {name: values.to(device) for name, values in batch.items()}
+def _as_word(pieces: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
+    """A word that was written, as a string without blanks: what a model of pieces writes need not be one."""
+    return "_".join(tokenizer.decode(pieces).split()) or "".join(tokenizer.convert_ids_to_tokens(pieces))
