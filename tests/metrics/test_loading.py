@@ -36,6 +36,13 @@ INPUTS = {
         "references": ["(S (NP (DT a) (NN dog)) (VBZ barks))", "(S (NNS cats) (VP (VBP chase) (NNS mice)))"],
         "protocol": "prpn",
     },
+    "compression": {
+        "predictions": ["a cat sat", "dogs bark"],
+        "references": [["a cat sat down", "the cat sat"], ["dogs bark"]],
+        "sources": ["a big cat sat down on the mat", "all the dogs bark at night"],
+        "reconstruction_nats": [20.0, 12.5],
+        "limit_bytes": 8,
+    },
     "topics": {"topics": [["file", "path"]], "documents": [["file", "path"], ["file"], ["path", "file"]], "top_words": 2},
 }
 
