@@ -2,6 +2,7 @@
 
 from hf_lvm.distributions.binary_tree import BestTrees, BinaryTreeCRF, DistinctTrees
 from hf_lvm.distributions.categorical_vector import CategoricalVector, count_classes, support_in_words
+from hf_lvm.distributions.deletion import BestMasks, CanonicalDeletion
 from hf_lvm.distributions.dirichlet import Dirichlet
 from hf_lvm.distributions.flow import NormalizingFlow
 from hf_lvm.distributions.gaussian import DiagonalGaussian, standard_normal
@@ -13,9 +14,11 @@ from hf_lvm.distributions.von_mises_fisher import HypersphericalUniform, VonMise
 
 __all__ = [
     "INTERPOLATION_PATHS",
+    "BestMasks",
     "BestPaths",
     "BestTrees",
     "BinaryTreeCRF",
+    "CanonicalDeletion",
     "CategoricalVector",
     "DiagonalGaussian",
     "Dirichlet",
