@@ -20,6 +20,7 @@ pytest.register_assert_rewrite("tests.contract", "tests.training_runs", "tests.f
 from hf_lvm.data import LatentTextProcessor, train_word_tokenizer  # noqa: E402
 from tests.fresh_process import load_in_fresh_process  # noqa: E402
 from tests.trained_text_vae import trained_run  # noqa: E402, F401
+from tests.trained_urnng import trained_urnng  # noqa: E402, F401
 from tests.two_processes import train_in_two_processes  # noqa: E402
 
 torch.set_num_threads(1)

@@ -24,6 +24,59 @@ def class_report_rows(metrics: dict[str, Any]) -> list[Row]:
     return [*_class_likelihood(metrics), *_classes(metrics), *_diversity(metrics)]
 
 
+def tree_report_rows(metrics: dict[str, Any]) -> list[Row]:
+    """One row an instrument, in the order likelihood, trees.
+
+    Args:
+        metrics: those of a `TreeReport`; instruments that were left out have no row.
+    """
+    return [*_tree_likelihood(metrics), *_brackets(metrics)]
+
+
+def _tree_likelihood(metrics: dict[str, Any]) -> Iterator[Row]:
+    yield "-ELBO", _nats(metrics["bound"]["nats_per_sentence"]), _units(metrics["bound"])
+    yield "  words", _nats(metrics["reconstruction_nats_per_sentence"]), "the part of it that words and ends cost, given trees"
+    yield "  trees", _nats(metrics["kl_nats_per_sentence"]), "what the steps that build them cost, less the entropy of q(z|x)"
+    entropy = metrics["posterior_entropy_nats_per_sentence"]
+    yield "entropy of q(z|x)", f"{entropy:.2f} nats", "0 where each sentence has one tree"
+    if "likelihood" in metrics:
+        likelihood = metrics["likelihood"]
+        own, published = likelihood["normalized"], likelihood["published"]
+        yield f"-log p(x), {likelihood['num_samples']:,} trees", _nats(own["nats_per_sentence"]), _units(own)
+        yield (
+            "  standard error",
+            f"{likelihood['sampling_standard_error']:.3f} nats",
+            f"of its mean, over draws of trees; mean effective sample size {likelihood['mean_effective_sample_size']:.1f}, "
+            f"below 10 in {likelihood['low_sample_size_sentences']:,} of {own['sentences']:,} sentences",
+        )
+        yield (
+            "  published convention",
+            _nats(published["nats_per_sentence"]),
+            f"perplexity {published['word_perplexity']:.2f} per word, end of sentence neither masked nor counted",
+        )
+    if "exact" in metrics:
+        exact = metrics["exact"]
+        estimate = exact.get("importance_weighted_nats_per_sentence")
+        yield (
+            "  summed over all trees",
+            _nats(exact["nats_per_sentence"]),
+            f"{exact['sentences']:,} sentences of at most {exact['most_words']} words"
+            + ("" if estimate is None else f"; importance-weighted {estimate:.2f}"),
+        )
+
+
+def _brackets(metrics: dict[str, Any]) -> Iterator[Row]:
+    for protocol, scores in metrics.get("brackets", {}).items():
+        baselines = ", ".join(
+            f"{name.replace('_', ' ')} {value['sentence_f1']:.1f}" for name, value in scores["baselines"].items()
+        )
+        yield (
+            f"F1 by {protocol}",
+            f"{scores['sentence_f1']:.1f}",
+            f"mean of sentences, of the corpus {scores['corpus_f1']:.1f}; {baselines}",
+        )
+
+
 def _class_likelihood(metrics: dict[str, Any]) -> Iterator[Row]:
     likelihood = metrics["likelihood"]
     how = "summed over all classes" if likelihood["exact"] else "importance-weighted"

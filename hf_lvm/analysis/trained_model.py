@@ -1,5 +1,6 @@
 """A trained model and its processor, from the folder of a run or from the hub."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import AutoModel, AutoProcessor, PreTrainedModel
@@ -7,17 +8,21 @@ from transformers.utils import logging
 
 from hf_lvm.data import LatentTextProcessor, check_hub_repository, is_hub_id
 
+# What a method is for and a model that has it, where its name does not say so.
+_MEANS = {"parse_n_best": "find trees"}
+_FOR_EXAMPLE = {"parse": "a URNNG", "parse_n_best": "a URNNG"}
 
-def load_trained(name: str, needs: str) -> tuple[PreTrainedModel, LatentTextProcessor]:
+
+def load_trained(name: str, needs: str | Sequence[str]) -> tuple[PreTrainedModel, LatentTextProcessor]:
     """The model, in evaluation mode, and its processor.
 
     Args:
         name: the output folder of a run, or a hub id.
-        needs: a method that the model is loaded for.
+        needs: a method that the model is loaded for, or several of which it has one.
 
     Raises:
         FileNotFoundError: no such folder, or no model in it.
-        ValueError: a model of another kind, without that method.
+        ValueError: a model of another kind, without such a method.
         ConnectionError: the hub does not answer.
     """
     path = Path(name).expanduser()
@@ -31,9 +36,11 @@ def load_trained(name: str, needs: str) -> tuple[PreTrainedModel, LatentTextProc
         raise FileNotFoundError(f"there is no folder {name!r}: give the output_dir of a run, or a hub id (owner/name)")
     logging.disable_progress_bar()
     model = AutoModel.from_pretrained(name).eval()
-    if not hasattr(model, needs):
+    methods = [needs] if isinstance(needs, str) else needs
+    if not any(hasattr(model, method) for method in methods):
+        cannot = " or ".join(_MEANS.get(method, method.replace("_", " ")) for method in methods)
         raise ValueError(
-            f"{name} holds a {model.config.model_type!r} model, which cannot {needs.replace('_', ' ')}: give the output_dir "
-            "of a model that can, such as a text VAE"
+            f"{name} holds a {model.config.model_type!r} model, which cannot {cannot}: give the output_dir of a model that "
+            f"can, such as {_FOR_EXAMPLE.get(methods[0], 'a text VAE')}"
         )
     return model, AutoProcessor.from_pretrained(name)

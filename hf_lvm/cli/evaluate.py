@@ -18,8 +18,9 @@ from hf_lvm.analysis.reverse_perplexity import JudgeProtocol
 from hf_lvm.analysis.text_vae_report import report_on
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.encoders import encoder_positions
+from hf_lvm.cli.evaluate_trees import evaluate_trees
 from hf_lvm.cli.options import add_model_options
-from hf_lvm.data import add_classes, class_names, encode_dataset, load_texts
+from hf_lvm.data import add_classes, class_names, encode_dataset, load_texts, load_trees
 from hf_lvm.training.results import describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
 
@@ -39,23 +40,27 @@ def main(argv: Sequence[str], prog: str) -> None:
         )
     if options.judge_steps < 1:
         raise ValueError(f"--judge_steps {options.judge_steps}: an untrained language model judges nothing; give 1 or more")
-    model, processor = load_trained(options.model, "encode_texts")
-    has_classes = hasattr(model, "class_probabilities")
+    model, processor = load_trained(options.model, ("encode_texts", "parse_n_best"))
+    has_classes, has_trees = hasattr(model, "class_probabilities"), hasattr(model, "parse_n_best")
     for key in ("inference_gap", "reverse_perplexity"):
-        if has_classes and getattr(options, key):
-            raise ValueError(
-                f"--{key} is for a text VAE, and the latent of {options.model} is a vector of categories: leave it out"
-            )
+        if (has_classes or has_trees) and getattr(options, key):
+            latent = "a tree" if has_trees else "a vector of categories"
+            raise ValueError(f"--{key} is for a text VAE, and the latent of {options.model} is {latent}: leave it out")
     if options.class_column and not has_classes:
         raise ValueError(f"--class_column is for a latent class model, and {options.model} is none: leave it out")
+    if options.tree_column and not has_trees:
+        raise ValueError(f"--tree_column is for a model of trees, and {options.model} is none: leave it out")
     model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    splits = load_texts(
-        options.dataset,
-        data_dir=options.data_dir,
-        text_column=options.text_column,
-        min_words=options.min_words,
-        max_words=options.max_words,
-    )
+    source = {
+        "data_dir": options.data_dir,
+        "text_column": options.text_column,
+        "min_words": options.min_words,
+        "max_words": options.max_words,
+    }
+    if options.tree_column:
+        splits = load_trees(options.dataset, tree_column=options.tree_column, **source)
+    else:
+        splits = load_texts(options.dataset, **source)
 
     if options.class_column:
         names = model.config.class_names or class_names(splits["train"], options.class_column)
@@ -76,9 +81,11 @@ def main(argv: Sequence[str], prog: str) -> None:
         "num_generated": options.num_generated,
         "seed": options.seed,
     }
-    texts = encoded(_texts_of(splits, options.split, options.max_samples))
-    if has_classes:
-        metrics = report_classes(model, texts, processor, **common).metrics
+    chosen = _texts_of(splits, options.split, options.max_samples)
+    if has_trees:
+        metrics, rows = evaluate_trees(model, processor, chosen, options)
+    elif has_classes:
+        metrics = report_classes(model, encoded(chosen), processor, **common).metrics
         rows = class_report_rows(metrics)
     else:
         judge_texts = encoded(splits["train"]) if options.reverse_perplexity else None
@@ -87,7 +94,7 @@ def main(argv: Sequence[str], prog: str) -> None:
             "judge_texts": judge_texts,
             "judge_protocol": JudgeProtocol(steps=options.judge_steps),
         }
-        metrics = report_on(model, texts, processor, **common, **more).metrics
+        metrics = report_on(model, encoded(chosen), processor, **common, **more).metrics
         rows = report_rows(metrics)
     description = run_description([*prog.split(), *argv], vars(options), time.perf_counter() - begin)
     description["evaluation_seconds"] = description.pop("training_seconds")
@@ -110,6 +117,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--class_column",
         nargs="+",
         help="columns with known classes, one a variable, to hold a latent class model against",
+    )
+    parser.add_argument("--tree_column", help="column with bracketed strings, to hold the trees of a URNNG against")
+    parser.add_argument(
+        "--proposal_temperature",
+        type=float,
+        default=2.0,
+        help="of q(z|x) as the proposal of trees, whose likelihood is importance-weighted (default: 2)",
     )
     parser.add_argument(
         "--split",

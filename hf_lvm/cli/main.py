@@ -11,6 +11,7 @@ COMMANDS = {
     "train": ("hf_lvm.cli.train", "train a model on your texts"),
     "evaluate": ("hf_lvm.cli.evaluate", "measure a trained model on texts"),
     "sample": ("hf_lvm.cli.sample", "write new texts from draws of the prior"),
+    "parse": ("hf_lvm.cli.parse", "find the trees of sentences"),
     "interpolate": ("hf_lvm.cli.interpolate", "write the texts between two texts"),
     "check-estimators": ("hf_lvm.cli.check_estimators", "compare gradient estimators with the exact gradient"),
 }

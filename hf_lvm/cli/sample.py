@@ -6,19 +6,36 @@ from collections.abc import Sequence
 import torch
 
 from hf_lvm.analysis.trained_model import load_trained
+from hf_lvm.analysis.tree_drawing import tree_text
 from hf_lvm.cli.options import add_model_options
+from hf_lvm.data import read_tree
+
+FORMATS = ("text", "brackets", "plain")
 
 
 def main(argv: Sequence[str], prog: str) -> None:
-    """Draw z from the prior, write its text, print one a line."""
+    """Draw z from the prior, write its text, print one a line; of a model of trees each sentence with its tree."""
     parser = argparse.ArgumentParser(prog=prog, description="Write new texts: z from the prior, then the text of z.")
     add_model_options(parser)
     parser.add_argument("--num_texts", type=int, default=8, help="how many texts (default: 8)")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the words; 0 takes the most probable (default: 1)")
-    parser.add_argument("--max_new_tokens", type=int, default=64, help="longest text in tokens (default: 64)")
+    parser.add_argument(
+        "--max_new_tokens", type=int, default=64, help="longest text in tokens, of a model of trees in words (default: 64)"
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="how a model of trees shows them: text, drawn in characters; brackets, one bracketed string a line; plain, the "
+        "sentences alone (default: text)",
+    )
     options = parser.parse_args(argv)
     model, processor = load_trained(options.model, "sample")
     torch.manual_seed(options.seed)
+    if hasattr(model, "parse_n_best"):
+        print(_sentences_with_trees(model, processor, options))
+        return
+    if options.format is not None:
+        raise ValueError(f"--format is for a model of trees, and {options.model} is none: leave it out")
     decoding = {}
     if options.temperature != 1.0:
         decoding = {"do_sample": False} if options.temperature == 0 else {"temperature": options.temperature}
@@ -30,3 +47,23 @@ def main(argv: Sequence[str], prog: str) -> None:
         **decoding,
     )
     print("\n".join(texts))
+
+
+def _sentences_with_trees(model, processor, options: argparse.Namespace) -> str:
+    """Draws from p(x, z) as they are: there is no temperature that words and trees would share."""
+    if options.temperature != 1.0:
+        raise ValueError(f"{options.model} writes words and trees by turns, without temperature: leave it out")
+    written = model.sample(
+        options.num_texts,
+        processor=processor,
+        max_words=options.max_new_tokens,
+        generator=torch.Generator().manual_seed(options.seed),
+    )
+    if options.format == "plain":
+        return "\n".join(sentence.text for sentence in written)
+    if options.format == "brackets":
+        # An empty line stands for a sentence that was cut, so that lines keep their numbers.
+        return "\n".join("" if each.tree is None else read_tree(each.tree).write(name=repr(each.text)) for each in written)
+    return "\n\n".join(
+        f"{each.text} ... (cut, without a tree)" if each.tree is None else tree_text(each.tree) for each in written
+    )

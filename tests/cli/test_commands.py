@@ -31,7 +31,7 @@ def assert_one_line_error(status, output, errors, prog, *expected):
 def test_help_names_every_command(capsys, argv):
     status, output, errors = run(capsys, *argv)
     assert status == 0 and not errors
-    assert set(COMMANDS) == {"train", "evaluate", "sample", "interpolate", "demo", "check-estimators"}
+    assert set(COMMANDS) == {"train", "evaluate", "sample", "parse", "interpolate", "demo", "check-estimators"}
     for name, (_, explanation) in COMMANDS.items():
         assert name in output and explanation in output
 
@@ -66,9 +66,9 @@ def test_unknown_command_and_no_traceback_from_the_installed_program():
     assert_one_line_error(finished.returncode, finished.stdout, finished.stderr, "hf-lvm", "'trian'", *COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["sample", "evaluate", "interpolate"])
+@pytest.mark.parametrize("command", ["sample", "evaluate", "interpolate", "parse"])
 def test_no_model_there(capsys, tmp_path, command):
-    texts = ("a", "b") if command == "interpolate" else ()
+    texts = ("a", "b") if command in ("interpolate", "parse") else ()
     missing = run(capsys, command, *texts, "--model", tmp_path / "nowhere")
     assert_one_line_error(*missing, f"hf-lvm {command}", "no folder", "nowhere", "output_dir")
     empty = run(capsys, command, *texts, "--model", tmp_path)
