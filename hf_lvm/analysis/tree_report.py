@@ -53,7 +53,7 @@ def report_trees(
     Args:
         model: a `URNNGModel`.
         dataset: of `encode_trees`, with the column `text`.
-        gold: bracketed strings, one a sentence; None where there are none.
+        gold: bracketed strings, one a sentence, or None where one is not known; None where there are none.
         num_importance_samples: K trees of each sentence; 0 leaves the likelihood out.
         temperature: of the proposal, see `estimate_log_likelihood`.
         protocols: of `bracket_f1`. One that needs tags is left out where the gold trees have none.
@@ -66,7 +66,7 @@ def report_trees(
     errors, sizes = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
     exact = torch.full((count,), torch.nan, dtype=torch.float64)
     trees: list[Tree | None] = [None] * count
-    texts = dataset["text"][:]
+    texts, lengths = dataset["text"][:], dataset["num_words"][:]
     for rows, inputs in tree_batches(dataset, processor, batch_size, model.device, "Trees"):
         with in_evaluation_mode(model):
             output = model(**inputs, generator=_generators(rows, seed))
@@ -79,8 +79,11 @@ def report_trees(
                 sums[convention][rows] = -estimate.log_likelihood.cpu()
                 if convention == "normalized":
                     errors[rows], sizes[rows] = estimate.standard_error.cpu(), estimate.effective_sample_size.cpu()
-        if dataset["num_words"][rows[-1]] <= exact_words:
-            exact[rows] = -model.estimate_log_likelihood(**inputs, method="exact").log_likelihood.cpu()
+        # Shortest first, so that those of a batch that are short enough stand in front.
+        short_rows = [row for row in rows if lengths[row] <= exact_words]
+        if short_rows:
+            some = {name: value[: len(short_rows)] for name, value in inputs.items()}
+            exact[short_rows] = -model.estimate_log_likelihood(**some, method="exact").log_likelihood.cpu()
     reconstruction, kl, entropy = terms
     metrics: dict[str, Any] = {
         "bound": _likelihood(reconstruction + kl, dataset),
@@ -109,7 +112,7 @@ def report_trees(
         }
         if num_importance_samples:
             metrics["exact"]["importance_weighted_nats_per_sentence"] = sums["normalized"][short].mean().item()
-    if gold is not None:
+    if gold is not None and any(tree is not None for tree in gold):
         metrics["brackets"] = bracket_scores(trees, gold, protocols)
     return TreeReport(metrics, trees)
 
@@ -145,12 +148,24 @@ def parse_dataset(model, dataset: Dataset, processor: LatentTextProcessor, batch
 def bracket_scores(
     trees: Sequence[Tree], gold: Sequence[str | None], protocols: Sequence[str] = tuple(PROTOCOLS)
 ) -> dict[str, Any]:
-    """F1 of the brackets by each protocol, with the baselines beside it; sentences without a gold tree are left out."""
+    """F1 of the brackets by each protocol, with the baselines beside it; sentences without a gold tree are left out.
+
+    A protocol that needs tags is left out where the gold trees have none, and all are where there is no gold tree.
+    """
     pairs = [(tree, known) for tree, known in zip(trees, gold, strict=True) if known is not None]
-    predicted, known = map(list, zip(*pairs, strict=True))
+    if not pairs:
+        return {}
+    predicted = [tree for tree, _ in pairs]
+    known = [_labelled(tree, parsed.leaves()) for parsed, tree in pairs]
     tagged = _have_tags(known)
     possible = [name for name in protocols if tagged or not PROTOCOLS[name].needs_tags]
     return {name: compute_bracket_f1(predicted, known, protocol=name) for name in possible}
+
+
+def _labelled(tree: str, words: Sequence[str]) -> str:
+    """A bracketed string with labels, as the metric reads them: itself, or with some where it has none."""
+    read = read_tree(tree, words)
+    return tree if any(read.labels) or any(read.tags) else read.write()
 
 
 def _have_tags(gold: Sequence[str]) -> bool:
