@@ -113,9 +113,11 @@ class Phrase:
     parts: tuple["Phrase", ...] = ()
 
     def words(self) -> list[str]:
+        """Its words, in order."""
         return [self.word] if self.word is not None else [word for part in self.parts for word in part.words()]
 
     def write(self) -> str:
+        """A bracketed string with labels and tags."""
         return f"({self.label} {self.word or ' '.join(part.write() for part in self.parts)})"
 
     def mirrored(self) -> "Phrase":

@@ -158,7 +158,7 @@ def trained_posterior(model_class: type[ComposedModel], name: str) -> ComposedMo
     Raises:
         ValueError: a model of another kind, or one whose encoder is an adapter beside other weights.
     """
-    trained, _ = load_trained(name, "encode_texts")
+    trained, _ = load_trained(name, "encode")
     if not isinstance(trained, model_class):
         raise ValueError(
             f"posterior is {name}, a {trained.config.model_type} model, and this recipe trains "

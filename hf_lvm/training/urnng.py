@@ -1,9 +1,10 @@
 """Train an unsupervised recurrent neural network grammar and report on it: the `main` behind `recipes/train_urnng.py`."""
 
+import copy
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,19 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     with as_file(files("hf_lvm.training") / "defaults" / "urnng.yaml") as path:
         config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
         arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
+    if config:
+        _forget_default_texts(argv, *arguments[1:3])
     trainer, texts = prepare(*arguments)
     return train_and_report(trainer, texts, *arguments, command=[prog or sys.argv[0], *argv])
+
+
+def _forget_default_texts(argv: Sequence[str], data: DataArguments, trees: TreeDataArguments) -> None:
+    """Where flags name other texts than the packaged settings do, these say nothing of them, nor of their trees."""
+    given = {key: flag_value(argv, f"--{key}") is not None for key in ("dataset", "data_dir", "tree_column")}
+    if given["data_dir"] and not given["dataset"]:
+        data.dataset = None
+    if (given["data_dir"] or given["dataset"]) and not given["tree_column"]:
+        trees.tree_column = None
 
 
 def prepare(
@@ -74,6 +86,9 @@ def prepare(
         if model_arguments.reset_decoder:
             model.reset_decoder(args.seed)
     else:
+        if model_arguments.posterior is not None:
+            # It reads what its own tokenizer makes of texts, whatever else the settings name.
+            data = replace(data, tokenizer=None)
         processor = build_processor(
             data,
             model_arguments.encoder if model_arguments.posterior is None else model_arguments.posterior,
@@ -113,7 +128,9 @@ def load_sentences(data: DataArguments, trees: TreeDataArguments) -> DatasetDict
         "config_name": data.dataset_config,
     }
     if trees.tree_column is None:
+        # A column that happens to be called so is not one that was asked for.
         texts = load_texts(data.dataset, **source)
+        texts = texts.remove_columns("tree") if "tree" in texts["train"].column_names else texts
     else:
         texts = load_trees(data.dataset, tree_column=trees.tree_column, **source)
     for split, limit in (("train", data.max_train_samples), ("test", data.max_test_samples)):
@@ -153,7 +170,11 @@ def build_urnng(arguments: URNNGArguments, processor: LatentTextProcessor, texts
     """A new model: each part loaded or built from scratch."""
     options = {part: dict(arguments.part_options.get(part, {})) for part in ("encoder", "decoder")}
     trained = None if arguments.posterior is None else trained_posterior(URNNGModel, arguments.posterior)
-    encoder = encoder_of_run(arguments.encoder, processor, **options["encoder"]) if trained is None else trained.encoder
+    if trained is None:
+        encoder = encoder_of_run(arguments.encoder, processor, **options["encoder"])
+    else:
+        # A copy, because embeddings that are shared with a new decoder begin as the decoder's, and are then taken back.
+        encoder = copy.deepcopy(trained.encoder)
     pieces = processor.tokenize_words([text.split() for text in texts["train"]["text"][:1000]])["decoder_word_ids"]
     subwords = any(len(row) > max(row) + 2 for row in pieces)
     keys = URNNGModel.config_class.own_keys()
@@ -203,9 +224,8 @@ class WatchTrees(TrainerCallback):
         }
         if "tree" in dataset.column_names:
             trees = parse_dataset(model, dataset, trainer.processing_class)
-            protocol = self._report.protocols[0]
-            scores = bracket_scores(trees, dataset["tree"][:], [protocol])[protocol]
-            watched |= {"eval_corpus_f1": scores["corpus_f1"], "eval_sentence_f1": scores["sentence_f1"]}
+            for scores in list(bracket_scores(trees, dataset["tree"][:], self._report.protocols).values())[:1]:
+                watched |= {"eval_corpus_f1": scores["corpus_f1"], "eval_sentence_f1": scores["sentence_f1"]}
         trainer.log_aside(watched)
 
 

@@ -16,6 +16,7 @@ import hf_lvm
 from hf_lvm.analysis.estimator_check import EstimatorRow
 from hf_lvm.backbones.sources import check_exists, config_from_scratch, full_name, is_from_scratch
 from hf_lvm.layers.injections import injection_names
+from hf_lvm.training import urnng
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import _scratch_sizes
 from hf_lvm.training.config_file import parse
@@ -29,7 +30,7 @@ from hf_lvm.training.text_vae import _defaults
 REPOSITORY = Path(__file__).parents[2]
 RECIPE_FOLDER = REPOSITORY / "recipes"
 PACKAGED = Path(hf_lvm.__file__).parent / "training"
-MODELS = ("text_vae", "latent_class", "neural_hmm", "neural_topic")
+MODELS = ("text_vae", "latent_class", "neural_hmm", "neural_topic", "urnng")
 CONFIGS = sorted([file for model in MODELS for file in (RECIPE_FOLDER / model).rglob("*.yaml")] + [*PACKAGED.rglob("*.yaml")])
 CLASSES = (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments)
 CLASSES_OF = {
@@ -37,6 +38,7 @@ CLASSES_OF = {
     "hf_lvm_latent_class": (LatentClassArguments, DataArguments, ReportArguments, LatentTrainingArguments),
     "hf_lvm_neural_hmm": (NeuralHMMArguments, DataArguments, LatentTrainingArguments),
     "hf_lvm_neural_topic": (NeuralTopicArguments, DataArguments, LatentTrainingArguments),
+    "hf_lvm_urnng": urnng.ARGUMENTS,
     "language_model": (LanguageModelArguments, DataArguments, LatentTrainingArguments),
 }
 
@@ -76,6 +78,7 @@ def test_the_recipes_are_found():
         "ptb_autoencoder_free_bits",
         "ptb_language_model",
         "wsj_words",
+        "wsj_urnng",
         "text_vae",
         "text_vae_from_scratch",
     } <= names
