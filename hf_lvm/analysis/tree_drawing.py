@@ -147,7 +147,8 @@ def _layout(tree: AnyTree) -> tuple[Sequence[str], Sequence[str | None], list[_N
     for parts, label in zip(read.parts, read.labels, strict=True):
         heights.append(1 + max(heights[part] for part in parts))
         nodes.append(_Node(parts, label if labelled else None, heights[-1]))
-    return read.words, read.tags, nodes
+    tagged = any(tag not in (None, "X") for tag in read.tags)
+    return read.words, read.tags if tagged else (None,) * len(read.words), nodes
 
 
 def _is_labelled(read: Bracketing) -> bool:

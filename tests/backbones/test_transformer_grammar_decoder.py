@@ -460,8 +460,11 @@ def test_sentences_have_to_fit_the_positions():
     spans, words = torch.stack([left, right])[:, None], random_words(1, 6)
     sizes = {"max_position_embeddings": 6}
     assert tiny(sizes=sizes)(words, spans[:1]).log_prob.isfinite().all()
-    with pytest.raises(ValueError, match="Row 1 .* 'gpt2' model with room for 6 positions: its deepest stack takes 7"):
+    # The second tree of the only sentence: the row is that of the sentence.
+    with pytest.raises(ValueError, match="Row 0 .* 'gpt2' model with room for 6 positions: its deepest stack takes 7"):
         tiny(sizes=sizes)(words, spans)
+    assert tiny(sizes=sizes).most_pieces == 5 and tiny(sizes=sizes, positions="order").most_pieces == 2
+    assert tiny(sizes=sizes)(words[:, :5], spans[1:, :, 1:, 1:]).log_prob.isfinite().all(), "so many pieces always fit"
     with pytest.raises(ValueError, match="its sentence with its tree takes 17.*set positions to depth"):
         tiny(sizes=sizes, positions="order")(words, spans)
 
