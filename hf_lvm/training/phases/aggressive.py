@@ -53,8 +53,8 @@ class AggressiveArguments:
     aggressive_max_epochs: float | None = field(
         default=None,
         metadata={
-            "help": "End the aggressive phase after so many epochs, or such a part of one, even if the latent still tells more "
-            "and more."
+            "help": "End the aggressive phase after so many epochs, or such a part of one, even if the latent still tells "
+            "more and more."
         },
     )
 
