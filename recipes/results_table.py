@@ -69,7 +69,7 @@ PLANNED = (
 )
 BENCHMARKS = (
     "training_step", "generation", "import_time", "lstm_training", "aggressive_step", "linear_chain", "binary_tree",
-    "class_enumeration",
+    "class_enumeration", "urnng_training",
 )  # fmt: skip
 
 
