@@ -58,7 +58,7 @@ TABLES = (
     (
         "Kim et al. 2019; Dyer et al. 2016",
         "`URNNGModel` on `BinaryTreeCRF`, over `RNNGDecoderModel` or a transformer",
-        "`hf-lvm demo urnng`, `recipes/urnng/*.yaml`",
+        "`recipes/urnng/*.yaml`",
         "[perplexity in two conventions, F1 by four protocols](recipes/urnng/README.md#measured)",
     ),
 )
