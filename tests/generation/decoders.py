@@ -1,12 +1,15 @@
 """Tiny decoders of every shape with prompts and sources, for tests of distributions over what they write."""
 
+import itertools
+
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from hf_lvm.backbones.decoders import as_decoder_config
 from hf_lvm.backbones.lstm_decoder import LSTMDecoderModel
 from hf_lvm.generation.cached_decoder import CachedDecoder
-from tests.tiny_parts import SIZES, START, perturb, tiny_config
+from hf_lvm.generation.symbol_sequences import SymbolSequences
+from tests.tiny_parts import END, SIZES, START, perturb, tiny_config
 
 # Whole encoder-decoder models, decoders with cross-attention, and decoders that have a prompt only.
 WHOLE = ("bart", "t5")
@@ -14,6 +17,8 @@ CROSS = ("bart_decoder", "t5_decoder", "gpt2_cross")
 PROMPTED = ("gpt2", "llama", "lstm")
 FAMILIES = (*PROMPTED, *CROSS, *WHOLE)
 SOURCE_LENGTH = 5
+# Of a distribution over sequences, each of them not its default.
+RULES = {"min_length": 1, "forbidden": [0], "temperature": 0.7}
 
 
 def tiny_model(family: str, vocabulary: int = 7, dtype: torch.dtype = torch.float64, **sizes) -> PreTrainedModel:
@@ -70,3 +75,14 @@ def logits_without_cache(
 
 def embedding_layer(model: PreTrainedModel) -> torch.nn.Module:
     return (model.get_decoder() if model.config.is_encoder_decoder else model).get_input_embeddings()
+
+
+def all_sequences(q: SymbolSequences, vocabulary: int) -> torch.Tensor:
+    """Every value that the rules allow, (S, T)."""
+    symbols = [symbol for symbol in range(vocabulary) if symbol != END and symbol not in q.forbidden]
+    values = [
+        [*words, END, *[q.pad_token_id] * (q.max_length - length)]
+        for length in range(q.min_length, q.max_length + 1)
+        for words in itertools.product(symbols, repeat=length)
+    ]
+    return torch.tensor(values)

@@ -1,7 +1,5 @@
 """The sampler of a distribution over sequences against its `log_prob`, both against all sequences written down."""
 
-import itertools
-
 import pytest
 import torch
 from scipy.stats import chi2
@@ -13,7 +11,9 @@ from hf_lvm.generation.symbol_sequences import SymbolSequences
 from tests.generation.decoders import (
     FAMILIES,
     PROMPTED,
+    RULES,
     WHOLE,
+    all_sequences,
     inputs_of,
     logits_without_cache,
     tiny_decoder,
@@ -21,19 +21,7 @@ from tests.generation.decoders import (
 )
 from tests.tiny_parts import END, PAD, START, row_generators
 
-RULES = {"min_length": 1, "forbidden": [0], "temperature": 0.7}
 CASES = [*((family, {}) for family in FAMILIES), *((family, RULES) for family in ("gpt2", "lstm", "t5"))]
-
-
-def all_sequences(q: SymbolSequences, vocabulary: int) -> torch.Tensor:
-    """Every value that the rules allow, (S, T)."""
-    symbols = [symbol for symbol in range(vocabulary) if symbol != END and symbol not in q.forbidden]
-    values = [
-        [*words, END, *[q.pad_token_id] * (q.max_length - length)]
-        for length in range(q.min_length, q.max_length + 1)
-        for words in itertools.product(symbols, repeat=length)
-    ]
-    return torch.tensor(values)
 
 
 def by_steps(model, given: dict, sequences: torch.Tensor, min_length=0, forbidden=(), temperature=1.0) -> torch.Tensor:
