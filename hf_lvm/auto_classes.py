@@ -15,13 +15,16 @@ from types import ModuleType
 # model_type -> module that registers it
 MODEL_MODULES = {
     "hf_lvm_bag_of_words_encoder": "hf_lvm.backbones.bag_of_words_encoder",
+    "hf_lvm_bigram_decoder": "hf_lvm.backbones.bigram_decoder",
     "hf_lvm_dilated_cnn_decoder": "hf_lvm.backbones.dilated_cnn_decoder",
     "hf_lvm_latent_class": "hf_lvm.models.latent_class",
+    "hf_lvm_latent_summarizer": "hf_lvm.models.latent_summarizer",
     "hf_lvm_lstm_decoder": "hf_lvm.backbones.lstm_decoder",
     "hf_lvm_lstm_encoder": "hf_lvm.backbones.lstm_encoder",
     "hf_lvm_neural_hmm": "hf_lvm.models.neural_hmm",
     "hf_lvm_neural_topic": "hf_lvm.models.neural_topic",
     "hf_lvm_rnng_decoder": "hf_lvm.backbones.rnng_decoder",
+    "hf_lvm_segment_decoder": "hf_lvm.backbones.segment_decoder",
     "hf_lvm_t5_decoder": "hf_lvm.backbones.t5_decoder",
     "hf_lvm_text_vae": "hf_lvm.models.text_vae",
     "hf_lvm_urnng": "hf_lvm.models.urnng",

@@ -1,5 +1,7 @@
 """Any transformers model as an encoder: built from its config, or loaded."""
 
+from collections.abc import Iterable
+
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
@@ -60,6 +62,22 @@ def encoder_positions(encoder: PreTrainedModel) -> int | None:
         # RoBERTa and its kin count positions from the one after the padding token's, and so hold that many fewer.
         positions -= first_position(encoder) or 0
     return positions if positions and positions > 0 else None
+
+
+def check_positions(encoder: PreTrainedModel, lengths: Iterable[int], name: str = "row") -> None:
+    """Raise a `ValueError` where the encoder has fewer positions than a sentence has tokens.
+
+    Args:
+        lengths: tokens of each sentence, special ones included.
+        name: what a sentence is called.
+    """
+    room = encoder_positions(encoder)
+    for row, length in enumerate(lengths):
+        if room is not None and length > room:
+            raise ValueError(
+                f"{name} {row} has {length} tokens, and the encoder, a {encoder.config.model_type!r} model, has room for "
+                f"{room}: leave it out (max_length), or choose an encoder with more positions."
+            )
 
 
 def encode_tokens(

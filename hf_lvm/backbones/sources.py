@@ -19,9 +19,11 @@ _SYNONYMS = {
 _OWN_FAMILIES = {
     "encoder": {"bag_of_words": "hf_lvm_bag_of_words_encoder", "lstm": "hf_lvm_lstm_encoder"},
     "decoder": {
+        "bigram": "hf_lvm_bigram_decoder",
         "dilated_cnn": "hf_lvm_dilated_cnn_decoder",
         "lstm": "hf_lvm_lstm_decoder",
         "rnng": "hf_lvm_rnng_decoder",
+        "segments": "hf_lvm_segment_decoder",
     },
 }
 # Families with two stacks in one config: the sizes of one stack are meant for both, because only one is used.

@@ -1,6 +1,9 @@
 """From the states of pieces to those of words, for what is over words whatever the tokenizer."""
 
 import torch
+from transformers import PreTrainedConfig
+
+SPECIAL = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
 
 
 def pool_words(hidden: torch.Tensor, word_ids: torch.Tensor, num_words: int) -> torch.Tensor:
@@ -24,3 +27,10 @@ def pool_words(hidden: torch.Tensor, word_ids: torch.Tensor, num_words: int) -> 
     rows, half = torch.arange(batch, device=hidden.device).unsqueeze(1), hidden.shape[-1] // 2
     pooled = torch.cat([hidden[rows, last, :half], hidden[rows, first.clamp(max=pieces - 1), half:]], dim=-1)
     return pooled.masked_fill((last < 0).unsqueeze(-1), 0.0)
+
+
+def whole_words(input_ids: torch.Tensor, attention_mask: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:
+    """The number of the word at each place, (B, S), where every token that is not special is a word; -1 elsewhere."""
+    special = [token for token in (getattr(config, key, None) for key in SPECIAL) if isinstance(token, int)]
+    is_word = (attention_mask != 0) & ~torch.isin(input_ids, torch.tensor(special, device=input_ids.device))
+    return torch.where(is_word, is_word.cumsum(1) - 1, -1)

@@ -1,6 +1,7 @@
 """Bounds on log p(x), what weighs them and what diagnoses them."""
 
 from hf_lvm.objectives.combinations import OBJECTIVES, check_combination
+from hf_lvm.objectives.deletion_bound import deletion_bound, exact_posterior
 from hf_lvm.objectives.discrete_bound import BoundTerms, discrete_bound, draw_for
 from hf_lvm.objectives.divergence import KLTerms, closed_form_kl, kl_terms
 from hf_lvm.objectives.elbo import negative_elbo
@@ -43,10 +44,12 @@ __all__ = [
     "check_free_bits_mode",
     "check_kl_schedule",
     "closed_form_kl",
+    "deletion_bound",
     "discrete_bound",
     "draw_candidates",
     "draw_for",
     "estimate_from_log_weights",
+    "exact_posterior",
     "free_bits_kl",
     "have_brackets",
     "importance_weighted_bound",

@@ -26,7 +26,14 @@ STRUCTURED = {
     "iwae": ("vimco",),
     "minimum_risk": (None,),
 }
-OBJECTIVES = {"continuous": CONTINUOUS, "discrete": DISCRETE, "structured": STRUCTURED}
+# Of structures that can be summed over, such as deletions whose scores are of pairs of words.
+SUMMED = {
+    "elbo": ("exact", *STRUCTURED["elbo"]),
+    "marginal": ("exact",),
+    "iwae": STRUCTURED["iwae"],
+    "minimum_risk": STRUCTURED["minimum_risk"],
+}
+OBJECTIVES = {"continuous": CONTINUOUS, "discrete": DISCRETE, "structured": STRUCTURED, "summed": SUMMED}
 LEAVE_ONE_OUT = ("rloo", "vimco")
 
 
@@ -44,7 +51,7 @@ def check_combination(
         objective: a name in `OBJECTIVES[latents]`.
         estimator: a name in `OBJECTIVES[latents][objective]`; None for `minimum_risk`, which is its own.
         num_samples: samples of the latent for each sentence.
-        latents: `continuous`, `discrete` or `structured`.
+        latents: `continuous`, `discrete`, `structured` or `summed`, structures that can be summed over.
         free_bits_mode: that of the training; "none" where free bits are off.
     """
     objectives = OBJECTIVES[latents]

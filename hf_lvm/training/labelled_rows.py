@@ -9,7 +9,7 @@ def labelled_rows(batch: dict[str, torch.Tensor]) -> torch.Tensor | None:
     """Whether each of B rows is labelled, (B,) bool; None of a batch in which nothing is ever told.
 
     A vector of categories is told by `classes` (B, M) or (B,), -1 where a class is not known; a tree by `required_spans`
-    (B, n, n), brackets of it.
+    (B, n, n), brackets of it; a compression by `kept` (B, n), the words it keeps, or `summary_ids` (B, L), its tokens.
     """
     if "classes" in batch:
         return (batch["classes"].view(len(batch["classes"]), -1) >= 0).any(1)
@@ -17,4 +17,8 @@ def labelled_rows(batch: dict[str, torch.Tensor]) -> torch.Tensor | None:
         words = batch.get("decoder_word_ids")
         lengths = (batch["labels"] != -100).sum(1) - 1 if words is None else words.amax(1) + 1
         return have_brackets(batch["required_spans"], lengths)
+    if "kept" in batch or "summary_ids" in batch:
+        told = [batch["kept"].any(1)] if "kept" in batch else []
+        told += [(batch["summary_ids"] != -100).any(1)] if "summary_ids" in batch else []
+        return torch.stack(told).any(0)
     return None

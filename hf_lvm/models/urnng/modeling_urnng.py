@@ -15,17 +15,17 @@ from transformers.utils import ModelOutput
 
 from hf_lvm.backbones.adapters import add_adapter
 from hf_lvm.backbones.composition.parts import TwoParts
-from hf_lvm.backbones.encoders import build_encoder, encode_tokens, encoder_positions
+from hf_lvm.backbones.encoders import build_encoder, check_positions, encode_tokens, encoder_positions
 from hf_lvm.backbones.tree_decoders import as_tree_decoder, build_tree_decoder, load_tree_decoder
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import BinaryTreeCRF, Generators
 from hf_lvm.estimators import Draws, build_estimator
 from hf_lvm.layers.alignment import left_align
 from hf_lvm.layers.span_scores import SPAN_SCORERS
-from hf_lvm.layers.word_states import pool_words
+from hf_lvm.layers.word_states import pool_words, whole_words
 from hf_lvm.models.urnng.configuration_urnng import URNNGConfig
 from hf_lvm.models.urnng.likelihood import TreeLikelihood
-from hf_lvm.models.urnng.sentences import Sentences, check_positions, whole_words
+from hf_lvm.models.urnng.sentences import Sentences
 from hf_lvm.models.urnng.trees_and_texts import TreesAndTexts
 from hf_lvm.objectives import (
     RowCounts,

@@ -1,15 +1,10 @@
 """Sentences as words, whatever pieces their two tokenizers cut them into."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
 
-from hf_lvm.backbones.encoders import encoder_positions
 from hf_lvm.distributions.lengths import may_look, rows_of
-
-SPECIAL = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
 
 
 @dataclass(frozen=True)
@@ -113,29 +108,6 @@ class Sentences:
         """Whether brackets (B, n, n) that do not cross make all trees known."""
         inside = torch.arange(self.num_words, device=spans.device) < self.lengths.unsqueeze(1)
         return bool(((spans.triu(1) & inside.unsqueeze(1)).sum((1, 2)) >= self.lengths - 1).all())
-
-
-def check_positions(encoder: PreTrainedModel, lengths: Iterable[int], name: str = "row") -> None:
-    """Raise a `ValueError` where the encoder has fewer positions than a sentence has tokens.
-
-    Args:
-        lengths: tokens of each sentence, special ones included.
-        name: what a sentence is called.
-    """
-    room = encoder_positions(encoder)
-    for row, length in enumerate(lengths):
-        if room is not None and length > room:
-            raise ValueError(
-                f"{name} {row} has {length} tokens, and the encoder, a {encoder.config.model_type!r} model, has room for "
-                f"{room}: leave it out (max_length), or choose an encoder with more positions."
-            )
-
-
-def whole_words(input_ids: torch.Tensor, attention_mask: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:
-    """The number of the word at each place, (B, S), where every token that is not special is a word; -1 elsewhere."""
-    special = [token for token in (getattr(config, key, None) for key in SPECIAL) if isinstance(token, int)]
-    is_word = (attention_mask != 0) & ~torch.isin(input_ids, torch.tensor(special, device=input_ids.device))
-    return torch.where(is_word, is_word.cumsum(1) - 1, -1)
 
 
 def _each_a_word(word_ids: torch.Tensor | None, more_pieces: torch.Tensor) -> None:

@@ -11,11 +11,11 @@ import torch
 from nltk import Tree
 from transformers import PreTrainedTokenizerBase
 
+from hf_lvm.backbones.encoders import check_positions
 from hf_lvm.data import LatentTextProcessor, TreeCollator, mask_to_tree
 from hf_lvm.generation.tree_sampling import MOST_PIECES_A_WORD, sample_trees
 from hf_lvm.generation.word_synchronous import FoundTrees, word_synchronous_search
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
-from hf_lvm.models.urnng.sentences import check_positions
 
 Texts = str | Sequence[str | Sequence[str]]
 SCORED_BY = ("posterior", "joint")

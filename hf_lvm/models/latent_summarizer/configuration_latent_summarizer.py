@@ -1,0 +1,164 @@
+"""Configuration of the latent summarizer."""
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+from hf_lvm.backbones.bigram_decoder import BigramDecoderConfig
+from hf_lvm.backbones.composition.configuration import own_config, own_keys
+from hf_lvm.backbones.decoders import as_decoder_config
+from hf_lvm.backbones.encoders import as_encoder_config
+from hf_lvm.backbones.reconstructors import INJECTIONS, as_reconstructor_config
+from hf_lvm.backbones.segment_decoder import SegmentDecoderConfig
+from hf_lvm.objectives import check_combination
+
+POSTERIOR_TYPES = ("delete",)
+DEFAULT_SIZES = ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")
+
+
+@strict
+class LatentSummarizerConfig(PreTrainedConfig):
+    """What a `LatentSummarizerModel` is made of.
+
+    Args:
+        encoder: config of the encoder of q(c|x), or a dict with its `model_type`.
+        decoder: config of p(x|c), or a dict with its `model_type`: `hf_lvm_segment_decoder`, which fills the gaps between kept
+            words, or a causal language model.
+        prior: config of p(c), any causal language model; `hf_lvm_bigram_decoder` over the decoder's words by default.
+        reader: with the injection `cross_attention`, config of the encoder that reads c; None for that of q(c|x), which then
+            reads c without x, as in the paper.
+        posterior_type: `delete`.
+        injection: how c joins a causal language model, `prompt` or `cross_attention`.
+        pair_hidden_size: units that score pairs of words; by default as many as a state has.
+        posterior_dropout: on these units.
+        allow_empty: whether c may have no word. Without, q and p(c) are those given that it has one.
+        target_ratio: words of c to words of x, above 0 and up to 1: q is given the number of words, the rounded product, one
+            at least. None for any number. Labelled compressions keep the number they have.
+        prior_weight: lambda of the paper (.1 there), which weighs log p(c) - log q(c|x) in the loss beside the schedule's
+            weight; bounds that are reported have weight 1.
+        train_prior: whether p(c) learns; otherwise it stays as it is.
+        empty_baseline: subtract log p(x | empty c) from the learning signal, which changes its variance only.
+        empty_weight: weight of -log p(x | empty c) in the loss of unlabelled sentences, without which a decoder never sees an
+            empty c, and says little about how much c explains.
+        objective: `elbo`, `marginal`, `iwae` or `minimum_risk`.
+        estimator: of its gradient. `exact` where posterior, prior and decoder are sums over pairs of words (`delete`, bigram
+            and segments); `rloo` or another score function otherwise; `vimco` for `iwae`; None for `minimum_risk`.
+        num_samples: K, compressions of each sentence.
+        baseline_decay: of baselines that average over batches.
+        risk_sharpness: of `minimum_risk`.
+        classification_weight: weight of -log q(c|x), which sentences with a known c add to their loss.
+        joint_weight: weight of -log p(x, c) of these sentences.
+        unlabelled_weight: of sentences without one, where others have some.
+        encoder_adapter, decoder_adapter: configuration of a `peft` LoRA adapter inside the part, whose own weights are frozen.
+        pad_token_id, bos_token_id, eos_token_id: of the decoder's tokenizer; taken from the decoder's config where not given.
+
+    Raises:
+        ValueError: an unknown name, or a combination that makes no sense.
+    """
+
+    model_type = "hf_lvm_latent_summarizer"
+    sub_configs = {"encoder": AutoConfig, "decoder": AutoConfig, "prior": AutoConfig, "reader": AutoConfig}
+    keys_to_ignore_at_inference = ["latents", "posterior"]
+
+    encoder: PreTrainedConfig | dict | None = None
+    decoder: PreTrainedConfig | dict | None = None
+    prior: PreTrainedConfig | dict | None = None
+    reader: PreTrainedConfig | dict | None = None
+    posterior_type: str = "delete"
+    injection: str = "prompt"
+    pair_hidden_size: int | None = None
+    posterior_dropout: float | int = 0.0
+    allow_empty: bool = False
+    target_ratio: float | int | None = None
+    prior_weight: float | int = 1.0
+    train_prior: bool = True
+    empty_baseline: bool = False
+    empty_weight: float | int = 0.0
+    objective: str = "elbo"
+    estimator: str | None = "exact"
+    num_samples: int = 4
+    baseline_decay: float | int = 0.9
+    risk_sharpness: float | int = 1.0
+    classification_weight: float | int = 1.0
+    joint_weight: float | int = 1.0
+    unlabelled_weight: float | int = 1.0
+    encoder_adapter: dict[str, Any] | None = None
+    decoder_adapter: dict[str, Any] | None = None
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+
+    def __post_init__(self, **kwargs):
+        self.encoder = own_config(self.encoder, default="hf_lvm_lstm_encoder")
+        self.decoder = own_config(self.decoder, default="hf_lvm_segment_decoder")
+        if self.prior is None:
+            sizes = {key: getattr(self.decoder.get_text_config(decoder=True), key, None) for key in DEFAULT_SIZES}
+            self.prior = BigramDecoderConfig(**sizes)
+        self.prior = own_config(self.prior, default="hf_lvm_bigram_decoder")
+        if self.reader is not None:
+            self.reader = as_encoder_config(own_config(self.reader, default="hf_lvm_lstm_encoder"))
+        super().__post_init__(**kwargs)
+        if self.injection not in INJECTIONS:
+            raise ValueError(f"Unknown injection {self.injection!r}: choose one of {', '.join(map(repr, INJECTIONS))}.")
+        self.encoder = as_encoder_config(self.encoder)
+        self.decoder = as_reconstructor_config(self.decoder, self.injection)
+        self.prior = as_decoder_config(self.prior)
+        decoder = self.decoder.get_text_config(decoder=True)
+        for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            if getattr(self, key) is None:
+                setattr(self, key, getattr(decoder, key, None))
+        self.validate_combination()
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether bound and likelihood can be summed over all compressions: all that they are made of is of pairs of words."""
+        return (
+            self.posterior_type == "delete"
+            and isinstance(self.decoder, SegmentDecoderConfig)
+            and isinstance(self.prior, BigramDecoderConfig)
+        )
+
+    @property
+    def kind_of_latents(self) -> str:
+        """What `check_combination` calls such latents."""
+        return "summed" if self.is_exact else "structured"
+
+    def validate_combination(self) -> None:
+        """Every name exists, and the keys go together."""
+        if self.posterior_type not in POSTERIOR_TYPES:
+            raise ValueError(
+                f"Unknown posterior_type {self.posterior_type!r}: choose one of {', '.join(map(repr, POSTERIOR_TYPES))}."
+            )
+        check_combination(self.objective, self.estimator, self.num_samples, latents=self.kind_of_latents)
+        segments = isinstance(self.decoder, SegmentDecoderConfig)
+        if segments and self.posterior_type != "delete":
+            raise ValueError(
+                f"A segment decoder fills the gaps between kept words, and a {self.posterior_type!r} compression keeps none "
+                "in their order: choose the posterior_type 'delete', or a causal language model as the decoder."
+            )
+        if self.reader is not None and (segments or self.injection != "cross_attention"):
+            raise ValueError("A reader of c is for a decoder that attends to it: set injection to 'cross_attention'.")
+        shares_encoder = self.injection == "cross_attention" and not segments and self.reader is None
+        if shares_encoder and self.encoder.vocab_size != self.decoder.vocab_size:
+            raise ValueError(
+                f"The encoder reads c, too, and has {self.encoder.vocab_size} tokens where the decoder, whose tokens c is "
+                f"made of, has {self.decoder.vocab_size}: give them one tokenizer, or c a reader of its own."
+            )
+        if self.prior.vocab_size < self.decoder.vocab_size:
+            raise ValueError(
+                f"The prior knows {self.prior.vocab_size} tokens and the decoder, whose tokens compressions are made of, "
+                f"{self.decoder.vocab_size}: p(c) needs a model over the same tokens."
+            )
+        if self.target_ratio is not None and not 0 < self.target_ratio <= 1:
+            raise ValueError(f"target_ratio is {self.target_ratio}: it is above 0 and at most 1, or left out.")
+        for key in ("classification_weight", "joint_weight", "unlabelled_weight", "prior_weight", "empty_weight"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key} must be 0 or more, but is {getattr(self, key)}.")
+        if not 0 <= self.posterior_dropout < 1:
+            raise ValueError(f"posterior_dropout must be in [0, 1), but is {self.posterior_dropout}.")
+
+    @classmethod
+    def own_keys(cls) -> set[str]:
+        """The keys beside encoder and decoder, without those that every config of transformers has."""
+        return own_keys(cls)

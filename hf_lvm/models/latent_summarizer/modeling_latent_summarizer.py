@@ -1,0 +1,472 @@
+"""The latent summarizer: c is a short sentence, p(c) p(x|c) writes the long one from it, q(c|x) compresses (Miao and Blunsom
+2016: auto-encoding sentence compression, and with pairs forced-attention sentence compression).
+
+p(x|c) sees nothing of x but c. It may share the encoder of q(c|x), which then reads c alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.distributions import Distribution
+from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from hf_lvm.backbones.adapters import add_adapter
+from hf_lvm.backbones.composition.parts import TwoParts
+from hf_lvm.backbones.decoders import build_decoder
+from hf_lvm.backbones.encoders import build_encoder, check_positions, encode_tokens, encoder_positions
+from hf_lvm.backbones.reconstructors import as_reconstructor, build_reconstructor, load_reconstructor
+from hf_lvm.data import LatentTextProcessor
+from hf_lvm.distributions import Generators
+from hf_lvm.estimators import Draws, build_estimator
+from hf_lvm.layers.alignment import left_align
+from hf_lvm.layers.word_states import pool_words, whole_words
+from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import LatentSummarizerConfig
+from hf_lvm.models.latent_summarizer.likelihood import SummaryLikelihood
+from hf_lvm.models.latent_summarizer.posterior_heads import POSTERIOR_HEADS, EncodedWords, entropy_of
+from hf_lvm.models.latent_summarizer.scoring import Scoring
+from hf_lvm.models.latent_summarizer.source_words import SourceWords
+from hf_lvm.models.latent_summarizer.texts_and_summaries import TextsAndSummaries
+from hf_lvm.objectives import (
+    BoundTerms,
+    RowCounts,
+    check_combination,
+    deletion_bound,
+    draw_for,
+    semi_supervised_mean,
+    structured_bound,
+)
+from hf_lvm.objectives.minimum_risk import Candidates
+
+
+@dataclass
+class LatentSummarizerOutput(ModelOutput):
+    """What a forward pass of a latent summarizer returns. B sentences of n words at most, K compressions of each.
+
+    Attributes:
+        loss: scalar, nats per sentence: the mean of `row_loss`; where some compressions are known, J of
+            `hf_lvm.objectives.semi_supervision`.
+        row_loss: (B,). Of an unlabelled sentence the (weighted) negative bound on log p(x); of one with a known c
+            -joint_weight log p(x, c) - classification_weight log q(c|x), the prior weighed as in the bound.
+        reconstruction: (B,), nats: E_q[-log p(x|c)], exactly or over samples; of a known c -log p(x|c).
+        kl: (B,), nats, never weighted: E_q[log q(c|x) - log p(c)], exactly or over samples, of which it may be negative; of a
+            known c -log p(c). The two sum to the negative bound on log p(x), or log p(x, c). With a joint_weight of 0 nothing
+            of p is computed for a known c: `reconstruction` is -log q(c|x) and `kl` 0.
+        latents: (R, B, ...), the compressions the terms were computed from; None where they were summed over.
+        posterior: q(c|x) of sentences that are all unlabelled; under `marginal` p(c|x) itself.
+    """
+
+    loss: torch.Tensor | None = None
+    row_loss: torch.Tensor | None = None
+    reconstruction: torch.Tensor | None = None
+    kl: torch.Tensor | None = None
+    latents: torch.Tensor | None = None
+    posterior: Distribution | None = None
+
+
+class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, Scoring, TwoParts, PreTrainedModel):
+    """Sentences and compressions of them: an encoder that compresses, a prior that reads the compression, a decoder that
+    writes the sentence from it.
+
+    Example:
+
+    ```python
+    >>> from hf_lvm import LatentSummarizerConfig, LatentSummarizerModel, LSTMEncoderConfig, SegmentDecoderConfig
+
+    >>> words = {"vocab_size": 99, "hidden_size": 16, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    >>> encoder, decoder = LSTMEncoderConfig(bidirectional=True, **words), SegmentDecoderConfig(**words)
+    >>> model = LatentSummarizerModel(LatentSummarizerConfig(encoder=encoder, decoder=decoder))
+    >>> output = model(input_ids=torch.tensor([[5, 6, 7]]), labels=torch.tensor([[5, 6, 7, 2]]))
+    >>> output.posterior.marginals.shape
+    torch.Size([1, 3])
+
+    ```
+
+    Args:
+        config: what it is made of.
+        encoder, decoder, prior: models to use as parts, instead of new ones from the config.
+    """
+
+    config: LatentSummarizerConfig
+    base_model_prefix = "latent_summarizer"
+    main_input_name = "input_ids"
+    accepts_loss_kwargs = False
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _keep_in_fp32_modules_strict = {"posterior_head"}
+    posterior_parts: ClassVar[tuple[str, ...]] = ("encoder", "posterior_head")
+    has_kl_per_dimension = False
+
+    def __init__(
+        self,
+        config: LatentSummarizerConfig,
+        encoder: PreTrainedModel | None = None,
+        decoder: PreTrainedModel | None = None,
+        prior: PreTrainedModel | None = None,
+    ):
+        super().__init__(config)
+        if config.eos_token_id is None or config.bos_token_id is None:
+            raise ValueError(
+                "Compressions begin behind a token and end with one: set bos_token_id and eos_token_id, those of the "
+                "decoder's tokenizer."
+            )
+        self.encoder = build_encoder(config.encoder) if encoder is None else encoder
+        self.decoder = build_reconstructor(config.decoder) if decoder is None else decoder
+        self.prior = build_decoder(config.prior) if prior is None else prior
+        # One config object a part, so that a change of the one is a change of the other.
+        self.config.encoder, self.config.decoder, self.config.prior = (
+            each.config for each in (self.encoder, self.decoder, self.prior)
+        )
+        self.reader, self.bridge = self.build_reader(config)
+        for part in ("encoder", "decoder"):
+            add_adapter(getattr(self, part), getattr(config, f"{part}_adapter"))
+        self.posterior_head = POSTERIOR_HEADS[config.posterior_type](config)
+        self.post_init()
+        # Afterwards, because what an estimator learns begins where the estimator says, and not as other layers do.
+        self.renew_estimator()
+
+    def renew_estimator(self) -> None:
+        """Begin with the gradient estimator that the config names; what is exact, and `minimum_risk`, have none."""
+        config = self.config
+        config.validate_combination()
+        self.estimator = None
+        if config.estimator not in (None, "exact"):
+            self.estimator = build_estimator(
+                config.estimator, feature_size=config.encoder.hidden_size, baseline_decay=config.baseline_decay
+            )
+        self.prior.requires_grad_(config.train_prior)
+
+    def train(self, mode: bool = True) -> "LatentSummarizerModel":
+        """Training or evaluation mode; a prior that does not learn is always in the latter."""
+        super().train(mode)
+        if not self.config.train_prior:
+            self.prior.train(False)
+        return self
+
+    # ---- q(c|x) ------------------------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor | None = None,
+        word_ids: torch.LongTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        decoder_word_ids: torch.LongTensor | None = None,
+        counts: torch.LongTensor | None = None,
+    ) -> Distribution:
+        """q(c|x) of sentences (B, S), padded on either side; arguments as of `forward`.
+
+        Args:
+            counts: (B,), given that c has so many words.
+
+        Raises:
+            ValueError: sentences longer than the encoder's positions, without a word, or that are others for the decoder.
+        """
+        source = self.source_of(labels, decoder_word_ids)
+        encoded = self.encoded(source, input_ids, attention_mask, word_ids)
+        return self.posterior_head(encoded, source, self.counts_for(source) if counts is None else counts)
+
+    def source_of(self, labels: torch.Tensor | None, decoder_word_ids: torch.Tensor | None) -> SourceWords:
+        """Labels (B, T) as words; see `forward`."""
+        if labels is None:
+            raise ValueError("Pass labels: the sentences, each with its end, -100 where padded.")
+        return SourceWords.of_labels(labels, decoder_word_ids, self.config.eos_token_id)
+
+    def encoded(
+        self,
+        source: SourceWords,
+        input_ids: torch.Tensor | None,
+        attention_mask: torch.Tensor | None = None,
+        word_ids: torch.Tensor | None = None,
+    ) -> EncodedWords:
+        """The states of the words of sentences; see `forward`."""
+        if input_ids is None:
+            raise ValueError("Pass input_ids for the encoder, or latents to score the labels with.")
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        room = encoder_positions(self.encoder)
+        if room is not None and input_ids.shape[1] > room:
+            check_positions(self.encoder, (attention_mask != 0).sum(1).tolist())
+        if word_ids is None:
+            word_ids = whole_words(input_ids, attention_mask, self.config.encoder)
+        # Padding alone may be wider than there is room.
+        word_ids, input_ids = (left_align(each, attention_mask)[0][:, :room] for each in (word_ids, input_ids))
+        attention_mask = left_align(attention_mask, attention_mask)[0][:, :room]
+        source.check_encoder(word_ids.amax(1) + 1)
+        words = pool_words(encode_tokens(self.encoder, input_ids, attention_mask), word_ids, source.num_words)
+        return EncodedWords(words, words.sum(1) / source.lengths.unsqueeze(1))
+
+    def counts_for(self, source: SourceWords, ratio: float | None = None) -> torch.Tensor | None:
+        """How many words c shall have, (B,): the config's ratio, or the one given; None for any number."""
+        ratio = self.config.target_ratio if ratio is None else ratio
+        return None if ratio is None else (source.lengths * ratio).round().long().clamp(min=1)
+
+    # ---- the model ---------------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        word_ids: torch.LongTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        decoder_word_ids: torch.LongTensor | None = None,
+        kept: torch.Tensor | None = None,
+        summary_ids: torch.LongTensor | None = None,
+        latents: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        sample_posterior: bool = True,
+        generator: Generators = None,
+        kl_weight: float = 1.0,
+        free_bits: float = 0.0,
+        free_bits_mode: str = "none",
+        row_counts: RowCounts | None = None,
+        return_dict: bool | None = None,
+    ) -> LatentSummarizerOutput:
+        """The bound of sentences, with known compressions where there are some, or the score of given compressions.
+
+        Args:
+            input_ids: (B, S), the sentences for the encoder, padded on either side.
+            attention_mask: (B, S), nonzero at tokens.
+            word_ids: (B, S), the word that each piece belongs to, -1 for special tokens and padding. Without them each token
+                that is not special is a word.
+            labels: (B, T), the sentences for the decoder: pieces and the end, -100 where padded (on the right).
+            decoder_word_ids: (B, T), the word that each of these pieces belongs to, -1 at the end and behind it. Without them
+                every piece is a word.
+            kept: (B, n) bool, known compressions as the words they keep; all False where none is known.
+            summary_ids: (B, L), known compressions as tokens of the decoder with their end, -100 behind it; all -100 where
+                none is known. Of `delete` `kept` says it.
+            latents: (B, ...) or (K, B, ...), compressions to score the sentences with instead of encoding them: `kl` is None,
+                `loss` and `reconstruction` the mean of -log p(x|c).
+            decoder_input_ids: (B, T), read by a causal decoder instead of the shifted labels (with some words dropped, say).
+            sample_posterior: compressions from q(c|x) as the estimator draws them; the most probable one otherwise.
+            generator: None, one generator, or one for each row.
+            kl_weight: weight of the KL beside the config's prior_weight, in `loss` and in the learning signal.
+            free_bits, free_bits_mode: 0 and "none".
+            row_counts: labelled and unlabelled rows of the batch that this one is a part of.
+
+        Raises:
+            ValueError: sentences or compressions that do not fit the parts, or each other; free bits.
+        """
+        source = self.source_of(labels, decoder_word_ids)
+        if latents is not None:
+            values = latents.unsqueeze(0) if latents.dim() == 2 else latents
+            reconstruction = -self.log_likelihood(source, values, decoder_input_ids).mean(0)
+            return LatentSummarizerOutput(loss=reconstruction.mean(), reconstruction=reconstruction, latents=values)
+        config = self.config
+        check_combination(
+            config.objective,
+            config.estimator,
+            config.num_samples,
+            latents=config.kind_of_latents,
+            free_bits_mode=free_bits_mode,
+        )
+        if free_bits_mode != "none":
+            raise ValueError("The KL of compressions has no part that free bits could hold up: set free_bits to 0.")
+        kl_weight = kl_weight * config.prior_weight
+        encoded = self.encoded(source, input_ids, attention_mask, word_ids)
+        told = self.posterior_head.told(source, kept, summary_ids)
+        bound = (sample_posterior, kl_weight)
+        if told is None:
+            return self._output_of(*self._bound(source, encoded, decoder_input_ids, generator, *bound))
+        values, known = told
+        rows = [mask.nonzero().squeeze(1) for mask in (~known, known)]
+        parts: list[BoundTerms] = []
+        posterior = None
+        for chosen, labelled in zip(rows, (False, True), strict=True):
+            if not len(chosen):
+                continue
+            if not labelled and config.unlabelled_weight == 0:
+                zero = encoded.features.new_zeros(len(chosen))
+                parts.append(BoundTerms(zero, zero, zero))
+                continue
+            some = source.select(chosen), encoded.select(chosen), _rows_of(decoder_input_ids, chosen)
+            if labelled:
+                parts.append(self._told(*some, values[chosen], kl_weight))
+            else:
+                terms, _, posterior = self._bound(*some, _rows_of(generator, chosen), *bound)
+                parts.append(terms)
+        if not len(rows[0]):
+            self._sit_out()
+        place = torch.cat(rows).argsort()
+        row_loss, reconstruction, kl = (
+            torch.cat([getattr(part, name) for part in parts])[place] for name in ("loss", "reconstruction", "kl")
+        )
+        loss = semi_supervised_mean(row_loss, known, unlabelled_weight=config.unlabelled_weight, counts=row_counts)
+        return LatentSummarizerOutput(
+            loss=loss,
+            row_loss=row_loss,
+            reconstruction=reconstruction,
+            kl=kl,
+            posterior=posterior if not len(rows[1]) else None,
+        )
+
+    @staticmethod
+    def _output_of(terms: BoundTerms, latents: torch.Tensor | None, posterior: Distribution) -> LatentSummarizerOutput:
+        return LatentSummarizerOutput(
+            loss=terms.loss.mean(),
+            row_loss=terms.loss,
+            reconstruction=terms.reconstruction,
+            kl=terms.kl,
+            latents=latents,
+            posterior=posterior,
+        )
+
+    def _bound(
+        self,
+        source: SourceWords,
+        encoded: EncodedWords,
+        read: torch.Tensor | None,
+        generator: Generators,
+        sample_posterior: bool,
+        kl_weight: float,
+    ) -> tuple[BoundTerms, torch.Tensor | None, Distribution]:
+        """The bound of sentences whose compressions are not known, what it was computed from, and q(c|x)."""
+        config = self.config
+        posterior = self.posterior_head(encoded, source, self.counts_for(source))
+        pairs = self.pair_log_probs(source)
+        empty = self.log_empty(source, read, pairs) if config.empty_baseline or config.empty_weight else None
+        if config.estimator == "exact" and sample_posterior:
+            terms, latents = deletion_bound(config.objective, posterior, *pairs, kl_weight=kl_weight), None
+            if config.objective == "marginal":
+                posterior = self.exact_posterior(posterior, pairs)
+        else:
+            draws = self._draw(posterior, not sample_posterior, encoded.features, generator)
+            latents = draws.latents
+            log_likelihood = self.log_likelihood(source, latents, read, pairs)
+            baseline = empty.detach() if config.empty_baseline else torch.zeros_like(log_likelihood[0])
+            terms = structured_bound(
+                "elbo" if config.estimator == "exact" else config.objective,
+                draws,
+                log_likelihood - baseline,
+                self.log_prior(source, latents, pairs),
+                entropy_of(posterior),
+                kl_weight=kl_weight,
+                risk_sharpness=config.risk_sharpness,
+            )
+            terms = replace(terms, loss=terms.loss - baseline, reconstruction=terms.reconstruction - baseline)
+        if config.empty_weight:
+            terms = replace(terms, loss=terms.loss - config.empty_weight * empty)
+        return terms, latents, posterior
+
+    def _told(
+        self,
+        source: SourceWords,
+        encoded: EncodedWords,
+        read: torch.Tensor | None,
+        values: torch.Tensor,
+        kl_weight: float,
+    ) -> BoundTerms:
+        """The loss of sentences whose compressions are known."""
+        config, head = self.config, self.posterior_head
+        counts = None if config.target_ratio is None else head.counts_of(values, source)
+        posterior = head(encoded, source, counts)
+        values = head.canonical(posterior, values).unsqueeze(0)
+        nll = -posterior.log_prob(values).squeeze(0)
+        if config.joint_weight == 0:
+            return BoundTerms(config.classification_weight * nll, nll.detach(), torch.zeros_like(nll))
+        pairs = self.pair_log_probs(source)
+        reconstruction = -self.log_likelihood(source, values, read, pairs).squeeze(0)
+        kl = -self.log_prior(source, values, pairs).squeeze(0)
+        loss = config.joint_weight * (reconstruction + kl_weight * kl) + config.classification_weight * nll
+        return BoundTerms(loss, reconstruction.detach(), kl.detach())
+
+    def _draw(self, posterior: Distribution, certain: bool, features: torch.Tensor, generator: Generators) -> Draws:
+        """The compressions that the objective is computed from."""
+        config = self.config
+        if certain:
+            self._sit_out()
+            kind = Candidates if config.objective == "minimum_risk" else Draws
+            return kind(posterior.mode.unsqueeze(0), posterior)
+        return draw_for(config.objective, self.estimator, posterior, config.num_samples, generator, features=features)
+
+    def _sit_out(self) -> None:
+        """Say to the estimator that a training batch leaves nothing to draw."""
+        if self.estimator is not None and self.training and torch.is_grad_enabled():
+            self.estimator.sit_out()
+
+    # ---- its parts ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_encoder_decoder_pretrained(
+        cls,
+        encoder: str | PreTrainedModel,
+        decoder: str | PreTrainedModel,
+        prior: PreTrainedModel | None = None,
+        **kwargs,
+    ) -> "LatentSummarizerModel":
+        """A model from pretrained parts; see `TwoParts.from_encoder_decoder_pretrained`.
+
+        Args:
+            prior: a causal language model over the decoder's tokens; None for a new bigram model.
+        """
+        if prior is not None:
+            kwargs["prior"] = prior.config
+        model = super().from_encoder_decoder_pretrained(encoder, decoder, **kwargs)
+        if prior is not None:
+            model.prior, model.config.prior = prior, prior.config
+            model.renew_estimator()
+        return model
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """A saved model; see `TwoParts.from_pretrained`."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.prior.requires_grad_(model.config.train_prior)
+        return loaded
+
+    @classmethod
+    def _load_decoder(cls, source: str, own: dict, **options) -> PreTrainedModel:
+        return load_reconstructor(source, own.get("injection", "prompt"), **options)
+
+    @classmethod
+    def _as_decoder(cls, decoder: PreTrainedModel) -> PreTrainedModel:
+        return as_reconstructor(decoder)
+
+    def check_decoder_can_reset(self) -> None:
+        """Raise a `ValueError` when the decoder stands on weights that are not its own."""
+        if self.config.decoder_adapter is not None:
+            raise ValueError("A decoder with an adapter cannot begin anew: its other weights are pretrained.")
+
+    def generative_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters of p(c) and p(x|c), besides those shared with q(c|x)."""
+        shared = {id(parameter) for _, parameter in self.inference_parameters()}
+        parts = [part for part in ("decoder", "reader", "bridge", "prior") if getattr(self, part) is not None]
+        return (pair for pair in self._named_parameters_of(*parts) if id(pair[1]) not in shared)
+
+    def parameter_parts(self) -> dict[str, Iterator[tuple[str, nn.Parameter]]]:
+        """Parts that may have an optimiser or a rate of their own."""
+        return {"encoder": self.inference_parameters()}
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The encoder's token embeddings, the ones `input_ids` look up."""
+        return self.encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, embeddings: nn.Module) -> None:
+        self.encoder.set_input_embeddings(embeddings)
+
+    def get_encoder(self, modality: str | None = None) -> PreTrainedModel:
+        return self.encoder
+
+    def get_decoder(self) -> PreTrainedModel:
+        return self.decoder
+
+    def initialize_weights(self) -> None:
+        """New weights where none were loaded; called by transformers, which does not visit the head by itself."""
+        super().initialize_weights()
+        self.posterior_head.init_weights()
+
+
+def _rows_of(values, rows: torch.Tensor):
+    """The rows of a tensor, or of a list with one entry a row; anything else as it is."""
+    if isinstance(values, torch.Tensor):
+        return values[rows]
+    return [values[row] for row in rows.tolist()] if isinstance(values, list | tuple) else values
+
+
+AutoConfig.register(LatentSummarizerConfig.model_type, LatentSummarizerConfig)
+AutoModel.register(LatentSummarizerConfig, LatentSummarizerModel)
+AutoProcessor.register(LatentSummarizerConfig, LatentTextProcessor)

@@ -1,0 +1,131 @@
+"""log p(x|c) and log p(c) of compressions, pair by pair where the parts allow it, by one teacher-forced pass otherwise."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from hf_lvm.backbones.bigram_decoder import BigramDecoderModel
+from hf_lvm.backbones.encoders import build_encoder, encode_tokens
+from hf_lvm.backbones.reconstructors import continuation_log_prob
+from hf_lvm.backbones.segment_decoder import SegmentDecoderModel
+from hf_lvm.distributions import CanonicalDeletion
+from hf_lvm.distributions.deletion.canonical import scores_of_pairs
+from hf_lvm.layers.word_softmax import log_not
+from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import LatentSummarizerConfig
+from hf_lvm.models.latent_summarizer.source_words import IGNORED, SourceWords
+from hf_lvm.objectives import exact_posterior as exact_deletion
+
+
+class PairLogProbs(NamedTuple):
+    """log-probabilities of pairs of consecutive kept words, as `CanonicalDeletion` has pairs.
+
+    Attributes:
+        likelihood: (B, n + 1, n + 1), log p(the words between | pair); None where the decoder is no segment decoder.
+        prior: (B, n + 1, n + 1), log p(to | from); None where the prior is no bigram model.
+    """
+
+    likelihood: torch.Tensor | None
+    prior: torch.Tensor | None
+
+
+class Scoring:
+    """Methods of a latent summarizer that score compressions."""
+
+    @staticmethod
+    def build_reader(config: LatentSummarizerConfig) -> tuple[PreTrainedModel | None, nn.Linear | None]:
+        """What reads c for a decoder that attends to it, unless the encoder of q does, and a layer between their sizes."""
+        if config.injection != "cross_attention" or config.decoder.model_type == "hf_lvm_segment_decoder":
+            return None, None
+        reader = None if config.reader is None else build_encoder(config.reader)
+        size = (config.encoder if reader is None else config.reader).hidden_size
+        wanted = config.decoder.get_text_config(decoder=True).hidden_size
+        return reader, None if size == wanted else nn.Linear(size, wanted)
+
+    def pair_log_probs(self, source: SourceWords) -> PairLogProbs:
+        """What decoder and prior say of all pairs of words, for deletions.
+
+        Raises:
+            ValueError: words of several pieces.
+        """
+        likelihood = prior = None
+        if self.config.posterior_type == "delete":
+            if isinstance(self.decoder, SegmentDecoderModel):
+                source.check_tokens("a segment decoder")
+                likelihood = self.decoder(source.words, source.lengths).pair_log_probs
+            if isinstance(self.prior, BigramDecoderModel) and source.are_tokens:
+                with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train_prior):
+                    prior = self.prior.pair_log_probs(
+                        source.words, self.config.bos_token_id, source.end, self.config.allow_empty
+                    )
+        return PairLogProbs(likelihood, prior)
+
+    def exact_posterior(self, posterior: CanonicalDeletion, pairs: PairLogProbs) -> CanonicalDeletion:
+        """p(c|x) itself, over the compressions of `posterior`; its `log_partition` is log p(x)."""
+        return exact_deletion(posterior, *pairs)
+
+    def log_likelihood(
+        self,
+        source: SourceWords,
+        latents: torch.Tensor,
+        read: torch.Tensor | None = None,
+        pairs: PairLogProbs | None = None,
+    ) -> torch.Tensor:
+        """log p(x|c) of compressions (R, B, ...): (R, B), nats.
+
+        Args:
+            read: (B, T), what a causal decoder reads in the place of the shifted labels.
+            pairs: of `pair_log_probs`, where they are there already.
+        """
+        pairs = self.pair_log_probs(source) if pairs is None else pairs
+        if pairs.likelihood is not None:
+            return scores_of_pairs(pairs.likelihood, latents).sum(-1)
+        return self.write(source, self.posterior_head.labels_of(latents, source), read)
+
+    def log_prior(self, source: SourceWords, latents: torch.Tensor, pairs: PairLogProbs | None = None) -> torch.Tensor:
+        """log p(c) of compressions (R, B, ...): (R, B), nats; given that c has a word, unless it may be empty."""
+        pairs = self.pair_log_probs(source) if pairs is None else pairs
+        if pairs.prior is not None:
+            return scores_of_pairs(pairs.prior, latents).sum(-1)
+        labels = self.posterior_head.labels_of(latents, source)
+        start = torch.full_like(labels[0, :, :1], self.config.bos_token_id)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train_prior):
+            log_prob = continuation_log_prob(self.prior, labels.flatten(0, 1), start.repeat(len(labels), 1))
+            if not self.config.allow_empty:
+                only_end = torch.full_like(start[:1], self.config.eos_token_id)
+                log_prob = log_prob - log_not(continuation_log_prob(self.prior, only_end, start[:1]))
+        return log_prob.view(labels.shape[:2])
+
+    def log_empty(
+        self, source: SourceWords, read: torch.Tensor | None = None, pairs: PairLogProbs | None = None
+    ) -> torch.Tensor:
+        """log p(x | empty c): (B,), nats: what a decoder knows without being told anything."""
+        if pairs is not None and pairs.likelihood is not None:
+            return pairs.likelihood[:, 0, -1]
+        if isinstance(self.decoder, SegmentDecoderModel):
+            return self.pair_log_probs(source).likelihood[:, 0, -1]
+        labels = torch.full((1, len(source.labels), 1), source.end, device=source.labels.device)
+        return self.write(source, labels, read).squeeze(0)
+
+    def write(self, source: SourceWords, compressions: torch.Tensor, read: torch.Tensor | None = None) -> torch.Tensor:
+        """log p(x|c) by a causal decoder: (R, B), nats, of compressions (R, B, L) as labels."""
+        config, count = self.config, len(compressions)
+        compressions = compressions.flatten(0, 1)
+        start = torch.full_like(compressions[:, :1], config.bos_token_id)
+        mask = compressions != IGNORED
+        filler = config.pad_token_id if config.pad_token_id is not None else config.eos_token_id
+        tokens = compressions.masked_fill(~mask, filler)
+        mask = mask.long()
+        labels = source.labels.repeat(count, 1)
+        if read is not None:
+            # A decoder reads the start token by itself.
+            read = torch.nn.functional.pad(read[:, 1:], (0, 1)).repeat(count, 1)
+        if config.injection == "prompt":
+            prompt, prompt_mask = torch.cat([tokens, start], 1), torch.cat([mask, torch.ones_like(start)], 1)
+            return continuation_log_prob(self.decoder, labels, prompt, prompt_mask, read=read).view(count, -1)
+        states = encode_tokens(self.encoder if self.reader is None else self.reader, tokens, mask)
+        states = states if self.bridge is None else self.bridge(states)
+        return continuation_log_prob(
+            self.decoder, labels, start, read=read, encoder_hidden_states=states, encoder_attention_mask=mask
+        ).view(count, -1)
