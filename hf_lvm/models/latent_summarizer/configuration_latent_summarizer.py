@@ -7,7 +7,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from hf_lvm.backbones.bigram_decoder import BigramDecoderConfig
 from hf_lvm.backbones.composition.configuration import own_config, own_keys
-from hf_lvm.backbones.decoders import as_decoder_config
+from hf_lvm.backbones.decoders import as_decoder_config, start_token
 from hf_lvm.backbones.encoders import as_encoder_config
 from hf_lvm.backbones.reconstructors import INJECTIONS, as_reconstructor_config
 from hf_lvm.backbones.segment_decoder import SegmentDecoderConfig
@@ -108,6 +108,8 @@ class LatentSummarizerConfig(PreTrainedConfig):
         for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
             if getattr(self, key) is None:
                 setattr(self, key, getattr(decoder, key, None))
+        if self.bos_token_id is None:
+            self.bos_token_id = start_token(decoder)
         self.validate_combination()
 
     @property
