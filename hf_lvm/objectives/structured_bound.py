@@ -20,7 +20,7 @@ def structured_bound(
     draws: Draws,
     log_likelihood: torch.Tensor,
     log_prior: torch.Tensor,
-    entropy: torch.Tensor,
+    entropy: torch.Tensor | None,
     *,
     kl_weight: float = 1.0,
     risk_sharpness: float = 1.0,
@@ -32,7 +32,8 @@ def structured_bound(
         draws: of `draw_for`.
         log_likelihood: (R, B), log p(x|z) of `draws.latents`: all steps that draw words.
         log_prior: (R, B), log p(z): all other steps.
-        entropy: (B,), H[q(z|x)], nats, with its gradient.
+        entropy: (B,), H[q(z|x)], nats, with its gradient; None where it has no closed form, as of sequences: log q is then a
+            part of what the samples are scored by.
         kl_weight: of log p(z) and the entropy, in the loss and in the learning signal alike.
         risk_sharpness: of `minimum_risk`.
 
@@ -44,7 +45,10 @@ def structured_bound(
     """
     if objective == "elbo":
         # The weight of the entropy's gradient is exact; that of log q in a sampled score would only add to the variance.
-        loss = -draws.expectation(log_likelihood + kl_weight * log_prior) - kl_weight * entropy
+        if entropy is None:
+            loss = -draws.expectation(log_likelihood + kl_weight * (log_prior - draws.log_posterior))
+        else:
+            loss = -draws.expectation(log_likelihood + kl_weight * log_prior) - kl_weight * entropy
     elif objective in ("iwae", "minimum_risk"):
         log_weights = log_importance_weights(log_likelihood, log_prior, draws.log_posterior, kl_weight=kl_weight)
         if objective == "iwae":
@@ -53,5 +57,8 @@ def structured_bound(
             loss = risk(draws, -log_weights, sharpness=risk_sharpness)
     else:
         raise ValueError(f"Unknown objective {objective!r}: choose one of 'elbo', 'iwae', 'minimum_risk'.")
-    kl = draws.mean(-log_prior.detach()) - entropy.detach()
+    if entropy is None:
+        kl = draws.mean((draws.log_posterior - log_prior).detach())
+    else:
+        kl = draws.mean(-log_prior.detach()) - entropy.detach()
     return BoundTerms(loss, draws.mean(-log_likelihood.detach()), kl)

@@ -82,7 +82,9 @@ class LSTMDecoderModel(PreTrainedModel, GenerationMixin):
             if lengths is None:
                 hidden, state = run_lstm(layer, hidden, states[index], None if index else condition)
             else:
-                packed = pack_padded_sequence(hidden.float(), lengths, batch_first=True, enforce_sorted=False)
+                packed = pack_padded_sequence(
+                    hidden.to(layer.weight_ih_l0.dtype), lengths, batch_first=True, enforce_sorted=False
+                )
                 packed, state = layer(packed, states[index])
                 hidden = pad_packed_sequence(packed, batch_first=True, total_length=length)[0]
             new_states += [part.squeeze(0) for part in state]

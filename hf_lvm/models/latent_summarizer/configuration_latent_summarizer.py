@@ -13,7 +13,7 @@ from hf_lvm.backbones.reconstructors import INJECTIONS, as_reconstructor_config
 from hf_lvm.backbones.segment_decoder import SegmentDecoderConfig
 from hf_lvm.objectives import check_combination
 
-POSTERIOR_TYPES = ("delete",)
+POSTERIOR_TYPES = ("delete", "pointer", "pointer_vocab", "vocab")
 DEFAULT_SIZES = ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")
 
 
@@ -28,9 +28,16 @@ class LatentSummarizerConfig(PreTrainedConfig):
         prior: config of p(c), any causal language model; `hf_lvm_bigram_decoder` over the decoder's words by default.
         reader: with the injection `cross_attention`, config of the encoder that reads c; None for that of q(c|x), which then
             reads c without x, as in the paper.
-        posterior_type: `delete`.
+        compressor: of the posterior_type `vocab`, config of a causal language model with cross-attention, which writes c
+            attending to the encoder's states.
+        posterior_type: `delete`, words of x in their order, an exact distribution over compressions; `pointer`, words of x in
+            any order, one after the other (ASC); `pointer_vocab`, words of x or of the vocabulary (FSC); `vocab`, whatever a
+            language model writes.
         injection: how c joins a causal language model, `prompt` or `cross_attention`.
-        pair_hidden_size: units that score pairs of words; by default as many as a state has.
+        pair_hidden_size: of `delete`, units that score pairs of words; by default as many as a state has.
+        pointer_hidden_size: of pointers, the size of their LSTM; by default as many as a state of the encoder has.
+        min_summary_words, max_summary_words: of all but `delete`, the fewest and the most symbols of c. The most of a pointer
+            are no more than x has words; of `vocab` they must be given.
         posterior_dropout: on these units.
         allow_empty: whether c may have no word. Without, q and p(c) are those given that it has one.
         target_ratio: words of c to words of x, above 0 and up to 1: q is given the number of words, the rounded product, one
@@ -58,16 +65,21 @@ class LatentSummarizerConfig(PreTrainedConfig):
     """
 
     model_type = "hf_lvm_latent_summarizer"
-    sub_configs = {"encoder": AutoConfig, "decoder": AutoConfig, "prior": AutoConfig, "reader": AutoConfig}
+    # Parts that are not there are none of these, which transformers would look into.
+    sub_configs = {"encoder": AutoConfig, "decoder": AutoConfig, "prior": AutoConfig}
     keys_to_ignore_at_inference = ["latents", "posterior"]
 
     encoder: PreTrainedConfig | dict | None = None
     decoder: PreTrainedConfig | dict | None = None
     prior: PreTrainedConfig | dict | None = None
     reader: PreTrainedConfig | dict | None = None
+    compressor: PreTrainedConfig | dict | None = None
     posterior_type: str = "delete"
     injection: str = "prompt"
     pair_hidden_size: int | None = None
+    pointer_hidden_size: int | None = None
+    min_summary_words: int = 1
+    max_summary_words: int | None = None
     posterior_dropout: float | int = 0.0
     allow_empty: bool = False
     target_ratio: float | int | None = None
@@ -98,6 +110,8 @@ class LatentSummarizerConfig(PreTrainedConfig):
         self.prior = own_config(self.prior, default="hf_lvm_bigram_decoder")
         if self.reader is not None:
             self.reader = as_encoder_config(own_config(self.reader, default="hf_lvm_lstm_encoder"))
+        if self.compressor is not None:
+            self.compressor = as_decoder_config(own_config(self.compressor, default="gpt2"), cross_attention=True)
         super().__post_init__(**kwargs)
         if self.injection not in INJECTIONS:
             raise ValueError(f"Unknown injection {self.injection!r}: choose one of {', '.join(map(repr, INJECTIONS))}.")
@@ -151,6 +165,16 @@ class LatentSummarizerConfig(PreTrainedConfig):
             raise ValueError(
                 f"The prior knows {self.prior.vocab_size} tokens and the decoder, whose tokens compressions are made of, "
                 f"{self.decoder.vocab_size}: p(c) needs a model over the same tokens."
+            )
+        if (self.compressor is None) == (self.posterior_type == "vocab"):
+            raise ValueError("A compressor is for the posterior_type 'vocab', which needs one: give both or neither.")
+        if self.posterior_type == "vocab" and (self.max_summary_words is None or self.target_ratio is not None):
+            raise ValueError("The posterior_type 'vocab' has its lengths by max_summary_words, and takes no target_ratio.")
+        fewest = 0 if self.allow_empty else 1
+        if not fewest <= self.min_summary_words <= (self.max_summary_words or self.min_summary_words):
+            raise ValueError(
+                f"min_summary_words {self.min_summary_words} and max_summary_words {self.max_summary_words} leave no length: "
+                f"the first is {fewest} or more, and the second no less than the first."
             )
         if self.target_ratio is not None and not 0 < self.target_ratio <= 1:
             raise ValueError(f"target_ratio is {self.target_ratio}: it is above 0 and at most 1, or left out.")

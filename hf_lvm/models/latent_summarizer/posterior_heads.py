@@ -6,9 +6,14 @@ import torch
 from torch import nn
 from torch.distributions import Distribution
 
+from hf_lvm.backbones.decoders import build_decoder
 from hf_lvm.distributions import CanonicalDeletion
 from hf_lvm.distributions.lengths import may_look, rows_of
+from hf_lvm.generation.cached_decoder import CachedDecoder
+from hf_lvm.generation.symbol_sequences import SymbolSequences
 from hf_lvm.layers.pair_scores import PairScorer
+from hf_lvm.layers.pointer import PointerNetwork
+from hf_lvm.layers.span_scores import init_linear
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import LatentSummarizerConfig
 from hf_lvm.models.latent_summarizer.source_words import IGNORED, SourceWords
 
@@ -84,7 +89,174 @@ class DeletionHead(nn.Module):
         self.scores.init_weights()
 
 
-POSTERIOR_HEADS: dict[str, type[nn.Module]] = {"delete": DeletionHead}
+class SequenceHead(nn.Module):
+    """What is written symbol by symbol: `SymbolSequences`, values sequences (B, T) with their end.
+
+    A subclass says what a symbol is.
+    """
+
+    def labels_of(self, values: torch.Tensor, source: SourceWords) -> torch.Tensor:
+        """Values (R, B, T) as tokens with their end, -100 behind it: (R, B, L)."""
+        lengths = self.counts_of(values, source).unsqueeze(-1)
+        width = int(lengths.max()) + 1 if may_look(values, False) else values.shape[-1]
+        places = torch.arange(width, device=values.device)
+        tokens = self.tokens_of(values[..., :width], source)
+        return torch.where(places < lengths, tokens, torch.where(places == lengths, source.end, IGNORED))
+
+    def counts_of(self, values: torch.Tensor, source: SourceWords) -> torch.Tensor:
+        """Symbols of values (..., B, T) before their end: (..., B)."""
+        return (values == self.end_symbol(source)).cumsum(-1).eq(0).sum(-1)
+
+    def told(
+        self, source: SourceWords, kept: torch.Tensor | None, summary_ids: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Known values (B, L) and which rows have one (B,); None where a batch has none.
+
+        Raises:
+            ValueError: a summary without its end, or one that q cannot write; the rows are named.
+        """
+        if summary_ids is None:
+            if kept is None:
+                return None
+            summary_ids = source.labels_of_masks(kept).masked_fill(~kept.any(1, keepdim=True), IGNORED)
+        known = (summary_ids != IGNORED).any(1)
+        endless = known & ~(summary_ids == source.end).any(1)
+        if may_look(summary_ids, False) and endless.any():
+            raise ValueError(f"The summaries of row(s) {rows_of(endless)} do not end with the token {source.end}.")
+        return self.values_of(summary_ids, source, known), known
+
+    def canonical(self, posterior: Distribution, values: torch.Tensor) -> torch.Tensor:
+        """The values that stand for the same compressions in `posterior`: themselves."""
+        return values
+
+    def end_symbol(self, source: SourceWords) -> int:
+        """The symbol that ends a value."""
+        return source.end
+
+    def tokens_of(self, values: torch.Tensor, source: SourceWords) -> torch.Tensor:
+        """Symbols (R, B, T) as tokens."""
+        return values
+
+    def values_of(self, summary_ids: torch.Tensor, source: SourceWords, known: torch.Tensor) -> torch.Tensor:
+        """Tokens (B, L) with their end, -100 behind it, as values (B, L)."""
+        return summary_ids.masked_fill(summary_ids == IGNORED, source.end)
+
+    @staticmethod
+    def refuse(wrong: torch.Tensor, reason: str) -> None:
+        """Raise a `ValueError` where summaries (B,) cannot be written."""
+        if may_look(wrong, False) and wrong.any():
+            raise ValueError(f"The summaries of row(s) {rows_of(wrong)} {reason}.")
+
+
+class PointerHead(SequenceHead):
+    """Words of the source in any order, or with `pointer_vocab` of the vocabulary, too."""
+
+    def __init__(self, config: LatentSummarizerConfig):
+        super().__init__()
+        decoder = config.decoder.get_text_config(decoder=True)
+        size = config.encoder.hidden_size
+        excluded = tuple({config.pad_token_id, config.bos_token_id} - {config.eos_token_id, None})
+        self.mixes_vocabulary = config.posterior_type == "pointer_vocab"
+        self.fewest, self.most = config.min_summary_words, config.max_summary_words
+        self.dropout = nn.Dropout(config.posterior_dropout)
+        self.network = PointerNetwork(
+            size, config.pointer_hidden_size or size, decoder.vocab_size, excluded, self.mixes_vocabulary
+        )
+
+    def forward(self, encoded: EncodedWords, source: SourceWords, counts: torch.Tensor | None = None) -> SymbolSequences:
+        """q(c|x), or with counts (B,) q(c | x, so many symbols)."""
+        source.check_tokens("a pointer")
+        most = source.lengths if self.most is None else source.lengths.clamp(max=self.most)
+        fewest = most.clamp(max=self.fewest)
+        if counts is not None:
+            fewest = most = counts
+        # One mask for the pass that samples and the one that scores.
+        states = self.dropout(encoded.states)
+        decoder = self.network.over(states, encoded.features, source.words, source.lengths, source.end, fewest, most)
+        longest = source.num_words if counts is None or not may_look(counts, False) else int(counts.max())
+        return SymbolSequences(decoder, decoder.end_symbol, max(longest, 1))
+
+    def end_symbol(self, source: SourceWords) -> int:
+        return source.end if self.mixes_vocabulary else source.num_words
+
+    def tokens_of(self, values: torch.Tensor, source: SourceWords) -> torch.Tensor:
+        if self.mixes_vocabulary:
+            return values
+        ids = torch.nn.functional.pad(source.words, (0, 1), value=source.end)
+        return ids.expand(*values.shape[:-1], -1).gather(-1, values)
+
+    def values_of(self, summary_ids: torch.Tensor, source: SourceWords, known: torch.Tensor) -> torch.Tensor:
+        values = super().values_of(summary_ids, source, known)
+        counts = (values == source.end).cumsum(-1).eq(0).sum(-1)
+        most = source.lengths if self.most is None else source.lengths.clamp(max=self.most)
+        limits = "max_summary_words or their sentences have" if self.most else "their sentences have"
+        self.refuse(known & (counts > most), f"are longer than {limits}: shorten them, or leave these pairs out")
+        self.refuse(known & (counts < self.fewest), f"have fewer words than min_summary_words, {self.fewest}")
+        if self.mixes_vocabulary:
+            return values
+        same = (values.unsqueeze(2) == source.words.unsqueeze(1)) & source.inside.unsqueeze(1)
+        places = torch.where(same.any(2), same.to(torch.uint8).argmax(2), source.num_words)
+        inside = torch.arange(values.shape[1], device=values.device) < counts.unsqueeze(1)
+        self.refuse(
+            known & (inside & ~same.any(2)).any(1),
+            "have words that their sentences do not have, which a pointer cannot write: leave these pairs out, or choose the "
+            "posterior_type 'pointer_vocab'",
+        )
+        return places
+
+    def init_weights(self) -> None:
+        """Where no weights were loaded."""
+        self.network.init_weights()
+
+
+class VocabularyHead(SequenceHead):
+    """What a causal language model writes that attends to the states of the source's words."""
+
+    def __init__(self, config: LatentSummarizerConfig):
+        super().__init__()
+        wanted = config.compressor.get_text_config(decoder=True)
+        self.decoder = build_decoder(config.compressor)
+        self.bridge = nn.Linear(config.encoder.hidden_size, wanted.hidden_size)
+        self.start, self.fewest, self.most = config.bos_token_id, config.min_summary_words, config.max_summary_words
+        self.forbidden = tuple({config.pad_token_id, config.bos_token_id} - {config.eos_token_id, None})
+
+    def forward(self, encoded: EncodedWords, source: SourceWords, counts: torch.Tensor | None = None) -> SymbolSequences:
+        """q(c|x).
+
+        Raises:
+            ValueError: counts, which this posterior cannot be given.
+        """
+        if counts is not None:
+            raise ValueError(
+                "The posterior_type 'vocab' cannot be given a number of words: set min_summary_words and max_summary_words."
+            )
+        start = torch.full_like(source.labels[:, :1], self.start)
+        decoder = CachedDecoder(
+            self.decoder,
+            start,
+            encoder_hidden_states=self.bridge(encoded.states),
+            encoder_attention_mask=source.inside.long(),
+        )
+        return SymbolSequences(decoder, source.end, self.most, min_length=self.fewest, forbidden=self.forbidden)
+
+    def values_of(self, summary_ids: torch.Tensor, source: SourceWords, known: torch.Tensor) -> torch.Tensor:
+        values = super().values_of(summary_ids, source, known)
+        counts = (values == source.end).cumsum(-1).eq(0).sum(-1)
+        self.refuse(known & (counts > self.most), f"have more tokens than max_summary_words, {self.most}")
+        self.refuse(known & (counts < self.fewest), f"have fewer tokens than min_summary_words, {self.fewest}")
+        return values[:, : self.most + 1]
+
+    def init_weights(self) -> None:
+        """Where no weights were loaded: the language model begins by itself."""
+        init_linear(self.bridge)
+
+
+POSTERIOR_HEADS: dict[str, type[nn.Module]] = {
+    "delete": DeletionHead,
+    "pointer": PointerHead,
+    "pointer_vocab": PointerHead,
+    "vocab": VocabularyHead,
+}
 
 
 def entropy_of(posterior: Distribution) -> torch.Tensor | None:
