@@ -3,6 +3,7 @@
 from hf_lvm.data import documentation, synthetic_grammar
 from hf_lvm.data.batching import LabelledShareSampler, LatentTextCollator, LengthBucketedSampler, padding_share
 from hf_lvm.data.classes import add_classes, class_names, hide_classes
+from hf_lvm.data.compressions import CompressionCollator, encode_compressions, load_compressions
 from hf_lvm.data.encoding import encode_dataset
 from hf_lvm.data.hub import check_hub_repository, is_hub_id
 from hf_lvm.data.loading import load_texts
@@ -24,6 +25,7 @@ from hf_lvm.grammars.brackets import Bracketing, binarized, read_tree, read_tree
 
 __all__ = [
     "Bracketing",
+    "CompressionCollator",
     "LabelledShareSampler",
     "LatentTextCollator",
     "LatentTextProcessor",
@@ -35,12 +37,14 @@ __all__ = [
     "check_special_tokens",
     "class_names",
     "documentation",
+    "encode_compressions",
     "encode_dataset",
     "encode_trees",
     "end_token_id",
     "hide_classes",
     "is_hub_id",
     "load_bracketings",
+    "load_compressions",
     "load_texts",
     "load_tokenizer",
     "load_trees",

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 BUILT_IN = "documentation"
 # Names of the built-in corpora, and the kind of rows of the documentation that each is.
-BUILT_IN_KINDS = {BUILT_IN: "sentences", "documentation_documents": "documents"}
+BUILT_IN_KINDS = {BUILT_IN: "sentences", "documentation_documents": "documents", "documentation_summaries": "summaries"}
 
 
 def load_texts(

@@ -146,13 +146,13 @@ class LatentSummarizerConfig(PreTrainedConfig):
             raise ValueError(
                 f"Unknown posterior_type {self.posterior_type!r}: choose one of {', '.join(map(repr, POSTERIOR_TYPES))}."
             )
-        check_combination(self.objective, self.estimator, self.num_samples, latents=self.kind_of_latents)
         segments = isinstance(self.decoder, SegmentDecoderConfig)
         if segments and self.posterior_type != "delete":
             raise ValueError(
                 f"A segment decoder fills the gaps between kept words, and a {self.posterior_type!r} compression keeps none "
                 "in their order: choose the posterior_type 'delete', or a causal language model as the decoder."
             )
+        check_combination(self.objective, self.estimator, self.num_samples, latents=self.kind_of_latents)
         if self.reader is not None and (segments or self.injection != "cross_attention"):
             raise ValueError("A reader of c is for a decoder that attends to it: set injection to 'cross_attention'.")
         shares_encoder = self.injection == "cross_attention" and not segments and self.reader is None

@@ -1,0 +1,124 @@
+"""What a trained latent summarizer is worth on held-out texts: its bound, and its compressions beside controls."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from tqdm import tqdm
+
+from hf_lvm.data import CompressionCollator, LatentTextProcessor
+from hf_lvm.layers.decoder_interface import in_evaluation_mode
+from hf_lvm.metrics.compression.compression import compute_compression
+from hf_lvm.metrics.text_likelihood.text_likelihood import compute_text_likelihood
+
+COLUMNS = ("input_ids", "word_ids", "labels", "decoder_word_ids")
+
+
+@dataclass(frozen=True)
+class SummaryReport:
+    """Measured on N texts.
+
+    Attributes:
+        metrics: for `results.json`: `bound`, `likelihood`, and under `compression` for each way to choose lengths what
+            `compute_compression` gives, with `explained_nats_per_word` of the compression.
+        summaries: name of a way -> N compressions.
+    """
+
+    metrics: dict[str, Any]
+    summaries: dict[str, list[str]]
+
+
+def report_summaries(
+    model,
+    dataset: Dataset,
+    processor: LatentTextProcessor,
+    *,
+    ratios: Sequence[float] = (),
+    words: Sequence[int] = (),
+    num_importance_samples: int = 20,
+    metric_words: str = "whitespace",
+    batch_size: int = 32,
+    seed: int = 0,
+) -> SummaryReport:
+    """Bound, likelihood and compressions of a data set encoded by `encode_compressions`.
+
+    Texts without a known compression count in the bound and not in the metric of compressions.
+
+    Args:
+        ratios, words: lengths of compressions, besides those that the model chooses.
+        num_importance_samples: where log p(x) is not exact; 0 leaves it out.
+        metric_words: what a word is to the metric, see `compute_compression`.
+        seed: of what is drawn.
+    """
+    count = len(dataset)
+    terms = torch.zeros(2, count, dtype=torch.float64)
+    log_x, is_exact = torch.zeros(count, dtype=torch.float64), model.config.is_exact
+    for rows, inputs in summary_batches(dataset, processor, batch_size, model.device, "Bound"):
+        with in_evaluation_mode(model):
+            output = model(**inputs, generator=_generators(rows, seed))
+        terms[:, rows] = torch.stack([output.reconstruction, output.kl]).double().cpu()
+        if is_exact or num_importance_samples:
+            estimate = model.estimate_log_likelihood(
+                **inputs, num_samples=max(num_importance_samples, 1), generator=_generators(rows, seed + 1)
+            )
+            log_x[rows] = estimate.log_likelihood.double().cpu()
+    reconstruction, kl = terms
+    metrics: dict[str, Any] = {
+        "bound": _likelihood(reconstruction + kl, dataset),
+        "reconstruction_nats_per_sentence": reconstruction.mean().item(),
+        "kl_nats_per_sentence": kl.mean().item(),
+    }
+    if is_exact or num_importance_samples:
+        metrics["likelihood"] = {**_likelihood(-log_x, dataset), "exact": is_exact, "num_samples": num_importance_samples}
+    known = [row for row, summary in enumerate(dataset["summary"][:]) if summary]
+    ways: dict[str, dict[str, float]] = {"own length": {}}
+    ways |= {f"ratio {ratio:g}": {"ratio": ratio} for ratio in ratios} | {f"{each} words": {"words": each} for each in words}
+    summaries: dict[str, list[str]] = {}
+    metrics["compression"] = {}
+    texts = dataset["text"][:]
+    for name, lengths in ways.items():
+        found = model.summarize_n_best(texts, 1, processor=processor, batch_size=batch_size, **lengths)
+        summaries[name] = [own[0].text for own in found]
+        if not known:
+            continue
+        scores = compute_compression(
+            [summaries[name][row] for row in known],
+            [dataset[row]["summary"] for row in known],
+            [texts[row] for row in known],
+            reconstruction_nats=[max(-found[row][0].reconstruction, 0.0) for row in known],
+            words=metric_words,
+        )
+        total = sum(own[0].num_words for own in found)
+        scores["explained_nats_per_word"] = sum(own[0].explained for own in found) / max(total, 1)
+        metrics["compression"][name] = scores
+    return SummaryReport(metrics, summaries)
+
+
+def summary_batches(
+    dataset: Dataset, processor: LatentTextProcessor, batch_size: int, device: torch.device, description: str
+) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Row numbers and tensors of batches of texts of similar length, shortest first, without their compressions."""
+    collate = CompressionCollator(processor)
+    lengths = dataset["num_words"][:]
+    order = sorted(range(len(dataset)), key=lengths.__getitem__)
+    columns = dataset.select_columns(list(COLUMNS))
+    for begin in tqdm(range(0, len(order), batch_size), desc=description, leave=False):
+        rows = order[begin : begin + batch_size]
+        yield rows, {name: value.to(device) for name, value in collate([columns[row] for row in rows]).items()}
+
+
+def _generators(rows: Sequence[int], seed: int) -> list[torch.Generator]:
+    """Noise that belongs to texts: the same numbers whatever the batches."""
+    return [torch.Generator().manual_seed(1_000_003 * seed + row) for row in rows]
+
+
+def _likelihood(nll: torch.Tensor, dataset: Dataset) -> dict[str, Any]:
+    return compute_text_likelihood(
+        nll.tolist(),
+        num_tokens=[len(row) for row in dataset["labels"]],
+        num_words=dataset["num_words"][:],
+        num_bytes=dataset["num_bytes"][:],
+        count_eos=True,
+    )

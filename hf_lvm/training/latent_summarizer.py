@@ -1,0 +1,315 @@
+"""Train a latent summarizer and report on it: the `main` behind `recipes/train_latent_summarizer.py`."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, DatasetDict
+
+from hf_lvm.analysis.figures import collect_curves, draw_training_curves
+from hf_lvm.analysis.summary_report import SummaryReport, report_summaries
+from hf_lvm.analysis.trained_model import load_trained
+from hf_lvm.backbones.bigram_decoder import BigramDecoderConfig, BigramDecoderModel
+from hf_lvm.backbones.encoders import encoder_positions
+from hf_lvm.backbones.reconstructors import build_reconstructor
+from hf_lvm.backbones.segment_decoder import SegmentDecoderConfig
+from hf_lvm.backbones.sources import config_from_scratch, full_name
+from hf_lvm.data import CompressionCollator, LatentTextProcessor, encode_compressions, load_compressions
+from hf_lvm.metrics.compression.table import compression_table
+from hf_lvm.models.latent_summarizer import LatentSummarizerModel
+from hf_lvm.training.arguments import LatentTrainingArguments
+from hf_lvm.training.building import build_processor, decoder_of_run, encoder_of_run
+from hf_lvm.training.config_file import parse
+from hf_lvm.training.recipes import flag_value
+from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
+from hf_lvm.training.run_arguments import DataArguments
+from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save
+from hf_lvm.training.summary_arguments import SummarizerArguments, SummaryDataArguments, SummaryReportArguments
+from hf_lvm.training.trainer import LatentTrainer
+
+logger = logging.getLogger(__name__)
+
+ARGUMENTS = (SummarizerArguments, DataArguments, SummaryDataArguments, SummaryReportArguments, LatentTrainingArguments)
+# Keys of a model that a run which goes on from it may set anew: how it is trained, not what it is.
+OBJECTIVE_KEYS = (
+    "objective", "estimator", "num_samples", "baseline_decay", "risk_sharpness", "classification_weight", "joint_weight",
+    "unlabelled_weight", "prior_weight", "train_prior", "empty_baseline", "empty_weight", "target_ratio",
+)  # fmt: skip
+SHOWN_SUMMARIES = 20
+
+DESCRIPTION = """Train a summarizer whose summaries are latent (Miao and Blunsom 2016): an encoder compresses a text, and a
+decoder has to write the text from the compression, which a language model of compressions judges.
+
+With num_labelled some or all training texts show their compressions: supervised, or semi-supervised. Without a config it
+trains on sentences of the documentation that comes with Python, without labels. Afterwards the output folder holds the model
+(AutoModel.from_pretrained loads it after `import hf_lvm`), its processor, results.json, summaries.txt and figures/."""
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
+    """Train by the command line and return the results that are also written to `results.json`."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    with as_file(files("hf_lvm.training") / "defaults" / "latent_summarizer.yaml") as path:
+        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
+        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
+    data = arguments[1]
+    if config and flag_value(argv, "--data_dir") is not None and flag_value(argv, "--dataset") is None:
+        data.dataset = None
+    trainer, texts = prepare(*arguments)
+    return train_and_report(trainer, texts, *arguments, command=[prog or sys.argv[0], *argv])
+
+
+def prepare(
+    model_arguments: SummarizerArguments,
+    data: DataArguments,
+    summaries: SummaryDataArguments,
+    report: SummaryReportArguments,
+    args: LatentTrainingArguments,
+) -> tuple[LatentTrainer, dict[str, Any]]:
+    """A trainer with its model, processor and data, ready to train."""
+    refuse_keys(args, ("aggressive", "word_dropout"), "A compression is no latent vector")
+    begin_run(args)
+    texts = load_pairs(data, summaries)
+    logger.info("Texts: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
+    if model_arguments.model is not None:
+        model, processor = load_trained(model_arguments.model, "summarize")
+        take_objective(model, model_arguments)
+    else:
+        processor = build_processor(data, model_arguments.encoder, _tokenized_as(model_arguments.decoder), texts)
+        model = build_summarizer(model_arguments, processor)
+    encoded = encode_compressions(
+        texts, processor, max_length=data.max_length, max_positions=(encoder_positions(model.encoder), None)
+    )
+    encoded["train"] = choose_labelled(encoded["train"], model, model_arguments)
+    for split in ("validation", "test"):
+        encoded[split] = hide_unusable(encoded[split], model)
+    if model_arguments.prior_epochs:
+        fit_prior(model, encoded["train"], model_arguments.prior_epochs)
+    collator = CompressionCollator(processor, "kept" if model.config.posterior_type == "delete" else "summary_ids")
+    trainer = build_trainer(model, args, encoded, processor, collator=collator)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
+    return trainer, {"encoded": encoded, "corpus": describe_corpus(data, as_they_came(texts))}
+
+
+def load_pairs(data: DataArguments, summaries: SummaryDataArguments) -> DatasetDict:
+    """The texts of a run, with their compressions where they have some."""
+    texts = load_compressions(
+        data.dataset,
+        data_dir=data.data_dir,
+        text_column=data.text_column,
+        summary_column=summaries.summary_column,
+        keep_column=summaries.keep_column,
+        min_words=data.min_words,
+        max_words=data.max_words,
+        config_name=data.dataset_config,
+    )
+    for split, limit in (("train", data.max_train_samples), ("test", data.max_test_samples)):
+        if limit is not None:
+            texts[split] = texts[split].select(range(min(limit, len(texts[split]))))
+    return texts
+
+
+def as_they_came(texts: DatasetDict) -> DatasetDict:
+    """The texts without the columns that were made of others, so that a built-in corpus has its usual hash."""
+    columns = ["keep"] if any(any(rows["summary"][:]) for rows in texts.values()) else ["keep", "summary"]
+    return texts.remove_columns(columns)
+
+
+def hide_unusable(rows: Dataset, model: LatentSummarizerModel) -> Dataset:
+    """The data set, nothing known of compressions that q(c|x) cannot write; the log says how many."""
+    config = model.config
+    column = "kept" if config.posterior_type == "delete" else "summary_ids"
+    known = [index for index, value in enumerate(rows[column][:]) if value]
+    usable = set(known)
+    if column == "summary_ids":
+        most = config.max_summary_words or sys.maxsize
+        for index in known:
+            row = rows[index]
+            length, room = len(row["summary_ids"]) - 1, min(row["num_words"], most)
+            outside = config.posterior_type == "pointer" and not set(row["summary_ids"]) <= set(row["labels"])
+            if outside or not config.min_summary_words <= length <= room:
+                usable.discard(index)
+    lost = sum(map(bool, rows["summary"][:])) - len(usable)
+    if lost:
+        logger.info("%s compressions cannot be written by %r, and are not trained on.", f"{lost:,}", config.posterior_type)
+    values = [value if index in usable else [] for index, value in enumerate(rows[column][:])]
+    return rows.remove_columns(column).add_column(column, values, feature=rows.features[column])
+
+
+def choose_labelled(rows: Dataset, model: LatentSummarizerModel, arguments: SummarizerArguments) -> Dataset:
+    """The training texts, with as many known compressions as are asked for.
+
+    Raises:
+        ValueError: compressions are asked for, and there are none that can be used.
+    """
+    column = "kept" if model.config.posterior_type == "delete" else "summary_ids"
+    if arguments.num_labelled == 0:
+        return rows.remove_columns(["kept", "summary_ids"])
+    rows = hide_unusable(rows, model)
+    known = [index for index, value in enumerate(rows[column][:]) if value]
+    if not known:
+        raise ValueError(
+            "num_labelled asks for compressions, and there are none that can be used: name their column by summary_column or "
+            "keep_column, or choose a posterior_type that can write them"
+        )
+    chosen = set(known if arguments.num_labelled == -1 else known[: arguments.num_labelled])
+    logger.info("Compressions of %s training texts are used.", f"{len(chosen):,}")
+    if arguments.unlabelled_weight == 0:
+        return rows.select(sorted(chosen))
+    values = [value if index in chosen else [] for index, value in enumerate(rows[column][:])]
+    return rows.remove_columns(column).add_column(column, values, feature=rows.features[column])
+
+
+def build_summarizer(arguments: SummarizerArguments, processor: LatentTextProcessor) -> LatentSummarizerModel:
+    """A new model: each part loaded or built from scratch."""
+    options = {part: dict(arguments.part_options.get(part, {})) for part in ("encoder", "decoder")}
+    tokenizer = processor.decoder_tokenizer
+    ids = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": processor.start_token_id,
+        "eos_token_id": processor.end_token_id,
+    }
+    source = full_name("decoder", arguments.decoder)
+    if source == SegmentDecoderConfig.model_type:
+        config = config_from_scratch(source, {"vocab_size": len(tokenizer), **ids}, **options["decoder"])
+        decoder = build_reconstructor(config)
+    else:
+        attends = arguments.injection == "cross_attention"
+        decoder = decoder_of_run(arguments.decoder, processor, cross_attention=attends, **options["decoder"])
+    sizes = {} if arguments.prior_hidden_size is None else {"hidden_size": arguments.prior_hidden_size}
+    if full_name("decoder", arguments.prior) == BigramDecoderConfig.model_type:
+        prior = BigramDecoderModel(BigramDecoderConfig(vocab_size=decoder.config.vocab_size, **ids, **sizes))
+    else:
+        prior = decoder_of_run(arguments.prior, processor, **sizes)
+    keys = LatentSummarizerModel.config_class.own_keys() - {"prior"}
+    settings = {key: value for key, value in asdict(arguments).items() if key in keys}
+    return LatentSummarizerModel.from_encoder_decoder_pretrained(
+        encoder_of_run(arguments.encoder, processor, **options["encoder"]), decoder, prior, **settings, **ids
+    )
+
+
+def take_objective(model: LatentSummarizerModel, arguments: SummarizerArguments) -> None:
+    """Train a model that is there by the objective of this run."""
+    for key in OBJECTIVE_KEYS:
+        setattr(model.config, key, getattr(arguments, key))
+    model.renew_estimator()
+
+
+def fit_prior(model: LatentSummarizerModel, rows: Dataset, epochs: int, batch_size: int = 64, rate: float = 3e-3) -> None:
+    """Train a bigram prior by itself, on known compressions, or on the texts where none are known."""
+    if not isinstance(model.prior, BigramDecoderModel):
+        raise ValueError("prior_epochs trains a bigram prior, and this model has another one: leave it out.")
+    sequences = rows["labels"][:]
+    if "kept" in rows.column_names and any(rows["kept"][:]):
+        sequences = [
+            [*(token for token, kept in zip(labels, own, strict=False) if kept), labels[-1]]
+            for labels, own in zip(sequences, rows["kept"][:], strict=True)
+            if own
+        ]
+    elif "summary_ids" in rows.column_names and any(rows["summary_ids"][:]):
+        sequences = [own for own in rows["summary_ids"][:] if own]
+    start = model.config.bos_token_id
+    pairs = torch.tensor([pair for own in sequences for pair in zip([start, *own], own, strict=False)])
+    model.prior.requires_grad_(True)
+    optimizer = torch.optim.Adam(model.prior.parameters(), lr=rate)
+    device = model.device
+    with torch.enable_grad():
+        for epoch in range(epochs):
+            order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(epoch))
+            total = 0.0
+            for some in order.split(batch_size * 16):
+                before, word = pairs[some].to(device).unbind(1)
+                logits = model.prior(before.unsqueeze(1), use_cache=False).logits.squeeze(1)
+                loss = torch.nn.functional.cross_entropy(logits, word)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += loss.item() * len(some)
+            logger.info("Prior, epoch %d: %.3f nats a word.", epoch + 1, total / len(pairs))
+    model.prior.zero_grad()
+    model.prior.requires_grad_(model.config.train_prior)
+
+
+def train_and_report(
+    trainer: LatentTrainer,
+    texts: dict[str, Any],
+    model_arguments: SummarizerArguments,
+    data: DataArguments,
+    summaries: SummaryDataArguments,
+    report: SummaryReportArguments,
+    args: LatentTrainingArguments,
+    *,
+    command: list[str],
+) -> dict[str, Any]:
+    """Train, save, measure on the test split, and write everything into the output folder."""
+    seconds = train_and_save(trainer)
+    if not trainer.is_world_process_zero():
+        return {}
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    test = texts["encoded"]["test"]
+    measured = report_summaries(
+        model,
+        test,
+        trainer.processing_class,
+        ratios=report.report_ratios,
+        words=report.report_words,
+        num_importance_samples=report.num_importance_samples,
+        metric_words=report.metric_words,
+        seed=args.seed,
+    )
+    settings = {
+        **asdict(model_arguments), **asdict(data), **asdict(summaries), **asdict(report), **changed_settings(args),
+    }  # fmt: skip
+    if model_arguments.model is not None:
+        settings |= {"encoder": model.config.encoder.model_type, "decoder": model.config.decoder.model_type}
+    results = {
+        **run_description(command, settings, seconds),
+        "corpus": texts["corpus"],
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
+        "test": measured.metrics,
+    }
+    output = Path(args.output_dir)
+    write_results(output / "results.json", results)
+    (output / "summaries.txt").write_text(describe_summaries(measured, test), encoding="utf-8")
+    (output / "figures").mkdir(exist_ok=True)
+    if collect_curves(trainer.state.log_history):
+        draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
+    logger.info("%s\nEverything is in %s.", summary(measured.metrics), output)
+    return results
+
+
+def describe_summaries(measured: SummaryReport, dataset: Dataset) -> str:
+    """A few test texts with their compressions."""
+    lines = []
+    for row in range(min(SHOWN_SUMMARIES, len(dataset))):
+        lines.append(f"text         {dataset[row]['text']}")
+        if dataset[row]["summary"]:
+            lines.append(f"known        {dataset[row]['summary']}")
+        lines += [f"{name:<12} {found[row]}" for name, found in measured.summaries.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """The results on the test split in a few lines, each unit named; compressions always with their controls."""
+    bound = metrics["bound"]
+    lines = [f"On the test split, {bound['sentences']:,} texts:", f"  -ELBO {bound['nats_per_sentence']:.2f} nats/sentence"]
+    if "likelihood" in metrics:
+        how = "exact" if metrics["likelihood"]["exact"] else f"{metrics['likelihood']['num_samples']} samples"
+        lines.append(f"  -log p(x), {how}: {metrics['likelihood']['nats_per_sentence']:.2f} nats/sentence")
+    for name, scores in metrics["compression"].items():
+        lines.append(f"  {name}: a word of the compression explains {scores['explained_nats_per_word']:.2f} nats")
+    if metrics["compression"]:
+        lines += ["", compression_table(metrics["compression"])]
+    return "\n".join(lines)
+
+
+def _tokenized_as(decoder: str) -> str:
+    """What names the decoder's tokenizer: itself, or the model type of one that is built from scratch."""
+    return full_name("decoder", decoder)

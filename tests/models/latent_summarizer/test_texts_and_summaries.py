@@ -1,0 +1,76 @@
+"""Text in, summary out: lengths, ranks, surfaces and credits."""
+
+import pytest
+import torch
+
+from tests.models.latent_summarizer.test_pointers import summarizer as pointing
+from tests.models.latent_summarizer.tiny_summarizers import tiny_summarizer
+from tests.tiny_parts import VOCABULARY
+
+TEXTS = ["a b c b d", "e", "f g z f"]
+
+
+@pytest.fixture(params=["delete", "marginal", "pointer", "pointer_vocab"])
+def model(request):
+    if request.param == "marginal":
+        return tiny_summarizer(perturbation=0.4, objective="marginal")
+    if request.param == "delete":
+        return tiny_summarizer(perturbation=0.4)
+    return pointing(request.param, vocab_size=VOCABULARY).float()
+
+
+def test_as_many_words_as_asked_for(model, word_processor, caplog):
+    for ratio, counts in ((0.4, [2, 1, 2]), (1.0, [5, 1, 4])):
+        found = model.summarize(TEXTS, processor=word_processor, ratio=ratio)
+        assert [len(text.split()) for text in found] == counts
+    with caplog.at_level("WARNING"):
+        found = model.summarize(TEXTS, processor=word_processor, words=3)
+    assert [len(text.split()) for text in found] == [3, 1, 3]
+    assert "1 text(s) have fewer than 3 words and keep all they have" in caplog.text
+    assert model.summarize("a b", processor=word_processor, batch_size=1)[0]
+
+
+def test_ranks_and_scores(model, word_processor):
+    for text, found in zip(TEXTS, model.summarize_n_best(TEXTS, 4, processor=word_processor), strict=True):
+        scores = [each.log_prob for each in found]
+        assert scores == sorted(scores, reverse=True) and len({each.text for each in found}) == len(found) >= 1
+        (first, *_) = model.summarize_n_best(text, 4, processor=word_processor)[0]
+        assert first.text == found[0].text
+        assert first.log_prob == pytest.approx(found[0].log_prob, abs=1e-4)
+        assert found[0].num_words == len(found[0].text.split())
+        assert found[0].reconstruction < 0 and found[0].log_prior < 0
+
+
+def test_an_unknown_word_stands_as_it_is(word_processor):
+    model = tiny_summarizer(perturbation=0.4)
+    assert model.summarize("z z", processor=word_processor, ratio=1.0) == ["z z"]
+    assert pointing("pointer", vocab_size=VOCABULARY).float().summarize("z", processor=word_processor) == ["z"]
+
+
+@torch.no_grad()
+def test_credit_is_what_a_word_explains(model, word_processor):
+    (best,) = model.summarize_n_best("a b c b d", 1, processor=word_processor, words=3)[0]
+    (credits,) = model.explain("a b c b d", processor=word_processor, words=3)
+    assert [each.word for each in credits] == best.text.split()
+    (alone,) = model.summarize_n_best("a b c b d", 1, processor=word_processor, words=1)[0]
+    (credit,) = model.explain("a b c b d", processor=word_processor, words=1)[0]
+    assert credit.nats == pytest.approx(alone.explained, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"ratio": 0.0}, "ratio is 0.0: words of the summary"),
+        ({"ratio": 1.2}, "ratio is 1.2"),
+        ({"words": 0}, "words is 0: a summary has at least 1"),
+        ({"words": 2, "ratio": 0.5}, "give one of the two"),
+    ],
+)
+def test_lengths_that_are_none(word_processor, options, said):
+    with pytest.raises(ValueError, match=said):
+        tiny_summarizer().summarize(TEXTS, processor=word_processor, **options)
+
+
+def test_an_empty_text_is_named(word_processor):
+    with pytest.raises(ValueError, match="text 1 is empty"):
+        tiny_summarizer().summarize(["a", " "], processor=word_processor)

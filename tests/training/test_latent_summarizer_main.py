@@ -1,0 +1,98 @@
+"""A latent summarizer trained by its recipe: without compressions, with some, and with nothing else."""
+
+import json
+
+import pytest
+from transformers import AutoModel, AutoProcessor
+
+from hf_lvm.cli.main import main as command
+from hf_lvm.data import synthetic_grammar
+from hf_lvm.training.latent_summarizer import main
+
+SIZES = [
+    "--encoder_hidden_size", "16", "--encoder_embedding_size", "16", "--decoder_hidden_size", "8", "--prior_hidden_size", "8",
+    "--per_device_train_batch_size", "16", "--use_cpu", "true", "--disable_tqdm", "true", "--report_to", "none",
+    "--learning_rate", "1e-2", "--logging_steps", "2", "--min_words", "2", "--num_train_epochs", "1", "--vocab_size", "200",
+    "--max_test_samples", "12", "--num_importance_samples", "2", "--prior_epochs", "1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Sentences of which every second word is kept; the first of all, in the others."""
+    folder = tmp_path_factory.mktemp("compressions")
+    for split, rows in synthetic_grammar.load("mixed", 80).items():
+        lines = []
+        for row in rows.select(range(min(48, len(rows)))):
+            words = row["text"].split()
+            lines.append(json.dumps({"text": row["text"], "summary": " ".join(words[::2]), "keep": "10" * 50}))
+            lines[-1] = json.dumps(json.loads(lines[-1]) | {"keep": ("10" * 50)[: len(words)]})
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def arguments(data, folder, *more: str) -> list[str]:
+    return ["--data_dir", str(data), "--output_dir", str(folder), *SIZES, *more]
+
+
+@pytest.fixture(scope="module")
+def semi_supervised(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("semi") / "run"
+    return main(arguments(data, folder, "--num_labelled", "16", "--report_words", "3")), folder
+
+
+def test_what_is_written_is_the_model_its_summaries_and_its_numbers(semi_supervised):
+    results, folder = semi_supervised
+    written = json.loads((folder / "results.json").read_text())
+    assert written["settings"]["num_labelled"] == 16 and written["steps"] == 3
+    assert written["test"]["likelihood"]["exact"]
+    assert written["test"]["likelihood"]["nats_per_sentence"] < written["test"]["bound"]["nats_per_sentence"]
+    for name in ("own length", "3 words"):
+        scores = written["test"]["compression"][name]
+        assert {"first_k", "random_k", "keep_all"} <= scores["controls"].keys()
+        assert {"explained_nats_per_word", "reconstruction_nats_per_word", "token_f1"} <= scores.keys()
+    model, processor = AutoModel.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
+    assert type(model).__name__ == "LatentSummarizerModel" and not model.prior.words.output.weight.requires_grad
+    assert len(model.summarize("the girl saw Anna", processor=processor, words=2)[0].split()) == 2
+    assert "own length" in (folder / "summaries.txt").read_text()
+
+
+def test_supervised_alone_then_without_compressions(data, semi_supervised, tmp_path):
+    only = ("--num_labelled", "-1", "--unlabelled_weight", "0", "--joint_weight", "0", "--num_train_epochs", "8")
+    results = main(arguments(data, tmp_path / "only", *only, "--keep_column", "keep"))
+    scores = results["test"]["compression"]["own length"]
+    assert scores["token_f1"] > max(control["token_f1"] for control in scores["controls"].values())
+    log = json.loads((tmp_path / "only" / "trainer_state.json").read_text())["log_history"]
+    bounds = [entry["eval_bound"] for entry in log if "eval_bound" in entry]
+    assert bounds[-1] > bounds[0], "of log q(c|x), on the validation texts"
+    more = ("--model", str(tmp_path / "only"), "--estimator", "rloo", "--target_ratio", "0.5", "--prior_epochs", "0")
+    again = main(arguments(data, tmp_path / "again", *more))
+    assert AutoModel.from_pretrained(tmp_path / "again").config.estimator == "rloo"
+    assert again["settings"]["decoder"] == "hf_lvm_segment_decoder"
+
+
+@pytest.mark.parametrize("posterior_type", ["pointer", "pointer_vocab"])
+def test_pointers(data, tmp_path, posterior_type):
+    more = ("--posterior_type", posterior_type, "--decoder", "lstm", "--estimator", "rloo", "--num_samples", "2")
+    results = main(arguments(data, tmp_path / "run", *more, "--num_labelled", "8"))
+    assert not results["test"]["likelihood"]["exact"] and results["test"]["compression"]["own length"]["empty_share"] == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--posterior_type", "pointer"], "A segment decoder fills the gaps"),
+        (["--posterior_type", "vocab"], "needs a compressor of its own"),
+        (["--summary_column", "short"], "has no column 'short'"),
+        (["--num_labelled", "-2"], "num_labelled is -2"),
+        (["--estimator", "reparameterization"], "'reparameterization' is not for summed latents"),
+        (["--target_ratio", "1.5"], "target_ratio is 1.5"),
+        (["--report_ratios", "0"], "report_ratios holds 0"),
+        (["--word_dropout", "0.3"], "no word_dropout"),
+        (["--prior", "lstm"], "prior_epochs trains a bigram prior"),
+    ],
+)
+def test_bad_input_is_one_line(data, tmp_path, capsys, more, said):
+    argv = ["train", "--model_type", "hf_lvm_latent_summarizer", *arguments(data, tmp_path / "run", *more)]
+    assert command(argv) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
