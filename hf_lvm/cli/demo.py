@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_lvm.cli.demos import latent_class, text_vae
+from hf_lvm.cli.demos import latent_class, text_vae, urnng
 
-DEMOS = {"text-vae": text_vae.main, "latent-class": latent_class.main}
+DEMOS = {"text-vae": text_vae.main, "latent-class": latent_class.main, "urnng": urnng.main}
 
 
 def main(argv: Sequence[str], prog: str) -> None:
@@ -18,15 +18,15 @@ def main(argv: Sequence[str], prog: str) -> None:
     parser = argparse.ArgumentParser(
         prog=prog,
         usage=f"{prog} [{' | '.join(DEMOS)}] [--compare] [--output_dir FOLDER] [--key value ...]",
-        description="Train a small model on the documentation that comes with Python: offline, from random weights, in "
-        "under three minutes on two cores. Then see what it learned.",
+        description="Train a small model on the documentation that comes with Python, or (urnng) on sentences of a small "
+        "grammar: offline, from random weights, in under three minutes on two cores. Then see what it learned.",
         epilog="Every key of `hf-lvm train --help` can be given too, such as --max_steps 500.",
     )
     parser.add_argument(
         "--compare",
         action="store_true",
         help="text-vae: afterwards also train the same decoder as a language model, to compare likelihoods (two more "
-        "minutes); latent-class always does",
+        "minutes); the other demos always compare",
     )
     parser.add_argument("--output_dir", help="where everything is kept (default: hf-lvm-demo/NAME)")
     options, flags = parser.parse_known_args(argv)

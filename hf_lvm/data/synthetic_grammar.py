@@ -1,14 +1,16 @@
 """Sentences with gold trees from a probabilistic grammar that is written down here: a small fragment of English.
 
-No sentence is ambiguous under its grammar and all trees are binary, so that the gold tree is the only one there is to find. A
-parser that has never seen a tree can find it by what stands in place of what. Trees that need no parser do not come near, as
-no direction of branching prevails (sentence F1 by the protocol `prpn`: right-branching trees 37, balanced 30, random 26,
-left-branching 13):
+No sentence is ambiguous under its grammar and all trees are binary, so that the gold tree is the only one there is to find. In
+the sentences of mixed branching, gold trees are also what makes words cheap, so that a parser that has never seen a tree can
+find them. There are four kinds of things, and words keep company: a verb has objects of its own kind (kings are thanked,
+pumps repaired), and the adverb at the end is one for the kind of the subject, however much stands between them:
 
-- to the left branch possessives `(((the girl) 's) dog)`, degrees `((really very) old)`, and what is added to a verb phrase,
-  `(((saw Anna) yesterday) (in (the garden)))`;
-- to the right, clauses, `(said (that (Peter slept)))`, `((the boy) (who (met Maria)))`;
-- coordinations are balanced, `((the king) (and (a horse)))`.
+    (((kings (driving (pumps (draining floods)))) (crossed tides)) politely)
+
+What has been put together under its subject is remembered; who reads word after word has to carry the kind of the subject past
+all others. Subjects branch to the right, sentences to the left, and trees that need no parser do not come near (sentence F1 by
+the protocol `prpn`: left-branching trees 40, random 25, balanced 11, right-branching 2; right-branching with the last word on
+top 62).
 """
 
 import random
@@ -24,20 +26,56 @@ BRANCHING = ("mixed", "left", "right")
 NAMES = {"synthetic_grammar": "mixed", "synthetic_grammar_left": "left", "synthetic_grammar_right": "right"}
 MIN_WORDS, MAX_WORDS = 4, 14
 
-# The words of each kind. What stands before an underscore is the part of speech, by the tags of the Penn Treebank.
-WORDS = {
-    kind: tuple(words.split())
-    for kind, words in {
+# Kinds of things, and the words of each: nouns, pronouns that ask for one, what such a thing does and how it does it; and what
+# is done to one, in three forms.
+KINDS = {
+    "person": {
+        "NN": "girls bakers teachers farmers kings doctors",
+        "WP": "who",
+        "VBD": "laughed danced sang prayed",
+        "RB": "politely proudly gladly kindly",
+        "VBD_object": "thanked praised paid hired",
+        "VB": "thank praise pay hire",
+        "VBG": "thanking praising paying hiring",
+    },
+    "animal": {
+        "NN": "dogs cats horses foxes wolves goats",
+        "WP": "which",
+        "VBD": "growled slept yawned sniffed",
+        "RB": "wildly greedily playfully lazily",
+        "VBD_object": "fed groomed tamed walked",
+        "VB": "feed groom tame walk",
+        "VBG": "feeding grooming taming walking",
+    },
+    "machine": {
+        "NN": "engines lorries tractors cranes trains pumps",
+        "WP": "what",
+        "VBD": "stalled rattled hummed jammed",
+        "RB": "smoothly noisily automatically reliably",
+        "VBD_object": "repaired oiled drove parked",
+        "VB": "repair oil drive park",
+        "VBG": "repairing oiling driving parking",
+    },
+    "water": {
+        "NN": "rivers storms waves floods lakes tides",
+        "WP": "whatever",
+        "VBD": "rose froze foamed dried",
+        "RB": "steadily quietly calmly gently",
+        "VBD_object": "crossed drained watched feared",
+        "VB": "cross drain watch fear",
+        "VBG": "crossing draining watching fearing",
+    },
+}
+# The words of each symbol. What stands before an underscore is the part of speech, by the tags of the Penn Treebank.
+WORDS = {f"{symbol}_{kind}": tuple(words.split()) for kind, symbols in KINDS.items() for symbol, words in symbols.items()} | {
+    symbol: tuple(words.split())
+    for symbol, words in {
+        "UH": "please now",
         "DT": "the a this every",
         "NN": "girl boy teacher farmer doctor baker king queen dog cat horse bird",
         "NN_place": "garden house village forest kitchen tower",
         "NNP": "Anna Peter Maria Paul Julia Simon",
-        "NNS_time": "days weeks years",
         "JJ": "old young small tall happy quiet clever strange",
-        "RB_degree": "very quite rather really",
-        "RB": "yesterday today again often quietly slowly",
-        "CD": "two three four ten",
-        "RB_ago": "ago",
         "VBD_object": "saw met helped followed liked called visited painted",
         "VBD": "slept laughed sang danced smiled waited",
         "VBD_clause": "said thought knew believed",
@@ -45,49 +83,47 @@ WORDS = {
         "IN": "in near behind",
         "IN_that": "that",
         "WP": "who",
-        "CC": "and or",
-        "CC_but": "but",
-        "POS": "'s",
-        "UH": "please",
     }.items()
 }
 
-# What a constituent is made of, with weights. What stands before an underscore is its label; a kind of words is one of them.
+# What a constituent is made of, with weights. What stands before an underscore is its label; a symbol of words is one of them.
 Rules = Mapping[str, Sequence[tuple[float, str]]]
-_COMMON: Rules = {
-    "PP": [(1, "IN NP_place")],
-    "NP_place": [(1, "DT NN_place")],
-    "SBAR_that": [(1, "IN_that S")],
-}
-_MIXED: Rules = {
-    **_COMMON,
-    "statement": [(5, "S"), (1, "S_two")],
-    "question": [(1, "SBARQ")],
-    "command": [(1, "S_command")],
-    "S": [(1, "NP VP")],
-    "S_two": [(1, "S S_but")],
-    "S_but": [(1, "CC_but S")],
-    "SBARQ": [(1, "WP VP_added")],
-    "S_command": [(1, "UH VP_command")],
-    "VP_command": [(2, "VB NP"), (2, "VP_command ADVP"), (1, "VP_command PP")],
-    "NP": [(6, "NP_base"), (1, "NP_who"), (2, "NP_two")],
-    "NP_base": [(3, "NNP"), (4, "DT NP_noun"), (4, "NP_owner NP_noun")],
-    "NP_owner": [(1, "NP_base POS")],
-    "NP_noun": [(6, "NN"), (3, "ADJP NP_noun")],
-    "ADJP": [(2, "JJ"), (2, "RB_degree JJ"), (2, "ADVP_degree JJ")],
-    "ADVP_degree": [(1, "RB_degree RB_degree")],
-    "NP_who": [(1, "NP_base SBAR_who")],
-    "SBAR_who": [(1, "WP VP_plain")],
-    "NP_two": [(1, "NP_base NP_and")],
-    "NP_and": [(1, "CC NP_base")],
-    "VP": [(6, "VP_added"), (1, "VBD_clause SBAR_that")],
-    "VP_plain": [(2, "VBD"), (3, "VBD_object NP")],
-    "VP_added": [(3, "VP_plain"), (3, "VP_added ADVP"), (2, "VP_added PP")],
-    "ADVP": [(3, "RB"), (1, "NP_time RB_ago")],
-    "NP_time": [(1, "CD NNS_time")],
-}
+
+
+def _of_each_kind(rules: Rules) -> Rules:
+    """Rules for each kind of thing from rules in which KIND stands for one, and OTHER for another one."""
+    found: dict[str, list[tuple[float, str]]] = {}
+    for symbol, choices in rules.items():
+        for kind in KINDS if "KIND" in symbol else ("",):
+            expanded = found.setdefault(symbol.replace("KIND", kind), [])
+            for weight, parts in choices:
+                # On the left no kind is set yet: there KIND on the right stands for any.
+                marker = "OTHER" if kind else "KIND"
+                which = [each for each in KINDS if each != kind] if marker in parts else [kind]
+                for each in which:
+                    expanded.append((weight / len(which), parts.replace(marker, each).replace("KIND", kind)))
+    return found
+
+
+_MIXED = _of_each_kind(
+    {
+        "statement": [(1, "S_KIND")],
+        "question": [(1, "SBARQ_KIND")],
+        "command": [(1, "S_command_KIND")],
+        "S_KIND": [(8, "S_core_KIND RB_KIND"), (1, "S_core_KIND")],
+        "S_core_KIND": [(1, "NP_subject_KIND VP_KIND")],
+        "SBARQ_KIND": [(1, "SBARQ_core_KIND RB_KIND")],
+        "SBARQ_core_KIND": [(1, "WP_KIND VP_KIND")],
+        "S_command_KIND": [(1, "VP_command_KIND UH")],
+        "VP_command_KIND": [(1, "VB_KIND NP_KIND")],
+        "NP_subject_KIND": [(2, "NN_KIND"), (5, "NN_KIND VP_ing_KIND")],
+        "NP_object_KIND": [(4, "NN_KIND"), (1, "NN_KIND VP_ing_KIND")],
+        "NP_KIND": [(1, "NN_KIND"), (1, "NN_KIND VP_ing_KIND")],
+        "VP_ing_KIND": [(1, "VBG_OTHER NP_OTHER")],
+        "VP_KIND": [(2, "VBD_KIND"), (3, "VBD_object_OTHER NP_object_OTHER")],
+    }
+)
 _RIGHT: Rules = {
-    **_COMMON,
     "statement": [(1, "S")],
     "question": [(1, "SBARQ")],
     "command": [(1, "S_command")],
@@ -99,6 +135,9 @@ _RIGHT: Rules = {
     "VP": [(1, "VBD"), (4, "VBD_object NP"), (2, "VBD_clause SBAR_that")],
     "NP": [(1, "NNP"), (3, "DT NP_noun")],
     "NP_noun": [(2, "NN"), (2, "JJ NP_noun"), (2, "NN SBAR_who"), (1, "NN PP")],
+    "NP_place": [(1, "DT NN_place")],
+    "PP": [(1, "IN NP_place")],
+    "SBAR_that": [(1, "IN_that S")],
     "SBAR_who": [(1, "WP VP")],
 }
 SENTENCE_TYPES = {"statement": 6, "question": 2, "command": 2}
@@ -159,8 +198,8 @@ def load(branching: str = "mixed", num_sentences: int = 6000, seed: int = 0) -> 
 
     Args:
         branching (`str`, *optional*, defaults to `"mixed"`):
-            `"mixed"`: no direction prevails. `"right"`: nearly all trees branch to the right. `"left"`: the mirror images of
-            those, as in a language whose heads come last.
+            `"mixed"`: no direction prevails, and words tell what belongs together. `"right"`: nearly all trees branch to the
+            right. `"left"`: the mirror images of those, as in a language whose heads come last.
         num_sentences (`int`, *optional*, defaults to 6000):
             How many there are in all splits together. Fewer are a part of more.
         seed (`int`, *optional*, defaults to 0):

@@ -11,7 +11,7 @@ from transformers import ProgressCallback
 
 from hf_lvm.analysis.corpus import batches
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
-from hf_lvm.training import latent_class, text_vae
+from hf_lvm.training import latent_class, text_vae, urnng
 from hf_lvm.training.building import build_composed
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.progress import LatentProgressCallback
@@ -19,7 +19,7 @@ from hf_lvm.training.results import write_results
 from hf_lvm.training.trainer import LatentTrainer
 
 # Name of a demo -> the recipe it runs; its embedded YAML file has the name of the recipe.
-DEMOS = {"text-vae": text_vae, "latent-class": latent_class}
+DEMOS = {"text-vae": text_vae, "latent-class": latent_class, "urnng": urnng}
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,23 @@ def test_text_vae_shows_what_it_writes_beside_a_language_model(tmp_path, capsys)
         assert part in said
 
 
-@pytest.mark.parametrize("name", ["latent-classes", "urnng"])
+def test_urnng_shows_its_trees_beside_those_that_need_no_parser(tmp_path, capsys):
+    assert main(["demo", "urnng", "--output_dir", str(tmp_path), "--num_samples", "2", *SHORT[:-2]]) == 0
+    said = capsys.readouterr().out
+    test = json.loads((tmp_path / "results.json").read_text())["test"]
+    scores = test["brackets"]["prpn"]
+    for line in (
+        f"found {scores['sentence_f1']:.1f}",
+        f"left-branching {scores['baselines']['left_branching']['sentence_f1']:.1f}",
+    ):
+        assert line in " ".join(said.split())
+    # Three trees are found, each that of the grammar or beside it.
+    assert said.count("in the grammar that made the sentence") == 3
+    assert f"{test['bound']['nats_per_sentence']:.2f} nats/sentence" in said
+    assert "hf-lvm parse" in said and (tmp_path / "trees.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["latent-classes", "rnng"])
 def test_an_unknown_demo_is_one_line(name, capsys):
     assert main(["demo", name]) == 2
-    assert "there are: text-vae, latent-class" in capsys.readouterr().err
+    assert "there are: text-vae, latent-class, urnng" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import pytest
 
 import hf_lvm.metrics
 from hf_lvm.data import load_texts, load_trees, read_trees, synthetic_grammar
-from hf_lvm.data.synthetic_grammar import BRANCHING, NAMES, SENTENCE_TYPES, WORDS, generate, load, rules_of
+from hf_lvm.data.synthetic_grammar import BRANCHING, KINDS, NAMES, SENTENCE_TYPES, WORDS, generate, load, rules_of
 
 
 @pytest.fixture(scope="module", params=BRANCHING)
@@ -69,13 +69,27 @@ def test_splits_share_nothing_and_are_those_of_the_seed(corpus):
 
 def test_the_first_sentences_are_always_these():
     drawn = [" ".join(phrase.words()) for _, phrase in islice(generate(), 2)]
-    assert drawn == ["who saw this baker 's cat 's teacher two weeks ago quietly", "Maria 's girl danced"]
+    assert drawn == [
+        "rivers tamed wolves draining tides steadily",
+        "pay farmers taming wolves praising kings driving trains now",
+    ]
 
 
 def test_no_baseline_comes_near_mixed_trees():
     scores = baselines(load(num_sentences=800)["train"])
     assert max(scores[name] for name in ("left_branching", "right_branching", "balanced", "random")) < 45
-    assert scores["right_branching_last_on_top"] < 45 and scores["best_binary"] == 100
+    assert scores["right_branching_last_on_top"] < 65 and scores["best_binary"] == 100
+
+
+def test_the_adverb_of_a_mixed_sentence_is_of_its_subject_and_objects_are_of_their_verbs():
+    kind_of = {word: kind for kind, symbols in KINDS.items() for words in symbols.values() for word in words.split()}
+    adverbs = {word for symbols in KINDS.values() for word in symbols["RB"].split()}
+    verbs = {word for symbols in KINDS.values() for name in ("VBG", "VB", "VBD_object") for word in symbols[name].split()}
+    for text in load(num_sentences=300)["train"]["text"]:
+        words = text.split()
+        if words[-1] in adverbs:
+            assert kind_of[words[0]] == kind_of[words[-1]], text
+        assert all(kind_of[verb] == kind_of[noun] for verb, noun in zip(words, words[1:], strict=False) if verb in verbs), text
 
 
 @pytest.mark.parametrize("branching", ["left", "right"])
