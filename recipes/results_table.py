@@ -58,7 +58,7 @@ TABLES = (
     (
         "Kim et al. 2019; Dyer et al. 2016",
         "`URNNGModel` on `BinaryTreeCRF`, over `RNNGDecoderModel` or a transformer",
-        "`recipes/urnng/*.yaml`",
+        "`hf-lvm demo urnng`, `recipes/urnng/*.yaml`",
         "[perplexity in two conventions, F1 by four protocols](recipes/urnng/README.md#measured)",
     ),
 )

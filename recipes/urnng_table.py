@@ -60,6 +60,7 @@ def urnng_table() -> str:
     if baselines is not None:
         text += "\n" + _baseline_table(baselines)
     text += "\n" + _epoch_table()
+    text += "\n" + _demo_table()
     return text + ("\n" + "\n".join(f"- {note}" for note in notes) + "\n" if notes else "")
 
 
@@ -129,6 +130,33 @@ def _epoch_table() -> str:
             )
         lines.append("| " + " | ".join([str(epoch), *cells]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _demo_table() -> str:
+    """The demo, each seed beside the trees that need no parser."""
+    runs = sorted(_runs("demo"), key=lambda run: run["settings"]["seed"])
+    if not runs:
+        return ""
+    scores = runs[0]["test"]["brackets"]["prpn"]["baselines"]
+    others = ", ".join(
+        f"{name.replace('_', ' ')} {scores[name]['sentence_f1']:.1f}" for name in BASELINES if name != "best_binary"
+    )
+    run = runs[0]
+    lines = [
+        f"`hf-lvm demo urnng`: {run['corpus']}. Trees that need no parser have a sentence F1 by `prpn` of {others}:",
+        "",
+        "| seed | sentence F1 | corpus F1 | -ELBO, nats | -log p(x), nats | training, s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for run in runs:
+        test = run["test"]
+        found = test["brackets"]["prpn"]
+        lines.append(
+            f"| {run['settings']['seed']} | {found['sentence_f1']:.1f} | {found['corpus_f1']:.1f} | "
+            f"{test['bound']['nats_per_sentence']:.2f} | {test['likelihood']['normalized']['nats_per_sentence']:.2f} | "
+            f"{run['training_seconds']:.0f} |"
+        )
+    return "\n".join(lines) + f"\n\n{run['hardware']}. {run.get('remark', '')}".rstrip() + "\n"
 
 
 def _note(name: str, run: dict[str, Any]) -> str:
