@@ -12,6 +12,7 @@ COMMANDS = {
     "evaluate": ("hf_lvm.cli.evaluate", "measure a trained model on texts"),
     "sample": ("hf_lvm.cli.sample", "write new texts from draws of the prior"),
     "parse": ("hf_lvm.cli.parse", "find the trees of sentences"),
+    "summarize": ("hf_lvm.cli.summarize", "compress texts"),
     "interpolate": ("hf_lvm.cli.interpolate", "write the texts between two texts"),
     "check-estimators": ("hf_lvm.cli.check_estimators", "compare gradient estimators with the exact gradient"),
 }

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.analysis.tree_drawing import draw_tree, tree_text
-from hf_lvm.cli.options import add_model_options
+from hf_lvm.cli.options import add_model_options, read_sentences
 from hf_lvm.data import read_tree
 
 FORMATS = ("text", "brackets", "json")
@@ -25,7 +24,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     """Parse sentences in the order they come in; print what was found, or write it to a file."""
     options = _parser(prog).parse_args(argv)
     _check(options)
-    sentences = _sentences(options.texts, options.file)
+    sentences = read_sentences(options.texts, options.file, "parse")
     model, processor = load_trained(options.model, "parse")
     finds_trees = hasattr(model, "parse_n_best")
     if not finds_trees:
@@ -97,22 +96,6 @@ def _other_parses(model, processor, sentences: list[str], options: argparse.Name
             yield json.dumps(parse, ensure_ascii=False)
         else:
             yield parse if isinstance(parse, str) else " ".join(f"{word}/{state}" for word, state in parse)
-
-
-def _sentences(texts: Sequence[str], file: str | None) -> list[str]:
-    """The sentences of the command line, of a file, or of the standard input."""
-    if texts:
-        return list(texts)
-    if file is not None:
-        lines = Path(file).read_text(encoding="utf-8-sig").split("\n")
-    elif sys.stdin.isatty():
-        raise ValueError("there is nothing to parse: give sentences, --file, or a pipe")
-    else:
-        lines = sys.stdin.read().split("\n")
-    lines = lines[:-1] if lines[-1] == "" else lines
-    if not lines:
-        raise ValueError(f"{'the standard input' if file is None else file} is empty: there is no sentence to parse")
-    return lines
 
 
 def _check(options: argparse.Namespace) -> None:
