@@ -11,17 +11,21 @@ os.environ.update(
     TRANSFORMERS_VERBOSITY="error",
 )
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 import transformers
+from filelock import FileLock
 
 pytest.register_assert_rewrite("tests.contract", "tests.training_runs", "tests.fresh_process", "tests.two_processes")
 
 from hf_lvm.data import LatentTextProcessor, train_word_tokenizer  # noqa: E402
-from tests.fresh_process import load_in_fresh_process  # noqa: E402
+from tests.fresh_process import load_in_fresh_process, read_reloaded  # noqa: E402
 from tests.trained_text_vae import trained_run  # noqa: E402, F401
 from tests.trained_urnng import trained_urnng  # noqa: E402, F401
-from tests.two_processes import train_in_two_processes  # noqa: E402
+from tests.two_processes import read_runs, train_in_two_processes  # noqa: E402
 
 torch.set_num_threads(1)
 transformers.utils.logging.disable_progress_bar()
@@ -34,16 +38,30 @@ def seeded():
     torch.manual_seed(0)
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of all test processes fills, while the others that need it wait."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder, finished = folder / name, folder / f"{name}.finished"
+    with FileLock(f"{folder}.lock"):
+        if not finished.exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            finished.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def fresh_process(tmp_path_factory):
     """What a new process made of every model that tests registered: name -> `tests.fresh_process.Reloaded`."""
-    return load_in_fresh_process(tmp_path_factory.mktemp("saved_models"))
+    return read_reloaded(made_once(tmp_path_factory, "saved_models", load_in_fresh_process))
 
 
 @pytest.fixture(scope="session")
 def two_processes(tmp_path_factory):
     """What two processes made of every model whose training tests registered: name -> `tests.training_runs.Run`."""
-    return train_in_two_processes(tmp_path_factory.mktemp("two_processes"))
+    return read_runs(made_once(tmp_path_factory, "two_processes", train_in_two_processes))
 
 
 @pytest.fixture(scope="session")

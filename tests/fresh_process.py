@@ -61,31 +61,38 @@ def outputs(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> dict[str
     return {name: value.contiguous() for name, value in result.items()}
 
 
-def load_in_fresh_process(folder: Path) -> dict[str, Reloaded]:
-    """Build and save every registered model, load all of them in one new process, and bring back what it saw."""
-    before = {}
-    for number, (name, build) in enumerate(MODELS.items()):
+def load_in_fresh_process(folder: Path) -> None:
+    """Build and save every registered model below the folder, and load all of them in one new process."""
+    for name, build in MODELS.items():
         model, inputs = build()
-        place = folder / str(number)
+        place = folder / name
         model.save_pretrained(place)
         save_file(inputs, place / "inputs.safetensors")
-        before[name] = place, fingerprints(model), outputs(model, inputs), model.config.to_dict()
+        _write(place, "before", model, inputs)
     finished = subprocess.run(
-        [sys.executable, __file__, *(str(place) for place, *_ in before.values())], capture_output=True, text=True
+        [sys.executable, __file__, *(str(folder / name) for name in MODELS)], capture_output=True, text=True
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
-    return {
-        name: Reloaded(
-            tensors_before=tensors,
-            tensors_after=json.loads((place / "tensors.json").read_text()),
-            outputs_before=seen,
-            outputs_after=load_file(place / "outputs.safetensors"),
-            files={key: list(value.shape) for key, value in load_file(place / "model.safetensors").items()},
-            config_before=config,
-            config_after=json.loads((place / "config_after.json").read_text()),
-        )
-        for name, (place, tensors, seen, config) in before.items()
-    }
+
+
+def read_reloaded(folder: Path) -> dict[str, Reloaded]:
+    """What was seen of every registered model."""
+    return {name: _read(folder / name) for name in MODELS}
+
+
+def _write(place: Path, when: str, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
+    (place / f"tensors_{when}.json").write_text(json.dumps(fingerprints(model)))
+    (place / f"config_{when}.json").write_text(json.dumps(model.config.to_dict()))
+    save_file(outputs(model, inputs), place / f"outputs_{when}.safetensors")
+
+
+def _read(place: Path) -> Reloaded:
+    seen = {}
+    for when in ("before", "after"):
+        seen[f"tensors_{when}"] = json.loads((place / f"tensors_{when}.json").read_text())
+        seen[f"config_{when}"] = json.loads((place / f"config_{when}.json").read_text())
+        seen[f"outputs_{when}"] = load_file(place / f"outputs_{when}.safetensors")
+    return Reloaded(files={key: list(value.shape) for key, value in load_file(place / "model.safetensors").items()}, **seen)
 
 
 def main() -> None:
@@ -97,9 +104,7 @@ def main() -> None:
     for place in map(Path, sys.argv[1:]):
         model, loading = AutoModel.from_pretrained(place, output_loading_info=True)
         assert not loading["missing_keys"] and not loading["unexpected_keys"], (place, loading)
-        (place / "tensors.json").write_text(json.dumps(fingerprints(model)))
-        (place / "config_after.json").write_text(json.dumps(model.config.to_dict()))
-        save_file(outputs(model, load_file(place / "inputs.safetensors")), place / "outputs.safetensors")
+        _write(place, "after", model, load_file(place / "inputs.safetensors"))
 
 
 if __name__ == "__main__":

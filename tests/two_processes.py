@@ -50,16 +50,20 @@ def start_two(arguments: list[str]) -> None:
     assert not any(process.returncode for process in processes), "\n".join(text[-3000:] for text in written)
 
 
-def train_in_two_processes(folder: Path) -> dict[str, Run]:
-    """Save every registered model, train each in two processes, and bring back the runs."""
-    places = {}
-    for number, (name, build) in enumerate(MODELS.items()):
-        places[name] = folder / str(number)
-        build().save_pretrained(places[name])
-    start_two([__file__, *map(str, places.values())])
+def train_in_two_processes(folder: Path) -> None:
+    """Save every registered model below the folder, and train each in two processes."""
+    for name, build in MODELS.items():
+        build().save_pretrained(folder / name)
+    start_two([__file__, *(str(folder / name) for name in MODELS)])
+
+
+def read_runs(folder: Path) -> dict[str, Run]:
+    """The runs of all registered models."""
     return {
-        name: Run(**json.loads((place / "run.json").read_text()), weights=load_file(place / "weights.safetensors"))
-        for name, place in places.items()
+        name: Run(
+            **json.loads((folder / name / "run.json").read_text()), weights=load_file(folder / name / "weights.safetensors")
+        )
+        for name in MODELS
     }
 
 
