@@ -95,7 +95,7 @@ def relaxed_sequences(
     for step in range(q.max_length):
         if step:
             _, state = q.decoder.advance_points(state, points[-1].unsqueeze(1))
-        log_probs = q._log_probs(state.logits.unsqueeze(1), step).squeeze(1)
+        log_probs = q.step_log_probs(state.logits.unsqueeze(1), step).squeeze(1)
         points.append(_point(log_probs, as_gumbel(noise[:, step]), temperature, straight_through))
         steps.append(log_probs)
     end = torch.zeros_like(points[0])

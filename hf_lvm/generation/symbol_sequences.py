@@ -144,14 +144,14 @@ class SymbolSequences(Distribution):
         Args:
             choose: the next symbols (R,) from their log-probabilities (R, V), the rows (R,) that these belong to and the step.
         """
-        log_probs = self._log_probs(state.logits.unsqueeze(1), 0).squeeze(1)
+        log_probs = self.step_log_probs(state.logits.unsqueeze(1), 0).squeeze(1)
         count, device = len(log_probs), log_probs.device
         sequences = torch.full((count, self.max_length + 1), self.pad_token_id, device=device)
         log_prob, rows = log_probs.new_zeros(count), torch.arange(count, device=device)
         ended = torch.zeros(count, dtype=torch.bool, device=device)
         for step in range(self.max_length):
             if step:
-                log_probs = self._log_probs(state.logits.unsqueeze(1), step).squeeze(1)
+                log_probs = self.step_log_probs(state.logits.unsqueeze(1), step).squeeze(1)
             symbols = choose(log_probs, rows, step)
             gained = log_probs.gather(1, symbols.unsqueeze(1)).squeeze(1)
             log_prob[rows] += gained.masked_fill(ended, 0.0)
@@ -210,7 +210,7 @@ class SymbolSequences(Distribution):
         if scored > 1:
             following, _ = self.decoder.advance(state, symbols[:, : scored - 1].clamp(min=0))
             logits = torch.cat([logits, following], dim=1)
-        log_probs = self._log_probs(logits, 0)
+        log_probs = self.step_log_probs(logits, 0)
         chosen = log_probs.gather(-1, symbols[:, :scored].clamp(min=0).unsqueeze(-1)).squeeze(-1)
         log_prob = chosen.masked_fill(~inside[:, :scored], 0.0).sum(-1).masked_fill(wrong, -torch.inf)
         return log_prob.view(batch, -1).T.reshape(value.shape[:-1])
@@ -219,8 +219,14 @@ class SymbolSequences(Distribution):
         """The number of symbols before EOS of sequences (..., L): (...); L where there is none."""
         return (sequences == self.eos_token_id).cumsum(-1).eq(0).sum(-1)
 
-    def _log_probs(self, logits: torch.Tensor, first: int) -> torch.Tensor:
-        """log q of every symbol at steps `first` and on, all before `max_length`, from logits (N, L, V): (N, L, V)."""
+    def step_log_probs(self, logits: torch.Tensor, first: int) -> torch.Tensor:
+        """log q of every symbol at steps `first` and on, all before `max_length`, from the decoder's logits (N, L, V): (N, L, V).
+
+        In nats, in float32 or wider, by all rules of q: the lengths, the forbidden symbols and the temperature.
+
+        Raises:
+            ValueError: EOS or a forbidden symbol that the decoder does not have, or no symbol left where some are asked for.
+        """
         # Rounded to the 8 bits of bfloat16, probabilities would not sum to one.
         scores = logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.temperature
         vocabulary = scores.shape[-1]
@@ -265,7 +271,7 @@ class SymbolSequences(Distribution):
         ended = torch.zeros(batch, 1, dtype=torch.bool, device=device)
         total = None
         for step in range(self.max_length):
-            log_probs = self._log_probs(state.logits.unsqueeze(1), step).view(batch, ended.shape[1], -1)
+            log_probs = self.step_log_probs(state.logits.unsqueeze(1), step).view(batch, ended.shape[1], -1)
             vocabulary = log_probs.shape[-1]
             # A sequence that has ended goes on in one way, at no cost.
             stays = torch.full_like(log_probs[0, 0], -torch.inf)
