@@ -220,7 +220,7 @@ class SymbolSequences(Distribution):
         return (sequences == self.eos_token_id).cumsum(-1).eq(0).sum(-1)
 
     def step_log_probs(self, logits: torch.Tensor, first: int) -> torch.Tensor:
-        """log q of every symbol at steps `first` and on, all before `max_length`, from the decoder's logits (N, L, V): (N, L, V).
+        """log q of every symbol at steps `first` and on, all before `max_length`, (N, L, V), from logits (N, L, V).
 
         In nats, in float32 or wider, by all rules of q: the lengths, the forbidden symbols and the temperature.
 
