@@ -48,9 +48,10 @@ def load_reconstructor(source: str, injection: str = "prompt", **options) -> Pre
 def continuation_log_prob(
     decoder: PreTrainedModel,
     labels: torch.Tensor,
-    prompt: torch.Tensor,
+    prompt: torch.Tensor | None,
     prompt_mask: torch.Tensor | None = None,
     *,
+    prompt_embeds: torch.Tensor | None = None,
     read: torch.Tensor | None = None,
     encoder_hidden_states: torch.Tensor | None = None,
     encoder_attention_mask: torch.Tensor | None = None,
@@ -61,6 +62,7 @@ def continuation_log_prob(
         labels: (N, T), with the end last, -100 behind it.
         prompt: (N, P), at least a start token; padded on either side.
         prompt_mask: (N, P), nonzero at tokens.
+        prompt_embeds: (N, P, E), in the place of `prompt`.
         read: (N, T), what stands in the place of the labels where they are read, for dropped words.
         encoder_hidden_states: (N, S, H), that the decoder attends to.
         encoder_attention_mask: (N, S), nonzero at states that count.
@@ -69,6 +71,7 @@ def continuation_log_prob(
         decoder,
         prompt,
         prompt_mask,
+        prompt_embeds=prompt_embeds,
         encoder_hidden_states=encoder_hidden_states,
         encoder_attention_mask=encoder_attention_mask,
     )

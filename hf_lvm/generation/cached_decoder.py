@@ -183,11 +183,7 @@ class CachedDecoder:
 
     def embedding_table(self) -> torch.Tensor:
         """What the decoder reads in the place of each symbol, with the scale that BART and its kin multiply by: (V, E)."""
-        part = self.decoder.get_decoder() if self.decoder.config.is_encoder_decoder else self.decoder
-        layer = part.get_input_embeddings()
-        if type(layer) is nn.Embedding:
-            return layer.weight
-        return layer(torch.arange(layer.weight.shape[0], device=layer.weight.device))
+        return embedding_table(self.decoder.get_decoder() if self.decoder.config.is_encoder_decoder else self.decoder)
 
     def _read(
         self,
@@ -263,6 +259,14 @@ class CachedDecoder:
                 "length, each length as a batch of its own."
             )
         return mask
+
+
+def embedding_table(part: PreTrainedModel) -> torch.Tensor:
+    """What an encoder or a decoder reads in the place of each symbol, with its scale where it has one: (V, E)."""
+    layer = part.get_input_embeddings()
+    if type(layer) is nn.Embedding:
+        return layer.weight
+    return layer(torch.arange(layer.weight.shape[0], device=layer.weight.device))
 
 
 def copy_of(cache: Cache) -> Cache:

@@ -142,19 +142,20 @@ def embed_sequences(relaxed: RelaxedSequences, table: torch.Tensor, with_end: bo
     with `end_weights` instead.
 
     Args:
-        table: (V or more, E), what the part reads in the place of each symbol, scale included.
+        table: (V or more, E), what the part reads in the place of each symbol, scale included; (B, V or more, E) where a
+            symbol is something else in each row, such as a place of its source.
         with_end: whether it reads EOS too.
 
     Raises:
         ValueError: a table with fewer rows than there are symbols.
     """
     vocabulary = relaxed.points.shape[-1]
-    if table.dim() != 2 or table.shape[0] < vocabulary:
+    if table.dim() not in (2, 3) or table.shape[-2] < vocabulary:
         raise ValueError(
             f"The table has shape {tuple(table.shape)} and the points have {vocabulary} symbols: (V, E) with a row for each "
             "symbol is needed. The part must know the symbols by the same ids."
         )
-    embeds = relaxed.points.to(table.dtype) @ table[:vocabulary]
+    embeds = relaxed.points.to(table.dtype) @ table[..., :vocabulary, :]
     return EmbeddedSequences(embeds, reading_weights(relaxed.end_weights, with_end))
 
 

@@ -26,6 +26,8 @@ STRUCTURED = {
     "iwae": ("vimco",),
     "minimum_risk": (None,),
 }
+# Of structures that are written symbol by symbol, so that a reader of embeddings can be shown their points.
+SEQUENCES = STRUCTURED | {"elbo": (*STRUCTURED["elbo"], "straight_through")}
 # Of structures that can be summed over, such as deletions whose scores are of pairs of words.
 SUMMED = {
     "elbo": ("exact", *STRUCTURED["elbo"]),
@@ -33,7 +35,13 @@ SUMMED = {
     "iwae": STRUCTURED["iwae"],
     "minimum_risk": STRUCTURED["minimum_risk"],
 }
-OBJECTIVES = {"continuous": CONTINUOUS, "discrete": DISCRETE, "structured": STRUCTURED, "summed": SUMMED}
+OBJECTIVES = {
+    "continuous": CONTINUOUS,
+    "discrete": DISCRETE,
+    "structured": STRUCTURED,
+    "sequence": SEQUENCES,
+    "summed": SUMMED,
+}
 LEAVE_ONE_OUT = ("rloo", "vimco")
 
 
@@ -51,7 +59,8 @@ def check_combination(
         objective: a name in `OBJECTIVES[latents]`.
         estimator: a name in `OBJECTIVES[latents][objective]`; None for `minimum_risk`, which is its own.
         num_samples: samples of the latent for each sentence.
-        latents: `continuous`, `discrete`, `structured` or `summed`, structures that can be summed over.
+        latents: `continuous`, `discrete`, `structured`, `sequence`, structures that are written symbol by symbol, or
+            `summed`, structures that can be summed over.
         free_bits_mode: that of the training; "none" where free bits are off.
     """
     objectives = OBJECTIVES[latents]

@@ -39,6 +39,7 @@ ARGUMENTS = (SummarizerArguments, DataArguments, SummaryDataArguments, SummaryRe
 OBJECTIVE_KEYS = (
     "objective", "estimator", "num_samples", "baseline_decay", "risk_sharpness", "classification_weight", "joint_weight",
     "unlabelled_weight", "prior_weight", "train_prior", "empty_baseline", "empty_weight", "target_ratio",
+    "temperature", "learned_temperature",
 )  # fmt: skip
 SHOWN_SUMMARIES = 20
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import POSTERIOR_TYPES
-from hf_lvm.objectives.combinations import SUMMED
+from hf_lvm.objectives.combinations import SEQUENCES, SUMMED
 
 
 @dataclass
@@ -72,10 +72,14 @@ class SummarizerArguments:
     objective: str = field(default="elbo", metadata={"help": f"What is trained: {', '.join(SUMMED)}."})
     estimator: str | None = field(
         default="exact",
-        metadata={"help": f"Of its gradient: {', '.join((*SUMMED['elbo'], *SUMMED['iwae']))}; none for minimum_risk."},
+        metadata={
+            "help": f"Of its gradient: {', '.join(('exact', *SEQUENCES['elbo'], *SEQUENCES['iwae']))}; none for minimum_risk."
+        },
     )
     num_samples: int = field(default=4, metadata={"help": "Compressions that are drawn for each text."})
     baseline_decay: float = field(default=0.9, metadata={"help": "Of the moving averages in baselines."})
+    temperature: float = field(default=1.0, metadata={"help": "Of straight_through, where no schedule gives another."})
+    learned_temperature: bool = field(default=False, metadata={"help": "Predict the temperature from the text."})
     risk_sharpness: float = field(default=1.0, metadata={"help": "Alpha of minimum_risk."})
     num_labelled: int = field(
         default=0,

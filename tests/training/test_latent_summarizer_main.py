@@ -71,9 +71,11 @@ def test_supervised_alone_then_without_compressions(data, semi_supervised, tmp_p
     assert again["settings"]["decoder"] == "hf_lvm_segment_decoder"
 
 
-@pytest.mark.parametrize("posterior_type", ["pointer", "pointer_vocab"])
-def test_pointers(data, tmp_path, posterior_type):
-    more = ("--posterior_type", posterior_type, "--decoder", "lstm", "--estimator", "rloo", "--num_samples", "2")
+@pytest.mark.parametrize(("posterior_type", "estimator"), [("pointer", "rloo"), ("pointer_vocab", "straight_through")])
+def test_pointers(data, tmp_path, posterior_type, estimator):
+    more = ("--posterior_type", posterior_type, "--decoder", "lstm", "--estimator", estimator, "--num_samples", "2")
+    if estimator == "straight_through":
+        more += ("--temperature_schedule", "linear", "--temperature_end", "0.5")
     results = main(arguments(data, tmp_path / "run", *more, "--num_labelled", "8"))
     assert not results["test"]["likelihood"]["exact"] and results["test"]["compression"]["own length"]["empty_share"] == 0
 

@@ -11,6 +11,7 @@ from hf_lvm.backbones.decoders import as_decoder_config, start_token
 from hf_lvm.backbones.encoders import as_encoder_config
 from hf_lvm.backbones.reconstructors import INJECTIONS, as_reconstructor_config
 from hf_lvm.backbones.segment_decoder import SegmentDecoderConfig
+from hf_lvm.estimators import check_temperature
 from hf_lvm.objectives import check_combination
 
 POSTERIOR_TYPES = ("delete", "pointer", "pointer_vocab", "vocab")
@@ -50,8 +51,11 @@ class LatentSummarizerConfig(PreTrainedConfig):
             empty c, and says little about how much c explains.
         objective: `elbo`, `marginal`, `iwae` or `minimum_risk`.
         estimator: of its gradient. `exact` where posterior, prior and decoder are sums over pairs of words (`delete`, bigram
-            and segments); `rloo` or another score function otherwise; `vimco` for `iwae`; None for `minimum_risk`.
+            and segments); `rloo` or another score function otherwise; `straight_through`, biased, for all but `delete`;
+            `vimco` for `iwae`; None for `minimum_risk`.
         num_samples: K, compressions of each sentence.
+        temperature: of the relaxed samples of `straight_through`, where a schedule gives no other.
+        learned_temperature: predict it from the sentence; it begins at `temperature`.
         baseline_decay: of baselines that average over batches.
         risk_sharpness: of `minimum_risk`.
         classification_weight: weight of -log q(c|x), which sentences with a known c add to their loss.
@@ -90,6 +94,8 @@ class LatentSummarizerConfig(PreTrainedConfig):
     objective: str = "elbo"
     estimator: str | None = "exact"
     num_samples: int = 4
+    temperature: float | int = 1.0
+    learned_temperature: bool = False
     baseline_decay: float | int = 0.9
     risk_sharpness: float | int = 1.0
     classification_weight: float | int = 1.0
@@ -138,7 +144,9 @@ class LatentSummarizerConfig(PreTrainedConfig):
     @property
     def kind_of_latents(self) -> str:
         """What `check_combination` calls such latents."""
-        return "summed" if self.is_exact else "structured"
+        if self.posterior_type == "delete":
+            return "summed" if self.is_exact else "structured"
+        return "sequence"
 
     def validate_combination(self) -> None:
         """Every name exists, and the keys go together."""
@@ -153,6 +161,12 @@ class LatentSummarizerConfig(PreTrainedConfig):
                 "in their order: choose the posterior_type 'delete', or a causal language model as the decoder."
             )
         check_combination(self.objective, self.estimator, self.num_samples, latents=self.kind_of_latents)
+        if self.learned_temperature and self.estimator != "straight_through":
+            raise ValueError(
+                f"learned_temperature is for relaxed samples, and the estimator is {self.estimator!r}: choose "
+                "'straight_through', or leave it out."
+            )
+        check_temperature(self.temperature)
         if self.reader is not None and (segments or self.injection != "cross_attention"):
             raise ValueError("A reader of c is for a decoder that attends to it: set injection to 'cross_attention'.")
         shares_encoder = self.injection == "cross_attention" and not segments and self.reader is None

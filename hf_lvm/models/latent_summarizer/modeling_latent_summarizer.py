@@ -27,6 +27,7 @@ from hf_lvm.layers.word_states import pool_words, whole_words
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import LatentSummarizerConfig
 from hf_lvm.models.latent_summarizer.likelihood import SummaryLikelihood
 from hf_lvm.models.latent_summarizer.posterior_heads import POSTERIOR_HEADS, EncodedWords, entropy_of
+from hf_lvm.models.latent_summarizer.relaxed_bound import RelaxedBound
 from hf_lvm.models.latent_summarizer.scoring import Scoring
 from hf_lvm.models.latent_summarizer.source_words import SourceWords
 from hf_lvm.models.latent_summarizer.texts_and_summaries import TextsAndSummaries
@@ -67,7 +68,7 @@ class LatentSummarizerOutput(ModelOutput):
     posterior: Distribution | None = None
 
 
-class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, Scoring, TwoParts, PreTrainedModel):
+class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, RelaxedBound, Scoring, TwoParts, PreTrainedModel):
     """Sentences and compressions of them: an encoder that compresses, a prior that reads the compression, a decoder that
     writes the sentence from it.
 
@@ -135,7 +136,9 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, Scoring, TwoPa
         self.estimator = None
         if config.estimator not in (None, "exact"):
             self.estimator = build_estimator(
-                config.estimator, feature_size=config.encoder.hidden_size, baseline_decay=config.baseline_decay
+                config.estimator,
+                feature_size=config.encoder.hidden_size,
+                **{key: getattr(config, key) for key in ("baseline_decay", "temperature", "learned_temperature")},
             )
         self.prior.requires_grad_(config.train_prior)
 
@@ -223,6 +226,7 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, Scoring, TwoPa
         free_bits: float = 0.0,
         free_bits_mode: str = "none",
         row_counts: RowCounts | None = None,
+        temperature: float | None = None,
         return_dict: bool | None = None,
     ) -> LatentSummarizerOutput:
         """The bound of sentences, with known compressions where there are some, or the score of given compressions.
@@ -246,6 +250,7 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, Scoring, TwoPa
             kl_weight: weight of the KL beside the config's prior_weight, in `loss` and in the learning signal.
             free_bits, free_bits_mode: 0 and "none".
             row_counts: labelled and unlabelled rows of the batch that this one is a part of.
+            temperature: of relaxed samples, instead of the config's.
 
         Raises:
             ValueError: sentences or compressions that do not fit the parts, or each other; free bits.
@@ -268,7 +273,7 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, Scoring, TwoPa
         kl_weight = kl_weight * config.prior_weight
         encoded = self.encoded(source, input_ids, attention_mask, word_ids)
         told = self.posterior_head.told(source, kept, summary_ids)
-        bound = (sample_posterior, kl_weight)
+        bound = (sample_posterior, kl_weight, temperature)
         if told is None:
             return self._output_of(*self._bound(source, encoded, decoder_input_ids, generator, *bound))
         values, known = told
@@ -322,6 +327,7 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, Scoring, TwoPa
         generator: Generators,
         sample_posterior: bool,
         kl_weight: float,
+        temperature: float | None,
     ) -> tuple[BoundTerms, torch.Tensor | None, Distribution]:
         """The bound of sentences whose compressions are not known, what it was computed from, and q(c|x)."""
         config = self.config
@@ -332,6 +338,9 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, Scoring, TwoPa
             terms, latents = deletion_bound(config.objective, posterior, *pairs, kl_weight=kl_weight), None
             if config.objective == "marginal":
                 posterior = self.exact_posterior(posterior, pairs)
+        elif config.estimator == "straight_through" and sample_posterior:
+            temperature = self.estimator.temperature_of(encoded.features.detach()) if temperature is None else temperature
+            terms, latents = self.relaxed_bound(source, posterior, temperature, read, generator, kl_weight=kl_weight)
         else:
             draws = self._draw(posterior, not sample_posterior, encoded.features, generator)
             latents = draws.latents

@@ -133,9 +133,14 @@ class SequenceHead(nn.Module):
         """The symbol that ends a value."""
         return source.end
 
+    def token_ids(self, source: SourceWords) -> torch.Tensor | None:
+        """The token that each symbol of a row is, (B, V); None where symbols are tokens."""
+        return None
+
     def tokens_of(self, values: torch.Tensor, source: SourceWords) -> torch.Tensor:
         """Symbols (R, B, T) as tokens."""
-        return values
+        ids = self.token_ids(source)
+        return values if ids is None else ids.expand(*values.shape[:-1], -1).gather(-1, values)
 
     def values_of(self, summary_ids: torch.Tensor, source: SourceWords, known: torch.Tensor) -> torch.Tensor:
         """Tokens (B, L) with their end, -100 behind it, as values (B, L)."""
@@ -179,11 +184,8 @@ class PointerHead(SequenceHead):
     def end_symbol(self, source: SourceWords) -> int:
         return source.end if self.mixes_vocabulary else source.num_words
 
-    def tokens_of(self, values: torch.Tensor, source: SourceWords) -> torch.Tensor:
-        if self.mixes_vocabulary:
-            return values
-        ids = torch.nn.functional.pad(source.words, (0, 1), value=source.end)
-        return ids.expand(*values.shape[:-1], -1).gather(-1, values)
+    def token_ids(self, source: SourceWords) -> torch.Tensor | None:
+        return None if self.mixes_vocabulary else torch.nn.functional.pad(source.words, (0, 1), value=source.end)
 
     def values_of(self, summary_ids: torch.Tensor, source: SourceWords, known: torch.Tensor) -> torch.Tensor:
         values = super().values_of(summary_ids, source, known)

@@ -12,6 +12,7 @@ from hf_lvm.backbones.reconstructors import continuation_log_prob
 from hf_lvm.backbones.segment_decoder import SegmentDecoderModel
 from hf_lvm.distributions import CanonicalDeletion
 from hf_lvm.distributions.deletion.canonical import scores_of_pairs
+from hf_lvm.generation.cached_decoder import embedding_table
 from hf_lvm.layers.word_softmax import log_not
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import LatentSummarizerConfig
 from hf_lvm.models.latent_summarizer.source_words import IGNORED, SourceWords
@@ -110,21 +111,40 @@ class Scoring:
 
     def write(self, source: SourceWords, compressions: torch.Tensor, read: torch.Tensor | None = None) -> torch.Tensor:
         """log p(x|c) by a causal decoder: (R, B), nats, of compressions (R, B, L) as labels."""
-        config, count = self.config, len(compressions)
-        compressions = compressions.flatten(0, 1)
-        start = torch.full_like(compressions[:, :1], config.bos_token_id)
+        config = self.config
         mask = compressions != IGNORED
         filler = config.pad_token_id if config.pad_token_id is not None else config.eos_token_id
-        tokens = compressions.masked_fill(~mask, filler)
-        mask = mask.long()
+        return self.write_from(source, mask, read, tokens=compressions.masked_fill(~mask, filler))
+
+    def write_from(
+        self,
+        source: SourceWords,
+        mask: torch.Tensor,
+        read: torch.Tensor | None = None,
+        *,
+        tokens: torch.Tensor | None = None,
+        embeds: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """log p(x|c) by a causal decoder, (R, B), from tokens (R, B, L), or embeddings (R, B, L, E) of what reads c.
+
+        Args:
+            mask: (R, B, L) bool, where c is, its end included.
+        """
+        count, mask = len(mask), mask.flatten(0, 1).long()
+        tokens, embeds = (None if each is None else each.flatten(0, 1) for each in (tokens, embeds))
+        start = torch.full_like(mask[:, :1], self.config.bos_token_id)
         labels = source.labels.repeat(count, 1)
         if read is not None:
             # A decoder reads the start token by itself.
             read = torch.nn.functional.pad(read[:, 1:], (0, 1)).repeat(count, 1)
-        if config.injection == "prompt":
-            prompt, prompt_mask = torch.cat([tokens, start], 1), torch.cat([mask, torch.ones_like(start)], 1)
-            return continuation_log_prob(self.decoder, labels, prompt, prompt_mask, read=read).view(count, -1)
-        states = encode_tokens(self.encoder if self.reader is None else self.reader, tokens, mask)
+        if self.config.injection == "prompt":
+            if embeds is not None:
+                embeds = torch.cat([embeds, embedding_table(self.decoder)[start].to(embeds.dtype)], 1)
+            prompt = None if tokens is None else torch.cat([tokens, start], 1)
+            mask = torch.cat([mask, torch.ones_like(start)], 1)
+            log_prob = continuation_log_prob(self.decoder, labels, prompt, mask, prompt_embeds=embeds, read=read)
+            return log_prob.view(count, -1)
+        states = encode_tokens(self.encoder if self.reader is None else self.reader, tokens, mask, embeds)
         states = states if self.bridge is None else self.bridge(states)
         return continuation_log_prob(
             self.decoder, labels, start, read=read, encoder_hidden_states=states, encoder_attention_mask=mask
