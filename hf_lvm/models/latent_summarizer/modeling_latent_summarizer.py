@@ -17,13 +17,12 @@ from transformers.utils import ModelOutput
 from hf_lvm.backbones.adapters import add_adapter
 from hf_lvm.backbones.composition.parts import TwoParts
 from hf_lvm.backbones.decoders import build_decoder
-from hf_lvm.backbones.encoders import build_encoder, check_positions, encode_tokens, encoder_positions
+from hf_lvm.backbones.encoders import build_encoder
 from hf_lvm.backbones.reconstructors import as_reconstructor, build_reconstructor, load_reconstructor
+from hf_lvm.backbones.word_encoding import encode_words, word_inputs
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import Generators
 from hf_lvm.estimators import Draws, build_estimator
-from hf_lvm.layers.alignment import left_align
-from hf_lvm.layers.word_states import pool_words, whole_words
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import LatentSummarizerConfig
 from hf_lvm.models.latent_summarizer.likelihood import SummaryLikelihood
 from hf_lvm.models.latent_summarizer.posterior_heads import POSTERIOR_HEADS, EncodedWords, entropy_of
@@ -188,18 +187,9 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, RelaxedBound, 
         """The states of the words of sentences; see `forward`."""
         if input_ids is None:
             raise ValueError("Pass input_ids for the encoder, or latents to score the labels with.")
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        room = encoder_positions(self.encoder)
-        if room is not None and input_ids.shape[1] > room:
-            check_positions(self.encoder, (attention_mask != 0).sum(1).tolist())
-        if word_ids is None:
-            word_ids = whole_words(input_ids, attention_mask, self.config.encoder)
-        # Padding alone may be wider than there is room.
-        word_ids, input_ids = (left_align(each, attention_mask)[0][:, :room] for each in (word_ids, input_ids))
-        attention_mask = left_align(attention_mask, attention_mask)[0][:, :room]
-        source.check_encoder(word_ids.amax(1) + 1)
-        words = pool_words(encode_tokens(self.encoder, input_ids, attention_mask), word_ids, source.num_words)
+        inputs = word_inputs(self.encoder, input_ids, attention_mask, word_ids)
+        source.check_encoder(inputs.lengths)
+        words = encode_words(self.encoder, inputs, source.num_words)
         return EncodedWords(words, words.sum(1) / source.lengths.unsqueeze(1))
 
     def counts_for(self, source: SourceWords, ratio: float | None = None) -> torch.Tensor | None:

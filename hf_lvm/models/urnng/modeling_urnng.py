@@ -15,14 +15,13 @@ from transformers.utils import ModelOutput
 
 from hf_lvm.backbones.adapters import add_adapter
 from hf_lvm.backbones.composition.parts import TwoParts
-from hf_lvm.backbones.encoders import build_encoder, check_positions, encode_tokens, encoder_positions
+from hf_lvm.backbones.encoders import build_encoder
 from hf_lvm.backbones.tree_decoders import as_tree_decoder, build_tree_decoder, load_tree_decoder
+from hf_lvm.backbones.word_encoding import encode_words, word_inputs
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import BinaryTreeCRF, Generators
 from hf_lvm.estimators import Draws, build_estimator
-from hf_lvm.layers.alignment import left_align
 from hf_lvm.layers.span_scores import SPAN_SCORERS
-from hf_lvm.layers.word_states import pool_words, whole_words
 from hf_lvm.models.urnng.configuration_urnng import URNNGConfig
 from hf_lvm.models.urnng.likelihood import TreeLikelihood
 from hf_lvm.models.urnng.sentences import Sentences
@@ -155,24 +154,14 @@ class URNNGModel(TreesAndTexts, TreeLikelihood, TwoParts, PreTrainedModel):
         sentences: Sentences | None = None,
     ) -> tuple[BinaryTreeCRF, torch.Tensor]:
         """q(z|x), over as many words as `sentences` have, and the mean state of each sentence's words, (B, H)."""
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        room = encoder_positions(self.encoder)
-        if room is not None and input_ids.shape[1] > room:
-            check_positions(self.encoder, (attention_mask != 0).sum(1).tolist())
-        if word_ids is None:
-            word_ids = whole_words(input_ids, attention_mask, self.config.encoder)
-        # Padding alone may be wider than there is room.
-        word_ids, input_ids = (left_align(each, attention_mask)[0][:, :room] for each in (word_ids, input_ids))
-        attention_mask = left_align(attention_mask, attention_mask)[0][:, :room]
-        lengths = word_ids.amax(1) + 1
+        inputs = word_inputs(self.encoder, input_ids, attention_mask, word_ids)
+        lengths = inputs.lengths
         if sentences is None:
             sentences = Sentences.of_lengths(lengths)
         sentences.check_encoder(lengths)
         # A q that does not learn must not teach the embeddings that it may share with p either.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._infers_with_gradients()):
-            hidden = encode_tokens(self.encoder, input_ids, attention_mask)
-            words = pool_words(hidden, word_ids, sentences.num_words)
+            words = encode_words(self.encoder, inputs, sentences.num_words)
             scores = self.posterior_head(words)
         return BinaryTreeCRF(scores, sentences.lengths), words.sum(1) / lengths.unsqueeze(1)
 
