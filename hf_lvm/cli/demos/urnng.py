@@ -18,8 +18,8 @@ console = Console(highlight=False, soft_wrap=True)
 
 SHOWN, WRITTEN = 3, 3
 PROTOCOL = "prpn"
-# Trees of which a part of the words is chosen by the gold ones, or that know of full stops, are no rivals.
-RIVALS = ("left_branching", "right_branching", "balanced", "random")
+# Every baseline of `bracket_f1` that needs neither parser nor gold trees.
+RIVALS = ("left_branching", "right_branching", "right_branching_last_on_top", "balanced", "random")
 
 
 def main(output_dir: Path, flags: Sequence[str], compare: bool) -> None:
