@@ -39,6 +39,8 @@ def report_summaries(
     words: Sequence[int] = (),
     num_importance_samples: int = 20,
     metric_words: str = "whitespace",
+    multiple_references: str = "best",
+    limit_bytes: int | None = None,
     batch_size: int = 32,
     seed: int = 0,
 ) -> SummaryReport:
@@ -47,9 +49,10 @@ def report_summaries(
     Texts without a known compression count in the bound and not in the metric of compressions.
 
     Args:
+        dataset: its column `summary` has a compression for each text, several in a list, or None or an empty list.
         ratios, words: lengths of compressions, besides those that the model chooses.
         num_importance_samples: where log p(x) is not exact; 0 leaves it out.
-        metric_words: what a word is to the metric, see `compute_compression`.
+        metric_words, multiple_references, limit_bytes: of the metric, see `compute_compression`.
         seed: of what is drawn.
     """
     count = len(dataset)
@@ -78,8 +81,12 @@ def report_summaries(
     summaries: dict[str, list[str]] = {}
     metrics["compression"] = {}
     texts = dataset["text"][:]
+    # Short ones with short ones, and back in their places.
+    order = torch.tensor(dataset["num_words"][:]).argsort(stable=True)
     for name, lengths in ways.items():
-        found = model.summarize_n_best(texts, 1, processor=processor, batch_size=batch_size, **lengths)
+        sorted_texts = [texts[row] for row in order.tolist()]
+        found = model.summarize_n_best(sorted_texts, 1, processor=processor, batch_size=batch_size, **lengths)
+        found = [found[place] for place in order.argsort().tolist()]
         summaries[name] = [own[0].text for own in found]
         if not known:
             continue
@@ -88,6 +95,8 @@ def report_summaries(
             [dataset[row]["summary"] for row in known],
             [texts[row] for row in known],
             reconstruction_nats=[max(-found[row][0].reconstruction, 0.0) for row in known],
+            multiple_references=multiple_references,
+            limit_bytes=limit_bytes,
             words=metric_words,
         )
         total = sum(own[0].num_words for own in found)

@@ -18,6 +18,7 @@ from hf_lvm.analysis.reverse_perplexity import JudgeProtocol
 from hf_lvm.analysis.text_vae_report import report_on
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.encoders import encoder_positions
+from hf_lvm.cli.evaluate_summaries import add_summary_options, check_summary_options, evaluate_summaries
 from hf_lvm.cli.evaluate_trees import evaluate_trees
 from hf_lvm.cli.options import add_model_options
 from hf_lvm.data import add_classes, class_names, encode_dataset, load_texts, load_trees
@@ -40,12 +41,14 @@ def main(argv: Sequence[str], prog: str) -> None:
         )
     if options.judge_steps < 1:
         raise ValueError(f"--judge_steps {options.judge_steps}: an untrained language model judges nothing; give 1 or more")
-    model, processor = load_trained(options.model, ("encode_texts", "parse_n_best"))
+    model, processor = load_trained(options.model, ("encode_texts", "parse_n_best", "summarize"))
     has_classes, has_trees = hasattr(model, "class_probabilities"), hasattr(model, "parse_n_best")
+    has_summaries = hasattr(model, "summarize")
     for key in ("inference_gap", "reverse_perplexity"):
-        if (has_classes or has_trees) and getattr(options, key):
-            latent = "a tree" if has_trees else "a vector of categories"
+        if (has_classes or has_trees or has_summaries) and getattr(options, key):
+            latent = "a tree" if has_trees else "a summary" if has_summaries else "a vector of categories"
             raise ValueError(f"--{key} is for a text VAE, and the latent of {options.model} is {latent}: leave it out")
+    check_summary_options(options, has_summaries)
     if options.class_column and not has_classes:
         raise ValueError(f"--class_column is for a latent class model, and {options.model} is none: leave it out")
     if options.tree_column and not has_trees:
@@ -84,6 +87,8 @@ def main(argv: Sequence[str], prog: str) -> None:
     chosen = _texts_of(splits, options.split, options.max_samples)
     if has_trees:
         metrics, rows = evaluate_trees(model, processor, chosen, options)
+    elif has_summaries:
+        metrics, rows = evaluate_summaries(model, processor, chosen, options)
     elif has_classes:
         metrics = report_classes(model, encoded(chosen), processor, **common).metrics
         rows = class_report_rows(metrics)
@@ -119,6 +124,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help="columns with known classes, one a variable, to hold a latent class model against",
     )
     parser.add_argument("--tree_column", help="column with bracketed strings, to hold the trees of a URNNG against")
+    add_summary_options(parser)
     parser.add_argument(
         "--proposal_temperature",
         type=float,
