@@ -10,8 +10,13 @@ class Dropout(nn.Dropout):
     Each element is zero with probability p and otherwise divided by 1 - p, independently of all others.
     """
 
+    @property
+    def is_active(self) -> bool:
+        """Whether anything is dropped now."""
+        return self.training and self.p > 0.0
+
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.p == 0.0 or inputs.device.type != "cpu":
+        if not self.is_active or inputs.device.type != "cpu":
             return super().forward(inputs)
         # Uniform numbers of fewer bits would not have the probability asked for.
         kept = torch.rand(inputs.shape, dtype=torch.float32) >= self.p

@@ -27,12 +27,23 @@ class WordSoftmax(nn.Module):
         with torch.autocast(contexts.device.type, enabled=False):
             return functional.linear(contexts.to(weight.dtype), weight, bias)
 
-    def forward(self, contexts: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-        """log p(word | context) of every word (B, T) under every context (B, C, H) of its row: (B, C, T)."""
+    def forward(self, contexts: torch.Tensor, words: torch.Tensor, read: torch.Tensor | None = None) -> torch.Tensor:
+        """log p(word | context) of every word (B, T) under every context (B, C, H) of its row: (B, C, T).
+
+        Args:
+            read: (B, C), the word that each context was made of and of nothing else, noise included, if so: contexts of the
+                same word are the same, and one sum over the vocabulary serves them all.
+        """
         weight, bias = self._weights()
         with torch.autocast(contexts.device.type, enabled=False):
             contexts = contexts.to(weight.dtype)
-            total = torch.logsumexp(functional.linear(contexts, weight, bias), dim=-1, keepdim=True)
+            if read is None:
+                total = _log_total(contexts, weight, bias)
+            else:
+                # Any context of a word stands for the others, for their part of the gradient of the parameters, too.
+                different, place = read.flatten().unique(return_inverse=True)
+                one = torch.zeros_like(different).scatter_(0, place, torch.arange(len(place), device=place.device))
+                total = _log_total(contexts.flatten(0, 1)[one], weight, bias)[place].view(*read.shape, 1)
             return contexts @ weight[words].mT + bias[words].unsqueeze(1) - total
 
     def _weights(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,6 +54,10 @@ class WordSoftmax(nn.Module):
             wrong[list(self.excluded)] = True
             bias = bias.masked_fill(wrong, -torch.inf)
         return weight, bias
+
+
+def _log_total(contexts: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    return torch.logsumexp(functional.linear(contexts, weight, bias), dim=-1, keepdim=True)
 
 
 def log_not(log_probability: torch.Tensor) -> torch.Tensor:

@@ -77,7 +77,8 @@ class BigramDecoderModel(PreTrainedModel, GenerationMixin):
         """
         contexts = torch.cat([torch.full_like(words[:, :1], start), words], dim=1)
         targets = torch.cat([words, torch.full_like(words[:, :1], end)], dim=1)
-        log_probs = self.words(self._contexts(self.embeddings(contexts)), targets)
+        read = None if self.dropout.is_active else contexts
+        log_probs = self.words(self._contexts(self.embeddings(contexts)), targets, read)
         if allow_empty:
             return log_probs
         first = log_probs[:, :1] - log_not(log_probs[:, :1, -1:])

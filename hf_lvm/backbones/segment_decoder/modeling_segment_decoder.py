@@ -79,10 +79,11 @@ class SegmentDecoderModel(PreTrainedModel):
         self._check(words)
         before = torch.cat([torch.full_like(words[:, :1], begin), words], dim=1)
         behind = torch.cat([words, torch.full_like(words[:, :1], end)], dim=1)
+        read = {"left": before, "previous": before, "right": behind}
         embedded = {"left": self.embeddings(before), "right": self.embeddings(behind)}
         embedded["previous"] = embedded["left"]
         with torch.autocast(words.device.type, enabled=False):
-            emitted = self._emitted(embedded, words)  # [row, left, node, right], of the word at the node
+            emitted = self._emitted(embedded, read, words)  # [row, left, node, right], of the word at the node
             stop = self._stops(embedded, places)  # likewise, of ending the gap in front of that word
         goes_on = functional.pad(functional.logsigmoid(-stop[:, :, :-1]) + emitted, (0, 0, 0, 1))
         # The words of a gap are those from the left node up to the right place, which is the length for the end.
@@ -110,33 +111,39 @@ class SegmentDecoderModel(PreTrainedModel):
             )
         return config.bos_token_id, config.eos_token_id
 
-    def _emitted(self, embedded: dict[str, torch.Tensor], words: torch.Tensor) -> torch.Tensor:
+    def _emitted(self, embedded: dict[str, torch.Tensor], read: dict[str, torch.Tensor], words: torch.Tensor) -> torch.Tensor:
         """log p(word at node | left, word before the node, right): (B, n + 1, n, n + 1)."""
         log_probs = {
-            side: self.words(self.dropout(each + self.contexts[side](each).tanh()), words) for side, each in embedded.items()
+            side: self.words(
+                self.dropout(each + self.contexts[side](each).tanh()),
+                words,
+                read=None if self.dropout.is_active else read[side],
+            )
+            for side, each in embedded.items()
         }
-        gates = self._spread(*(self.gates[side](embedded[side]) for side in SIDES))[:, :, :-1].log_softmax(-1)
+        # The three of a gate stand first: a softmax over so few numbers in a row is slow.
+        gates = self._spread(*(self.gates[side](embedded[side]).movedim(-1, 0) for side in SIDES))[:, :, :, :-1].log_softmax(0)
         of_left, of_previous, of_right = (log_probs[side] for side in SIDES)
         of_word = (
             of_left.unsqueeze(3),  # [left, node, .]
             of_previous[:, :-1].diagonal(dim1=1, dim2=2).unsqueeze(1).unsqueeze(3),  # [., node, .]
             of_right.mT.unsqueeze(1),  # [., node, right]
         )
-        emitted = torch.stack([gates[..., m] + each for m, each in enumerate(of_word)]).logsumexp(0)
+        emitted = torch.stack([gates[m] + each for m, each in enumerate(of_word)]).logsumexp(0)
         # What the word that follows the gap would have had; the end is no word, so behind the last one nothing is excluded.
         of_next = (
             of_left.unsqueeze(2),  # [left, ., right]
             of_previous[:, :-1].unsqueeze(1),  # [., node, right]
             of_right[:, :-1].diagonal(dim1=1, dim2=2).unsqueeze(1).unsqueeze(2),  # [., ., right]
         )
-        next_word = torch.stack([gates[..., :-1, m] + each for m, each in enumerate(of_next)]).logsumexp(0)
+        next_word = torch.stack([gates[m, ..., :-1] + each for m, each in enumerate(of_next)]).logsumexp(0)
         return emitted - functional.pad(log_not(next_word), (0, 1))
 
     def _stops(self, embedded: dict[str, torch.Tensor], places: torch.Tensor) -> torch.Tensor:
         """The logit of ending a gap in front of the word at a node: (B, n + 1, n + 1, n + 1)."""
         size = self.config.hidden_size
         left, previous, right = (self.stops[side](embedded[side]) for side in SIDES)
-        logits = self._spread(left[..., :1], previous[..., :1], right[..., :1]).squeeze(-1)
+        logits = self._spread(left[..., 0], previous[..., 0], right[..., 0])
         left, previous, (right, other) = left[..., 1:], previous[..., 1:], right[..., 1:].split(size, dim=-1)
         scale = size**-0.5
         logits = logits + (left @ right.mT * scale).unsqueeze(2) + (previous @ other.mT * scale).unsqueeze(1)
@@ -145,8 +152,8 @@ class SegmentDecoderModel(PreTrainedModel):
 
     @staticmethod
     def _spread(left: torch.Tensor, previous: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """The sum of what each of three words says, (B, n + 1, C) each: (B, n + 1, n + 1, n + 1, C)."""
-        return left[:, :, None, None] + previous[:, None, :, None] + right[:, None, None, :]
+        """The sum of what each of three words says, (..., n + 1) each: (..., n + 1, n + 1, n + 1)."""
+        return left[..., :, None, None] + previous[..., None, :, None] + right[..., None, None, :]
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Embedding, nn.Linear)):
