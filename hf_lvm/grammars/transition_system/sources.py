@@ -1,0 +1,87 @@
+"""Words of a source that values of a tree may be copied from, so that each value still has one derivation.
+
+A value that can be copied is copied, from the first place where the source has it: what is spelled is never such a word. The
+sampler must not run into a word that it then may not finish, so the fewest steps that finish a value are counted anew where a
+copied word, or the beginning of one, is being spelled.
+"""
+
+from collections.abc import Sequence
+
+from hf_lvm.grammars.transition_system.lexicons import NEVER
+from hf_lvm.grammars.transition_system.vocabulary import ActionVocabulary
+
+
+class Source:
+    """The words that one tree may copy.
+
+    Args:
+        vocabulary: of the actions.
+        words: those past `vocabulary.copy_slots` are not copied.
+
+    Attributes:
+        words: as given.
+        slots: primitive type -> word -> the number of the first place where the source has it.
+    """
+
+    def __init__(self, vocabulary: ActionVocabulary, words: Sequence[str]):
+        self.vocabulary, self.words = vocabulary, tuple(words)
+        self.slots: dict[str, dict[str, int]] = {}
+        for type_ in sorted(vocabulary.copied):
+            lexicon, slots = vocabulary.lexicons[type_], {}
+            for slot, word in enumerate(self.words[: vocabulary.copy_slots]):
+                if word and word not in slots and lexicon.admits(word):
+                    slots[word] = slot
+            self.slots[type_] = slots
+        self._steps: dict[tuple[str, str], int] = {}
+
+    def copy_action(self, type_: str, value: str) -> int | None:
+        """The action that copies a value of a type, None where it has to be spelled."""
+        slot = self.slots.get(type_, {}).get(value)
+        return None if slot is None else self.vocabulary.first_copy + slot
+
+    def forbids_end(self, type_: str, text: str) -> bool:
+        """Whether what has been spelled of a value is a word that is copied instead."""
+        return text in self.slots.get(type_, {})
+
+    def changed_steps(self, type_: str, state: int, text: str) -> dict[int, int]:
+        """What differs from `Lexicon.remaining` after `text` has been spelled: place of the piece -> steps still needed."""
+        lexicon = self.vocabulary.lexicons[type_]
+        remaining, changed = lexicon.remaining(state), {}
+        for place in self._towards(type_, text):
+            if remaining[place] != NEVER and (steps := self._steps_after(type_, state, text, place)) != remaining[place]:
+                changed[place] = steps
+        return changed
+
+    def _towards(self, type_: str, text: str) -> set[int]:
+        """The pieces with which a word that is copied goes on."""
+        places = self.vocabulary.places[type_]
+        actions = self.vocabulary.pieces
+        found = set()
+        for word in self.slots.get(type_, {}):
+            if word.startswith(text):
+                rest = word[len(text) :]
+                pieces = (actions.get(rest[:length]) for length in range(1, len(rest) + 1))
+                found |= {places[action] for action in pieces if action in places}
+        return found
+
+    def _steps_after(self, type_: str, state: int, text: str, place: int) -> int:
+        lexicon = self.vocabulary.lexicons[type_]
+        following, text = lexicon.follow(state, place), text + lexicon.pieces[place]
+        if following is None:
+            return NEVER if self.forbids_end(type_, text) else 0
+        return self._steps_from(type_, following, text)
+
+    def _steps_from(self, type_: str, state: int, text: str) -> int:
+        """The fewest steps that finish a value which begins with `text` and is not copied."""
+        lexicon = self.vocabulary.lexicons[type_]
+        if not any(word.startswith(text) for word in self.slots[type_]):
+            return lexicon.needed(state)
+        if (type_, text) not in self._steps:
+            if lexicon.ends(state) and not self.forbids_end(type_, text):
+                steps = 1
+            else:
+                changed = self.changed_steps(type_, state, text)
+                after = [changed.get(place, steps) for place, steps in enumerate(lexicon.remaining(state))]
+                steps = min(1 + min(after), NEVER)
+            self._steps[type_, text] = steps
+        return self._steps[type_, text]
