@@ -5,12 +5,13 @@ from transformers import TrainerCallback
 
 from hf_lvm.data.batching import LabelledShareSampler, LengthBucketedSampler
 from hf_lvm.training.checkpoints import AtomicSavingTrainer
+from hf_lvm.training.labelled_rows import TELLING_COLUMNS, labelled_texts
 
 
 class BucketingTrainer(AtomicSavingTrainer):
     """A `Trainer` that buckets batches by length where the training set has the column `args.length_column_name`.
 
-    With `labelled_share` each batch is also mixed of rows with and without known classes.
+    With `labelled_share` each batch is also mixed of rows whose latent is known and others.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -21,10 +22,11 @@ class BucketingTrainer(AtomicSavingTrainer):
         dataset = self.train_dataset
         column = self.args.length_column_name
         columns = getattr(dataset, "column_names", ())
-        if self.args.labelled_share > 0.0 and not {"classes", column} <= set(columns):
+        labelled = labelled_texts(dataset) if self.args.labelled_share > 0.0 else None
+        if self.args.labelled_share > 0.0 and (labelled is None or column not in columns):
             raise ValueError(
-                f"labelled_share mixes labelled and unlabelled rows, and the training set lacks the column 'classes' or "
-                f"{column!r}: leave it out."
+                f"labelled_share mixes labelled and unlabelled rows, and the training set lacks the column {column!r}, or one "
+                f"that tells of a latent ({', '.join(map(repr, TELLING_COLUMNS))}): leave it out."
             )
         if self.args.train_sampling_strategy != "random" or column not in columns:
             return super()._get_train_sampler(train_dataset)
@@ -33,7 +35,6 @@ class BucketingTrainer(AtomicSavingTrainer):
         step_batch = self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         if self.args.labelled_share > 0.0:
-            labelled = [any(known >= 0 for known in classes) for classes in dataset["classes"]]
             share = max(1, round(self.args.labelled_share * step_batch))
             return LabelledShareSampler(dataset[column], labelled, step_batch, share, seed)
         return LengthBucketedSampler(dataset[column], step_batch, seed)

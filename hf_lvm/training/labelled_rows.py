@@ -1,8 +1,26 @@
-"""Which rows of a batch are told something of their latent."""
+"""Which rows of a batch, or of a data set, are told something of their latent."""
 
 import torch
+from datasets import Dataset
 
 from hf_lvm.objectives import have_brackets
+
+# Columns of a data set whose rows say something of a latent, or nothing.
+TELLING_COLUMNS = ("classes", "kept", "summary_ids")
+
+
+def labelled_texts(dataset: Dataset) -> list[bool] | None:
+    """Whether each row of a data set is labelled; None of one without a column that would tell.
+
+    Classes that are not known are -1, compressions that are not known empty.
+    """
+    columns = [name for name in TELLING_COLUMNS if name in getattr(dataset, "column_names", ())]
+    if not columns:
+        return None
+    told = [
+        [any(known >= 0 for known in own) if name == "classes" else bool(own) for own in dataset[name][:]] for name in columns
+    ]
+    return [any(own) for own in zip(*told, strict=True)]
 
 
 def labelled_rows(batch: dict[str, torch.Tensor]) -> torch.Tensor | None:

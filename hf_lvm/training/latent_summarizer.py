@@ -148,10 +148,11 @@ def choose_labelled(rows: Dataset, model: LatentSummarizerModel, arguments: Summ
     Raises:
         ValueError: compressions are asked for, and there are none that can be used.
     """
-    column = "kept" if model.config.posterior_type == "delete" else "summary_ids"
+    column, other = ("kept", "summary_ids") if model.config.posterior_type == "delete" else ("summary_ids", "kept")
     if arguments.num_labelled == 0:
         return rows.remove_columns(["kept", "summary_ids"])
-    rows = hide_unusable(rows, model)
+    # What q does not learn from would still say what is not asked for.
+    rows = hide_unusable(rows.remove_columns(other), model)
     known = [index for index, value in enumerate(rows[column][:]) if value]
     if not known:
         raise ValueError(

@@ -196,7 +196,7 @@ def test_few_labels_that_would_be_learned_by_heart_are_pointed_out(caplog, label
         (["--class_column", "topic", "--num_labelled", "500"], "give 0 to 240"),
         (["--num_labelled", "5"], "no class_column says"),
         (["--class_column", "topic", "--num_classes", "2"], "raise num_classes"),
-        (["--labelled_share", "0.5"], "lacks the column 'classes'"),
+        (["--labelled_share", "0.5"], "or one that tells of a latent ('classes'"),
         (["--temperature_schedule", "linear", "--temperature_end", "0.5"], "has no temperature that falls"),
         (["--num_variables", "2", "--num_classes", "3", "2", "4"], "or one for each"),
         (["--temperature_end", "0.5"], "choose 'linear' or 'exponential'"),

@@ -38,7 +38,9 @@ def arguments(data, folder, *more: str) -> list[str]:
 @pytest.fixture(scope="module")
 def semi_supervised(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("semi") / "run"
-    return main(arguments(data, folder, "--num_labelled", "16", "--report_words", "3")), folder
+    # A quarter of each batch is labelled, 4 of 16: an epoch is one pass over the 32 others.
+    more = ("--num_labelled", "16", "--labelled_share", "0.25", "--report_words", "3")
+    return main(arguments(data, folder, *more)), folder
 
 
 def test_what_is_written_is_the_model_its_summaries_and_its_numbers(semi_supervised):
