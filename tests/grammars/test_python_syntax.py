@@ -100,7 +100,7 @@ def sample() -> list[ast.stmt]:
     """200 statements of the standard library, the same for one Python."""
     chosen = random.Random(0)
     paths = [path for path in library() if path.stat().st_size < 15_000]
-    statements = [each for each in statements_of(chosen.sample(paths, 30)) if each.end_lineno - each.lineno < 40]
+    statements = [each for each in statements_of(chosen.sample(paths, 20)) if each.end_lineno - each.lineno < 20]
     return chosen.sample(statements, 200)
 
 

@@ -95,7 +95,9 @@ def _expanded(types: dict[str, list[_Alternative]], name: str) -> dict[str, list
                 elif constructor in found:
                     raise ValueError(f"{name} gives the type {type_!r} the constructor {constructor!r} twice.")
                 else:
-                    found[constructor] = Constructor(constructor, with_fields.get(constructor, ()) if fields is None else fields)
+                    found[constructor] = Constructor(
+                        constructor, with_fields.get(constructor, ()) if fields is None else fields
+                    )
             done[type_] = list(found.values())
         return done[type_]
 

@@ -286,7 +286,7 @@ class DerivationStates:
         return [stack is self.automaton._failed for stack in self.stacks]
 
     def advance(self, actions: Sequence[int]) -> "DerivationStates":
-        """The states after one action each, N numbers. One that is not legal fails; a whole tree goes on with END and padding."""
+        """The states after one action each, N numbers. What is not legal fails; whole trees go on with END and padding."""
         automaton = self.automaton
         stacks, slacks = [], []
         for stack, slack, source, action in zip(self.stacks, self.slacks, self.sources, actions, strict=True):
