@@ -11,15 +11,19 @@ from transformers import ProgressCallback
 
 from hf_lvm.analysis.corpus import batches
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
-from hf_lvm.training import latent_class, text_vae, urnng
+from hf_lvm.training import latent_class, latent_summarizer, text_vae, urnng
 from hf_lvm.training.building import build_composed
 from hf_lvm.training.config_file import parse
+from hf_lvm.training.demo_summaries import write_summaries
 from hf_lvm.training.progress import LatentProgressCallback
+from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import write_results
 from hf_lvm.training.trainer import LatentTrainer
 
 # Name of a demo -> the recipe it runs; its embedded YAML file has the name of the recipe.
-DEMOS = {"text-vae": text_vae, "latent-class": latent_class, "urnng": urnng}
+DEMOS = {"text-vae": text_vae, "latent-class": latent_class, "urnng": urnng, "latent-summarizer": latent_summarizer}
+# What writes the texts of a demo that has other ones than a recipe can load, and says what they are.
+TEXTS = {"latent-summarizer": write_summaries}
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,15 @@ def run_demo(name: str, output_dir: Path, flags: Sequence[str] = (), on_prepared
         flags: options that override those of the embedded YAML file.
         on_prepared: called with the trainer and the corpus line before training begins.
     """
-    recipe = DEMOS[name]
+    recipe, corpus, own_texts = DEMOS[name], None, []
+    if name in TEXTS and not any(flag_value(list(flags), key) for key in ("--dataset", "--data_dir")):
+        corpus, own_texts = TEXTS[name](output_dir / "texts"), ["--data_dir", str(output_dir / "texts")]
     with as_file(files("hf_lvm.training") / "demos" / f"{name.replace('-', '_')}.yaml") as path:
-        argv = ["--config", str(path), "--output_dir", str(output_dir), *flags]
+        argv = ["--config", str(path), "--output_dir", str(output_dir), *own_texts, *flags]
         arguments = parse(recipe.ARGUMENTS, argv, "", "hf-lvm demo")
     trainer, texts = recipe.prepare(*arguments)
+    if corpus is not None:
+        texts["corpus"] = corpus
     if on_prepared is not None:
         on_prepared(trainer, texts["corpus"])
     results = recipe.train_and_report(trainer, texts, *arguments, command=["hf-lvm", "demo", name, *flags])

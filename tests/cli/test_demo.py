@@ -61,7 +61,24 @@ def test_urnng_shows_its_trees_beside_those_that_need_no_parser(tmp_path, capsys
     assert "hf-lvm parse" in said and (tmp_path / "trees.txt").exists()
 
 
+def test_latent_summarizer_shows_compressions_beside_first_words(tmp_path, capsys):
+    assert main(["demo", "latent-summarizer", "--output_dir", str(tmp_path), *SHORT[:-2]]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    results = json.loads((tmp_path / "results.json").read_text())
+    scores = results["test"]["compression"]["8 words"]
+    for line in (
+        f"first words {scores['controls']['first_k']['rouge1']:.1f}",
+        f"found {scores['rouge1']:.1f} {scores['gain_over_first_k']['rouge1']:+.1f} over as many first words",
+        f"explains {scores['explained_nats_per_word']:.2f} nats",
+    ):
+        assert line in said
+    # Each of five docstrings, what was found of it and what its summary line is.
+    assert said.count("summary line ") >= 5 and said.count("found ") >= 5
+    assert results["corpus"].startswith("documentation corpus of Python") and "without a summary" in results["corpus"]
+    assert "hf-lvm summarize" in said and (tmp_path / "summaries.txt").exists()
+
+
 @pytest.mark.parametrize("name", ["latent-classes", "rnng"])
 def test_an_unknown_demo_is_one_line(name, capsys):
     assert main(["demo", name]) == 2
-    assert "there are: text-vae, latent-class, urnng" in capsys.readouterr().err
+    assert "there are: text-vae, latent-class, urnng, latent-summarizer" in capsys.readouterr().err

@@ -1,0 +1,160 @@
+"""The tables of recipes/latent_summarizer/README.md."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "latent_summarizer" / "results"
+
+# results, what it is
+ROWS = (
+    ("google_supervised", "all labels"),
+    ("google_supervised_exact", "8,000 labels with exact masks"),
+    ("google_1000_alone", "1,000 labels alone"),
+    ("google_1000", "1,000 labels and texts without"),
+    ("google_10000_alone", "10,000 labels alone"),
+    ("google_10000", "10,000 labels and texts without"),
+    ("google_unsupervised", "no labels"),
+)
+COLUMNS = (
+    "row", "what", "length", "token F1", "ROUGE-1", "ROUGE-2", "ROUGE-L", "ratio", "nats explained a word", "seeds",
+)  # fmt: skip
+SCORES = (("token_f1", 3), ("rouge1", 2), ("rouge2", 2), ("rougeL", 2))
+# A line of controls under each row: those of the same number of words in each sentence, and those of none.
+CONTROLS = {"first_k": "first words, as many", "random_k": "random words, as many", "keep_all": "the whole text"}
+# Sets of other domains, with what their scores are.
+OTHERS = {
+    "broadcast": "Broadcast news, mean of 3 references",
+    "bnc": "British National Corpus",
+    "duc2004": "DUC-2004, mean of 4 references",
+    "gigaword": "Gigaword",
+}
+
+
+def latent_summarizer_table(folder: Path = RESULTS) -> str:
+    """Each row of the Google corpus with its controls below it; other domains; the demo; then what each was run on."""
+    lines = [_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
+    others, notes = [], []
+    for name, what in _known_rows(folder):
+        runs = _runs(folder, name)
+        if not runs:
+            lines.append(_row([f"`{name}`", what, *["-"] * (len(COLUMNS) - 2)]))
+            continue
+        seeds = ", ".join(str(run["settings"]["seed"]) for run in runs)
+        for way in runs[0]["test"]["compression"]:
+            lines += _block(f"`{name}`", what, way, [run["test"]["compression"][way] for run in runs], seeds)
+        notes += [_note(name, run) for run in runs]
+        others += _other_domains(folder, name, what)
+    text = "On the test split, each row with what costs nothing below it:\n\n" + "\n".join(lines) + "\n"
+    if others:
+        head = ("set", *COLUMNS)
+        text += "\nOn texts of other domains, the same models:\n\n"
+        text += "\n".join([_row(head), "|" + "---|" * len(head), *others]) + "\n"
+    text += _demo_table(folder)
+    return text + ("\n" + "\n".join(f"- {note}" for note in notes) + "\n" if notes else "")
+
+
+def _known_rows(folder: Path) -> list[tuple[str, str]]:
+    """The rows above, and any other results by their names."""
+    known = {name for name, _ in ROWS}
+    stems = (file.stem for file in sorted(folder.glob("*.json")))
+    found = dict.fromkeys(stem.partition("_seed")[0].removesuffix("_others") for stem in stems)
+    return [*ROWS, *((name, "") for name in found if name not in known and name != "demo")]
+
+
+def _runs(folder: Path, name: str) -> list[dict[str, Any]]:
+    """Of `NAME.json` and `NAME_seed7.json`, by their seeds."""
+    files = [*folder.glob(f"{name}.json"), *folder.glob(f"{name}_seed*.json")]
+    runs = [json.loads(file.read_text(encoding="utf-8")) for file in files if not file.stem.endswith("_others")]
+    return sorted(runs, key=lambda run: run["settings"]["seed"])
+
+
+def _other_domains(folder: Path, name: str, what: str) -> list[str]:
+    """Of `NAME_others.json` and `NAME_seed7_others.json`, that recipes/latent_summarizer/out_of_domain.py wrote."""
+    files = sorted([*folder.glob(f"{name}_others.json"), *folder.glob(f"{name}_seed*_others.json")])
+    runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    # The seed of a draw in evaluation says nothing of the model: it is in the name of the file.
+    seeds = ", ".join(file.stem.removesuffix("_others").partition("_seed")[2] or "-" for file in files)
+    lines = []
+    for key, title in OTHERS.items():
+        measured = [run["sets"][key]["compression"] for run in runs if key in run["sets"]]
+        for way in measured[0] if measured else ():
+            block = _block(f"`{name}`", what, way, [each[way] for each in measured], seeds)
+            lines += [_row([title if place == 0 else ""]) + line[1:] for place, line in enumerate(block)]
+    return lines
+
+
+def _block(row: str, what: str, way: str, scores: Sequence[dict[str, Any]], seeds: str) -> list[str]:
+    """A row of scores of several seeds, and below it those of each control."""
+    explained = [each["explained_nats_per_word"] for each in scores]
+    recall = [each["rouge1_recall"] for each in scores if "rouge1_recall" in each]
+    remark = f"; ROUGE-1 recall of {scores[0]['limit_bytes']} bytes {_several(recall, 2)}" if recall else ""
+    lines = [_row([row, what, way + remark, *_cells(scores), _several(explained, 2), seeds])]
+    for control, title in CONTROLS.items():
+        own = [each["controls"][control] for each in scores]
+        recall = [each["rouge1_recall"] for each in own if "rouge1_recall" in each]
+        remark = f"; recall {_several(recall, 2)}" if recall else ""
+        lines.append(
+            _row(["", title, f"{way}{remark}" if control != "keep_all" else remark.lstrip("; "), *_cells(own), "", ""])
+        )
+    return lines
+
+
+def _cells(scores: Sequence[dict[str, Any]]) -> list[str]:
+    cells = [_several([each[key] for each in scores], digits) for key, digits in SCORES]
+    return [*cells, _several([each["compression_ratio"] for each in scores], 3)]
+
+
+def _demo_table(folder: Path) -> str:
+    """The demo, each seed beside its controls."""
+    runs = _runs(folder, "demo")
+    if not runs:
+        return ""
+    lines = [
+        f"`hf-lvm demo latent-summarizer`: {runs[0]['corpus']}. ROUGE-1 with the summary lines of the test split:",
+        "",
+        "| seed | words | found | first words, as many | random words, as many | whole text | nats explained a word | "
+        "-log p(x), nats | training, s |",
+        "|" + "---|" * 9,
+    ]
+    for run in runs:
+        for way, scores in run["test"]["compression"].items():
+            controls = " | ".join(f"{scores['controls'][control]['rouge1']:.2f}" for control in CONTROLS)
+            lines.append(
+                f"| {run['settings']['seed']} | {way} | {scores['rouge1']:.2f} | {controls} | "
+                f"{scores['explained_nats_per_word']:.2f} | {run['test']['likelihood']['nats_per_sentence']:.2f} | "
+                f"{run['training_seconds']:.0f} |"
+            )
+    remark = f" {runs[0]['remark']}" if "remark" in runs[0] else ""
+    ways = runs[0]["test"]["compression"]
+    means = "; ".join(f"{way} {_mean_gain(runs, way):+.2f} over as many first words" for way in ways)
+    return "\n" + "\n".join(lines) + f"\n\nMean of {len(runs)} seeds: {means}. {runs[0]['hardware']}.{remark}\n"
+
+
+def _mean_gain(runs: Sequence[dict[str, Any]], way: str) -> float:
+    return statistics.mean(run["test"]["compression"][way]["gain_over_first_k"]["rouge1"] for run in runs)
+
+
+def _note(name: str, run: dict[str, Any]) -> str:
+    scores = next(iter(run["test"]["compression"].values()))
+    note = (
+        f"`{name}`, seed {run['settings']['seed']}: {run['corpus']}; {run['epochs']:.0f} epochs, "
+        f"{run['training_seconds'] / 60:.0f} min on {run['hardware']}; torch {run['versions']['torch']}, transformers "
+        f"{run['versions']['transformers']}; words by {scores['words']}, references have "
+        f"{scores['reference_compression_ratio']:.3f} of the words of {scores['sentences']:,} texts."
+    )
+    return f"{note} {run['remark']}" if "remark" in run else note
+
+
+def _several(values: Sequence[float], digits: int) -> str:
+    """The value, or mean and each seed's value."""
+    each = ", ".join(f"{value:.{digits}f}" for value in values)
+    if len(values) == 1 or len(set(each.split(", "))) == 1:
+        return each.partition(",")[0]
+    return f"{statistics.mean(values):.{digits}f} ({each})"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
