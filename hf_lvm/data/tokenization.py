@@ -14,6 +14,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from hf_lvm.data.hub import check_hub_repository, is_hub_id
 
+# What stands for every word with a digit, where a tokenizer folds them.
+FOLDED_NUMBER = "##"
 # In this order, so that the ids are 0 to 4 in every tokenizer trained here.
 SPECIAL_TOKENS = {
     "pad_token": "<pad>",
@@ -60,7 +62,11 @@ def train_bpe_tokenizer(texts: Iterable[str], vocab_size: int = 4000, min_freque
 
 
 def train_word_tokenizer(
-    texts: Iterable[str], vocab_size: int | None = None, lowercase: bool = False, min_frequency: int = 1
+    texts: Iterable[str],
+    vocab_size: int | None = None,
+    lowercase: bool = False,
+    min_frequency: int = 1,
+    fold_numbers: bool = False,
 ) -> PreTrainedTokenizerFast:
     """Collect a vocabulary of words, split at white space; words outside it become `<unk>`.
 
@@ -72,6 +78,7 @@ def train_word_tokenizer(
         vocab_size: The largest size of the vocabulary, special tokens included; `None` keeps every word.
         lowercase: Whether capitals are folded, here and whenever the tokenizer is used.
         min_frequency: How often a word must occur to be kept.
+        fold_numbers: Whether every word with a digit is the word `##`, likewise.
 
     Raises:
         ValueError: when there are no texts, or `vocab_size` leaves no room for words.
@@ -79,13 +86,17 @@ def train_word_tokenizer(
     if vocab_size is not None and vocab_size <= len(SPECIAL_TOKENS):
         raise ValueError(f"vocab_size={vocab_size} leaves no room for words beside the {len(SPECIAL_TOKENS)} special tokens.")
     # Counted here because the library's trainer gives a special token that stands in the text a second id.
-    counts = Counter(word for text in _at_least_one(texts) for word in (text.lower() if lowercase else text).split())
+    forms = [normalizers.Lowercase()] if lowercase else []
+    forms += [normalizers.Replace(Regex(r"\S*\d\S*"), FOLDED_NUMBER)] if fold_numbers else []
+    normalizer = normalizers.Sequence(forms) if forms else None
+    texts = _at_least_one(texts)
+    counts = Counter(word for text in texts for word in (normalizer.normalize_str(text) if normalizer else text).split())
     words = [word for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= min_frequency]
     entries = list(dict.fromkeys([*SPECIAL_TOKENS.values(), *words]))[:vocab_size]
     vocabulary = {word: index for index, word in enumerate(entries)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL_TOKENS["unk_token"]))
-    if lowercase:
-        tokenizer.normalizer = normalizers.Lowercase()
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return _wrap(tokenizer, whole_words=True)
 

@@ -61,6 +61,10 @@ def build_processor(data: DataArguments, encoder: str, decoder: str, texts: Data
     name = data.tokenizer or ("bpe" if is_from_scratch(encoder) else encoder)
     tokenizer = _tokenizer(name, data, texts)
     other = data.decoder_tokenizer or (name if is_from_scratch(decoder) else decoder)
+    if (data.lowercase or data.fold_numbers) and "words" not in (name, other):
+        raise ValueError(
+            "lowercase and fold_numbers are for a tokenizer of words that is trained here: set tokenizer to 'words'"
+        )
     if other == name:
         return LatentTextProcessor(tokenizer, tokenizer)
     return LatentTextProcessor(tokenizer, _tokenizer(other, data, texts))
@@ -173,7 +177,13 @@ def _tokenizer(name: str, data: DataArguments, texts: DatasetDict) -> PreTrained
     if name == "bpe":
         return train_bpe_tokenizer(texts["train"]["text"], vocab_size=data.vocab_size or 4000)
     if name == "words":
-        return train_word_tokenizer(texts["train"]["text"], vocab_size=data.vocab_size, min_frequency=data.min_frequency)
+        return train_word_tokenizer(
+            texts["train"]["text"],
+            vocab_size=data.vocab_size,
+            lowercase=data.lowercase,
+            min_frequency=data.min_frequency,
+            fold_numbers=data.fold_numbers,
+        )
     tokenizer = load_tokenizer(name)
     lacking = {
         role: getattr(data, role)

@@ -60,6 +60,10 @@ class DataArguments:
     min_frequency: int = field(
         default=1, metadata={"help": "Words of a tokenizer of words trained here that are seen less often are unknown."}
     )
+    lowercase: bool = field(
+        default=False, metadata={"help": "Fold capitals in a tokenizer of words trained here, and whenever it is used."}
+    )
+    fold_numbers: bool = field(default=False, metadata={"help": "Likewise make every word with a digit the word ##."})
     pad_token: str | None = field(
         default=None,
         metadata={"help": "Token to pad with, for tokenizers that name none, such as '<|endoftext|>' for GPT-2."},

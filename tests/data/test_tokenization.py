@@ -78,6 +78,12 @@ def test_word_vocabulary_can_be_limited():
     assert train_word_tokenizer(TEXTS, lowercase=True).tokenize("THE CAT") == ["the", "cat"]
 
 
+def test_words_with_a_digit_are_one_word():
+    tokenizer = train_word_tokenizer(["the A17 in 1984 .", "the ##"], vocab_size=7, lowercase=True, fold_numbers=True)
+    assert tokenizer.tokenize("The 12-inch A3 in") == ["the", "##", "##", "<unk>"]
+    assert tokenizer([["The", "A17"]], is_split_into_words=True, add_special_tokens=False)["input_ids"] == [[6, 5]]
+
+
 @pytest.mark.parametrize("train", [lambda texts: train_bpe_tokenizer(texts, 300), train_word_tokenizer])
 def test_auto_tokenizer_reloads_everything(train, tmp_path):
     tokenizer = train(TEXTS)
