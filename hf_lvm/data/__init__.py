@@ -7,7 +7,7 @@ from hf_lvm.data.compressions import CompressionCollator, encode_compressions, l
 from hf_lvm.data.encoding import encode_dataset
 from hf_lvm.data.hub import check_hub_repository, is_hub_id
 from hf_lvm.data.loading import load_texts
-from hf_lvm.data.processor import LatentTextProcessor
+from hf_lvm.data.processor import LatentTextProcessor, cut_alike
 from hf_lvm.data.tokenization import (
     check_special_tokens,
     end_token_id,
@@ -36,6 +36,7 @@ __all__ = [
     "check_hub_repository",
     "check_special_tokens",
     "class_names",
+    "cut_alike",
     "documentation",
     "encode_compressions",
     "encode_dataset",

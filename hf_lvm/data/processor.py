@@ -1,15 +1,20 @@
 """The processor of a latent-variable text model: texts in, tensors out, and generated ids back to text."""
 
 import json
+import os
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
-from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import AutoProcessor, AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from hf_lvm.data.tokenization import check_special_tokens, end_token_id, start_token_id
 from hf_lvm.data.word_alignment import NO_WORD, tokenize_words
 
 IGNORED_LABEL = -100
+PRIOR_FOLDER = "prior_tokenizer"
+# What the saved processor says of a third tokenizer, so that none is looked for in vain, nor an older one found.
+_PRIOR_KEY = "prior_tokenizer_folder"
 
 
 class LatentTextProcessor(ProcessorMixin):
@@ -17,12 +22,14 @@ class LatentTextProcessor(ProcessorMixin):
 
     `save_pretrained` puts the first at the root of the folder, so `AutoTokenizer` loads it from there, and the second
     into `decoder_tokenizer/`. `AutoProcessor` loads both. Where one tokenizer serves both sides it is stored twice and
-    comes back as two equal objects.
+    comes back as two equal objects. A third tokenizer, where there is one, goes into `prior_tokenizer/`.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): makes `input_ids` and `attention_mask`, with its own special tokens.
         decoder_tokenizer (`PreTrainedTokenizerBase`, *optional*): makes `labels` and reads what the model generates;
             `None` means the first one.
+        prior_tokenizer (`PreTrainedTokenizerBase`, *optional*): of a prior over texts that has a tokenizer of its own; `None`,
+            as in most models, where there is no such prior. Nothing here uses it: the model asks for it.
 
     Raises:
         ValueError: when a tokenizer lacks a special token that its side needs; the message says how to mend it.
@@ -32,6 +39,7 @@ class LatentTextProcessor(ProcessorMixin):
         self,
         tokenizer: PreTrainedTokenizerBase | None = None,
         decoder_tokenizer: PreTrainedTokenizerBase | None = None,
+        prior_tokenizer: PreTrainedTokenizerBase | None = None,
     ):
         if tokenizer is None:
             raise ValueError("LatentTextProcessor needs a tokenizer; load_tokenizer or train_bpe_tokenizer makes one.")
@@ -39,6 +47,20 @@ class LatentTextProcessor(ProcessorMixin):
         super().__init__(tokenizer, decoder_tokenizer)
         check_special_tokens(tokenizer, "encoder")
         check_special_tokens(decoder_tokenizer, "decoder")
+        self._prior_tokenizer = prior_tokenizer
+        if prior_tokenizer is not None:
+            start_token_id(prior_tokenizer)
+            end_token_id(prior_tokenizer)
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        """The parts that are always there, which transformers saves and loads by itself."""
+        return ["tokenizer", "decoder_tokenizer"]
+
+    @property
+    def prior_tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The tokenizer of a prior over texts; None where it has none of its own."""
+        return self._prior_tokenizer
 
     @property
     def start_token_id(self) -> int:
@@ -56,9 +78,34 @@ class LatentTextProcessor(ProcessorMixin):
 
     def shares_tokenizer(self) -> bool:
         """Whether both sides cut and number texts in the same way, so that embeddings can be tied."""
-        if self.tokenizer is self.decoder_tokenizer:
-            return True
-        return _behaviour(self.tokenizer) == _behaviour(self.decoder_tokenizer)
+        return cut_alike(self.tokenizer, self.decoder_tokenizer)
+
+    # ---- saved and loaded --------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> list[str]:
+        """All tokenizers into a folder; see `ProcessorMixin.save_pretrained`."""
+        if self._prior_tokenizer is not None:
+            self._prior_tokenizer.save_pretrained(os.path.join(save_directory, PRIOR_FOLDER))
+        return super().save_pretrained(save_directory, push_to_hub, **kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is saved beside the tokenizers."""
+        output = super().to_dict()
+        return output if self._prior_tokenizer is None else output | {_PRIOR_KEY: PRIOR_FOLDER}
+
+    @classmethod
+    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, processor_dict=None, **kwargs) -> list:
+        found = super()._get_arguments_from_pretrained(pretrained_model_name_or_path, processor_dict, **kwargs)
+        if (processor_dict or {}).get(_PRIOR_KEY):
+            kwargs["subfolder"] = os.path.join(kwargs.get("subfolder", ""), PRIOR_FOLDER)
+            found.append(AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **kwargs))
+        return found
+
+    def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
+        # What transformers finds unchanged in the folder is not pushed, and the third tokenizer is saved before it looks.
+        return {name: time for name, time in super()._get_files_timestamps(working_dir).items() if name != PRIOR_FOLDER}
+
+    # ---- texts and ids -----------------------------------------------------------------------------------------------
 
     def tokenize(
         self, texts: Sequence[str], decoder_texts: Sequence[str] | None = None
@@ -215,6 +262,11 @@ def _check_texts(texts: Sequence[str], name: str) -> None:
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"{name}[{index}] is {type(text).__name__}, not a string.")
+
+
+def cut_alike(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -> bool:
+    """Whether two tokenizers cut and number every text in the same way, special tokens included."""
+    return first is second or _behaviour(first) == _behaviour(second)
 
 
 def _behaviour(tokenizer: PreTrainedTokenizerBase) -> tuple:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoProcessor, AutoTokenizer
 
-from hf_lvm.data import LatentTextProcessor, train_bpe_tokenizer, train_word_tokenizer
+from hf_lvm.data import LatentTextProcessor, cut_alike, train_bpe_tokenizer, train_word_tokenizer
 
 TEXTS = ["the cat sat on the mat .", "dogs ran .", "it <unk> slept"]
 
@@ -140,6 +140,29 @@ def test_auto_classes_find_both_tokenizers_whatever_the_model(processor, tmp_pat
     assert reloaded.tokenizer.get_vocab() == AutoTokenizer.from_pretrained(tmp_path).get_vocab()
     expected = processor(TEXTS)
     assert all(torch.equal(value, expected[name]) for name, value in reloaded(TEXTS).items())
+
+
+def test_a_tokenizer_of_a_prior_is_saved_in_a_folder_of_its_own(two_sided, tmp_path):
+    prior = train_bpe_tokenizer([*TEXTS, "cats sat on mats"] * 3, 290)
+    processor = LatentTextProcessor(two_sided.tokenizer, two_sided.decoder_tokenizer, prior)
+    assert processor.prior_tokenizer is prior and two_sided.prior_tokenizer is None
+    processor.save_pretrained(tmp_path)
+    reloaded = AutoProcessor.from_pretrained(tmp_path)
+    assert cut_alike(reloaded.prior_tokenizer, prior) and not cut_alike(prior, reloaded.tokenizer)
+    assert cut_alike(reloaded.decoder_tokenizer, two_sided.decoder_tokenizer)
+    assert cut_alike(AutoTokenizer.from_pretrained(tmp_path / "prior_tokenizer"), prior)
+    assert all(torch.equal(value, reloaded(TEXTS)[name]) for name, value in processor(TEXTS).items())
+    # Another one in the same folder does not find what is left there.
+    two_sided.save_pretrained(tmp_path)
+    assert AutoProcessor.from_pretrained(tmp_path).prior_tokenizer is None
+    assert json.loads((tmp_path / "processor_config.json").read_text()) == {"processor_class": "LatentTextProcessor"}
+
+
+def test_the_tokenizer_of_a_prior_needs_an_end(two_sided):
+    prior = train_word_tokenizer(TEXTS)
+    prior.eos_token = None
+    with pytest.raises(ValueError, match="no end token"):
+        LatentTextProcessor(two_sided.tokenizer, None, prior)
 
 
 @pytest.mark.parametrize(
