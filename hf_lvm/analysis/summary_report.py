@@ -21,8 +21,9 @@ class SummaryReport:
     """Measured on N texts.
 
     Attributes:
-        metrics: for `results.json`: `bound`, `likelihood`, and under `compression` for each way to choose lengths what
-            `compute_compression` gives, with `explained_nats_per_word` of the compression.
+        metrics: for `results.json`: `bound`, `likelihood`, of a prior that reads texts `non_canonical_share`, that of the
+            compressions in the bound that are charged for how they cut theirs, and under `compression` for each way to choose
+            lengths what `compute_compression` gives, with `explained_nats_per_word` of the compression.
         summaries: name of a way -> N compressions.
     """
 
@@ -55,13 +56,16 @@ def report_summaries(
         metric_words, multiple_references, limit_bytes: of the metric, see `compute_compression`.
         seed: of what is drawn.
     """
-    count = len(dataset)
+    model.connect_prior(processor)
+    count, charged = len(dataset), 0.0
     terms = torch.zeros(2, count, dtype=torch.float64)
     log_x, is_exact = torch.zeros(count, dtype=torch.float64), model.config.is_exact
     for rows, inputs in summary_batches(dataset, processor, batch_size, model.device, "Bound"):
         with in_evaluation_mode(model):
             output = model(**inputs, generator=_generators(rows, seed))
         terms[:, rows] = torch.stack([output.reconstruction, output.kl]).double().cpu()
+        if output.non_canonical is not None:
+            charged += output.non_canonical.sum().item()
         if is_exact or num_importance_samples:
             estimate = model.estimate_log_likelihood(
                 **inputs, num_samples=max(num_importance_samples, 1), generator=_generators(rows, seed + 1)
@@ -73,6 +77,8 @@ def report_summaries(
         "reconstruction_nats_per_sentence": reconstruction.mean().item(),
         "kl_nats_per_sentence": kl.mean().item(),
     }
+    if model.config.prior_bridge == "text":
+        metrics["non_canonical_share"] = charged / count
     if is_exact or num_importance_samples:
         metrics["likelihood"] = {**_likelihood(-log_x, dataset), "exact": is_exact, "num_samples": num_importance_samples}
     known = [row for row, summary in enumerate(dataset["summary"][:]) if summary]

@@ -43,4 +43,7 @@ def load_trained(name: str, needs: str | Sequence[str]) -> tuple[PreTrainedModel
             f"{name} holds a {model.config.model_type!r} model, which cannot {cannot}: give the output_dir of a model that "
             f"can, such as {_FOR_EXAMPLE.get(methods[0], 'a text VAE')}"
         )
-    return model, AutoProcessor.from_pretrained(name)
+    processor = AutoProcessor.from_pretrained(name)
+    if hasattr(model, "connect_prior"):
+        model.connect_prior(processor)
+    return model, processor

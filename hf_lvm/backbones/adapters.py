@@ -1,6 +1,8 @@
 """LoRA adapters of `peft` inside a part: taken over with the part, saved with the model, built again when it is loaded."""
 
 import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -54,6 +56,47 @@ def freeze_beside_adapter(part: PreTrainedModel, config: dict[str, Any] | None) 
     biases = {"none": (), "all": ("bias",), "lora_only": ("base_layer.bias",)}[config.get("bias", "none")]
     for name, parameter in part.named_parameters():
         parameter.requires_grad_("lora_" in name or name.endswith(biases))
+
+
+@contextmanager
+def without_adapter(part: PreTrainedModel) -> Iterator[PreTrainedModel]:
+    """A part as it was before it had an adapter, and without dropout; as it is now again afterwards."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in part.modules() if isinstance(module, BaseTunerLayer)]
+    learns = [parameter.requires_grad for parameter in part.parameters()]
+    modes = [module.training for module in part.modules()]
+    try:
+        for layer in layers:
+            layer.enable_adapters(False)
+        yield part.eval()
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+        for module, mode in zip(part.modules(), modes, strict=True):
+            module.training = mode
+        # Which peft sets, too.
+        for parameter, own in zip(part.parameters(), learns, strict=True):
+            parameter.requires_grad_(own)
+
+
+def check_adapter_leaves_base(config: dict[str, Any] | None) -> None:
+    """Raise a `ValueError` unless a part has an adapter without which it is what it was before."""
+    if config is None:
+        raise ValueError(
+            "The prior is the compressor without its adapter, and it has none: give the compressor a LoRA adapter of peft "
+            "(get_peft_model, or compressor_adapter)."
+        )
+    touched = [key for key in ("trainable_token_indices", "layer_replication") if config.get(key)]
+    if config.get("bias", "none") != "none":
+        touched.append("bias")
+    if config.get("init_lora_weights", True) not in (True, False, "gaussian"):
+        touched.append("init_lora_weights")
+    if touched:
+        raise ValueError(
+            f"The prior is the compressor without its adapter, and {', '.join(touched)} of this adapter changes the weights "
+            "beside it: leave that out."
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -174,8 +174,12 @@ class PriorBridge:
                 f"Relaxed sequences need a prior whose symbols are those of the compressor, and {self.reason} Choose a prior "
                 "with the compressor's tokenizer, or an estimator that scores samples, such as 'rloo'."
             )
-        ids = self._ids.to(table.device)
-        return table[ids.clamp(min=0)].masked_fill((ids < 0).unsqueeze(-1), 0.0)
+        return reordered(table, self._ids)
+
+    @property
+    def ids(self) -> torch.LongTensor:
+        """(V,), the prior's id of each symbol of the compressor; -1 where it has none, or where the text is the bridge."""
+        return self._ids if self.kind != "text" else torch.full_like(self._ids, -1)
 
     def _under(self, prior: nn.Module | SymbolDecoder, value: torch.Tensor) -> torch.Tensor:
         """log p of sequences (..., B, L) of the prior's ids with their EOS: (..., B)."""
@@ -276,6 +280,12 @@ class PriorBridge:
                 first, second = compressor.convert_ids_to_tokens(cut), prior.convert_ids_to_tokens(other)
                 return f"{text!r} is cut into {first} by the compressor's tokenizer and into {second} by the prior's."
         return None
+
+
+def reordered(table: torch.Tensor, ids: torch.LongTensor) -> torch.Tensor:
+    """Rows of a table (V', E) by ids (V,) of other symbols: (V, E); zeros where the id is -1."""
+    ids = ids.to(table.device)
+    return table[ids.clamp(min=0)].masked_fill((ids < 0).unsqueeze(-1), 0.0)
 
 
 def _blocks(ids: Sequence[int], length: int) -> list[list[int]]:

@@ -18,8 +18,15 @@ from hf_lvm.backbones.bigram_decoder import BigramDecoderConfig, BigramDecoderMo
 from hf_lvm.backbones.encoders import encoder_positions
 from hf_lvm.backbones.reconstructors import build_reconstructor
 from hf_lvm.backbones.segment_decoder import SegmentDecoderConfig
-from hf_lvm.backbones.sources import config_from_scratch, full_name
-from hf_lvm.data import CompressionCollator, LatentTextProcessor, encode_compressions, load_compressions
+from hf_lvm.backbones.sources import check_exists, config_from_scratch, full_name, is_from_scratch
+from hf_lvm.data import (
+    CompressionCollator,
+    LatentTextProcessor,
+    cut_alike,
+    encode_compressions,
+    load_compressions,
+    load_tokenizer,
+)
 from hf_lvm.metrics.compression.table import compression_table
 from hf_lvm.models.latent_summarizer import LatentSummarizerModel
 from hf_lvm.training.arguments import LatentTrainingArguments
@@ -81,6 +88,7 @@ def prepare(
         take_objective(model, model_arguments)
     else:
         processor = build_processor(data, model_arguments.encoder, _tokenized_as(model_arguments.decoder), texts)
+        processor = with_prior_tokenizer(processor, model_arguments)
         model = build_summarizer(model_arguments, processor)
     encoded = encode_compressions(
         texts, processor, max_length=data.max_length, max_positions=(encoder_positions(model.encoder), None)
@@ -167,6 +175,33 @@ def choose_labelled(rows: Dataset, model: LatentSummarizerModel, arguments: Summ
     return rows.remove_columns(column).add_column(column, values, feature=rows.features[column])
 
 
+def with_prior_tokenizer(processor: LatentTextProcessor, arguments: SummarizerArguments) -> LatentTextProcessor:
+    """The processor with the tokenizer of a pretrained prior, where this is another than the decoder's.
+
+    Raises:
+        ValueError: a tokenizer for a prior that is built from scratch, over the decoder's tokens.
+        FileNotFoundError: no tokenizer where one is named, or beside the prior.
+    """
+    prior = full_name("decoder", arguments.prior)
+    if is_from_scratch(prior):
+        if arguments.prior_tokenizer is not None:
+            raise ValueError(f"prior_tokenizer is for a pretrained prior, and {arguments.prior!r} is built from scratch")
+        return processor
+    check_exists(prior)
+    source = arguments.prior_tokenizer or prior
+    # A run of this package has the tokenizer of what it writes in a folder of its own.
+    own = Path(source).expanduser() / "decoder_tokenizer"
+    try:
+        tokenizer = load_tokenizer(own if own.is_dir() else source)
+    except FileNotFoundError as error:
+        if arguments.prior_tokenizer is not None:
+            raise
+        raise FileNotFoundError(f"no tokenizer is saved with the prior ({error}): name it by prior_tokenizer") from error
+    if cut_alike(tokenizer, processor.decoder_tokenizer):
+        return processor
+    return LatentTextProcessor(processor.tokenizer, processor.decoder_tokenizer, tokenizer)
+
+
 def build_summarizer(arguments: SummarizerArguments, processor: LatentTextProcessor) -> LatentSummarizerModel:
     """A new model: each part loaded or built from scratch."""
     options = {part: dict(arguments.part_options.get(part, {})) for part in ("encoder", "decoder")}
@@ -191,7 +226,12 @@ def build_summarizer(arguments: SummarizerArguments, processor: LatentTextProces
     keys = LatentSummarizerModel.config_class.own_keys() - {"prior"}
     settings = {key: value for key, value in asdict(arguments).items() if key in keys}
     return LatentSummarizerModel.from_encoder_decoder_pretrained(
-        encoder_of_run(arguments.encoder, processor, **options["encoder"]), decoder, prior, **settings, **ids
+        encoder_of_run(arguments.encoder, processor, **options["encoder"]),
+        decoder,
+        prior,
+        processor=processor,
+        **settings,
+        **ids,
     )
 
 
@@ -204,8 +244,10 @@ def take_objective(model: LatentSummarizerModel, arguments: SummarizerArguments)
 
 def fit_prior(model: LatentSummarizerModel, rows: Dataset, epochs: int, batch_size: int = 64, rate: float = 3e-3) -> None:
     """Train a bigram prior by itself, on known compressions, or on the texts where none are known."""
-    if not isinstance(model.prior, BigramDecoderModel):
-        raise ValueError("prior_epochs trains a bigram prior, and this model has another one: leave it out.")
+    if not isinstance(model.prior, BigramDecoderModel) or model.config.prior_bridge is not None:
+        raise ValueError(
+            "prior_epochs trains a bigram prior over the decoder's tokens, and this model has another one: leave it out."
+        )
     sequences = rows["labels"][:]
     if "kept" in rows.column_names and any(rows["kept"][:]):
         sequences = [
@@ -302,6 +344,9 @@ def summary(metrics: dict[str, Any]) -> str:
     """The results on the test split in a few lines, each unit named; compressions always with their controls."""
     bound = metrics["bound"]
     lines = [f"On the test split, {bound['sentences']:,} texts:", f"  -ELBO {bound['nats_per_sentence']:.2f} nats/sentence"]
+    if "non_canonical_share" in metrics:
+        share = metrics["non_canonical_share"]
+        lines.append(f"  {share:.1%} of compressions are charged for tokens that are not the usual ones of their text")
     if "likelihood" in metrics:
         how = "exact" if metrics["likelihood"]["exact"] else f"{metrics['likelihood']['num_samples']} samples"
         lines.append(f"  -log p(x), {how}: {metrics['likelihood']['nats_per_sentence']:.2f} nats/sentence")

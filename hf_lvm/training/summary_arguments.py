@@ -37,9 +37,23 @@ class SummarizerArguments:
     prior: str = field(
         default="bigram",
         metadata={
-            "help": "p(c): bigram, or a causal language model over the decoder's tokens: a folder (of a run with model_type "
-            "language_model, say), a hub id, or a model type to build from scratch."
+            "help": "p(c): bigram, or a causal language model: a folder (of a run with model_type language_model, say) or a "
+            "hub id, whose tokenizer may be another than the decoder's (prior_tokenizer), or a model type to build from "
+            "scratch over the decoder's tokens."
         },
+    )
+    prior_tokenizer: str | None = field(
+        default=None,
+        metadata={
+            "help": "The tokenizer of a pretrained prior: a folder or a hub id; by default the one that is saved with the "
+            "prior, if it is another than the decoder's. Where both cut texts alike the prior is exact; otherwise it reads "
+            "the text of c, and the choice among the tokens of a text is charged, so that the KL stays an upper bound. The "
+            "results say how many are charged."
+        },
+    )
+    prior_epsilon: float = field(
+        default=0.01,
+        metadata={"help": "Of a prior that reads texts: the probability of all tokens but the decoder's own for a text."},
     )
     prior_hidden_size: int | None = field(default=None, metadata={"help": "Size of a prior built from scratch."})
     posterior_type: str = field(default="delete", metadata={"help": f"q(c|x): {', '.join(POSTERIOR_TYPES[:-1])}."})

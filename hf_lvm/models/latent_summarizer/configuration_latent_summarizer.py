@@ -5,6 +5,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from hf_lvm.backbones.adapters import check_adapter_leaves_base
 from hf_lvm.backbones.bigram_decoder import BigramDecoderConfig
 from hf_lvm.backbones.composition.configuration import own_config, own_keys
 from hf_lvm.backbones.decoders import as_decoder_config, start_token
@@ -15,6 +16,10 @@ from hf_lvm.estimators import check_temperature
 from hf_lvm.objectives import check_combination
 
 POSTERIOR_TYPES = ("delete", "pointer", "pointer_vocab", "vocab")
+# How a prior reads compressions that has a tokenizer of its own: `hf_lvm.generation.token_bridge.PriorBridge`.
+ID_MAPS = ("same", "permutation")
+PRIOR_TYPES = ("model", "compressor")
+PRIOR_BRIDGES = (*ID_MAPS, "text")
 DEFAULT_SIZES = ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")
 
 
@@ -45,7 +50,17 @@ class LatentSummarizerConfig(PreTrainedConfig):
             at least. None for any number. Labelled compressions keep the number they have.
         prior_weight: lambda of the paper (.1 there), which weighs log p(c) - log q(c|x) in the loss beside the schedule's
             weight; bounds that are reported have weight 1.
+        prior_type: `model`, a model of its own; or `compressor`, of the posterior_type `vocab`: the compressor with its LoRA
+            adapter switched off and without the states of x, so that p(c) is the model that q(c|x) was made of. It does not
+            learn, and is not saved twice; `prior` is the config of the compressor.
         train_prior: whether p(c) learns; otherwise it stays as it is.
+        prior_bridge: of a prior with another tokenizer than the decoder's: `same` or `permutation`, where the two only number
+            tokens differently, and a table saved with the weights says how; `text`, where it reads the text of c and the
+            choice among the tokens that write it is charged, so that the KL stays an upper bound. None for a prior that knows
+            the decoder's tokens by their ids. `from_encoder_decoder_pretrained` finds out which.
+        prior_bos_token_id, prior_eos_token_id: what such a prior begins behind and ends with.
+        prior_epsilon: of `text`, the probability of all tokens but those that the decoder's tokenizer makes of a text.
+        excluded_token_ids: tokens that q(c|x) never writes of its own accord, such as those that the prior cannot score.
         empty_baseline: subtract log p(x | empty c) from the learning signal, which changes its variance only.
         empty_weight: weight of -log p(x | empty c) in the loss of unlabelled sentences, without which a decoder never sees an
             empty c, and says little about how much c explains.
@@ -61,7 +76,8 @@ class LatentSummarizerConfig(PreTrainedConfig):
         classification_weight: weight of -log q(c|x), which sentences with a known c add to their loss.
         joint_weight: weight of -log p(x, c) of these sentences.
         unlabelled_weight: of sentences without one, where others have some.
-        encoder_adapter, decoder_adapter: configuration of a `peft` LoRA adapter inside the part, whose own weights are frozen.
+        encoder_adapter, decoder_adapter, compressor_adapter: configuration of a `peft` LoRA adapter inside the part, whose own
+            weights are frozen; but for the compressor's attention to the states of x, which the model without x does not have.
         pad_token_id, bos_token_id, eos_token_id: of the decoder's tokenizer; taken from the decoder's config where not given.
 
     Raises:
@@ -88,7 +104,13 @@ class LatentSummarizerConfig(PreTrainedConfig):
     allow_empty: bool = False
     target_ratio: float | int | None = None
     prior_weight: float | int = 1.0
+    prior_type: str = "model"
     train_prior: bool = True
+    prior_bridge: str | None = None
+    prior_bos_token_id: int | None = None
+    prior_eos_token_id: int | None = None
+    prior_epsilon: float = 0.01
+    excluded_token_ids: list[int] | None = None
     empty_baseline: bool = False
     empty_weight: float | int = 0.0
     objective: str = "elbo"
@@ -103,6 +125,7 @@ class LatentSummarizerConfig(PreTrainedConfig):
     unlabelled_weight: float | int = 1.0
     encoder_adapter: dict[str, Any] | None = None
     decoder_adapter: dict[str, Any] | None = None
+    compressor_adapter: dict[str, Any] | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | None = None
@@ -118,6 +141,8 @@ class LatentSummarizerConfig(PreTrainedConfig):
             self.reader = as_encoder_config(own_config(self.reader, default="hf_lvm_lstm_encoder"))
         if self.compressor is not None:
             self.compressor = as_decoder_config(own_config(self.compressor, default="gpt2"), cross_attention=True)
+        if self.prior_type == "compressor" and self.compressor is not None:
+            self.prior = self.compressor
         super().__post_init__(**kwargs)
         if self.injection not in INJECTIONS:
             raise ValueError(f"Unknown injection {self.injection!r}: choose one of {', '.join(map(repr, INJECTIONS))}.")
@@ -139,7 +164,21 @@ class LatentSummarizerConfig(PreTrainedConfig):
             self.posterior_type == "delete"
             and isinstance(self.decoder, SegmentDecoderConfig)
             and isinstance(self.prior, BigramDecoderConfig)
+            and self.prior_bridge != "text"
         )
+
+    @property
+    def excluded_ids(self) -> tuple[int, ...]:
+        """Tokens that are not written: padding, the start and what is excluded by name, but for the end."""
+        own = {self.pad_token_id, self.bos_token_id, *(self.excluded_token_ids or ())}
+        return tuple(sorted(own - {self.eos_token_id, None}))
+
+    @property
+    def prior_start_and_end(self) -> tuple[int, int]:
+        """What the prior begins behind and ends with, by its own ids."""
+        if self.prior_bridge is None:
+            return self.bos_token_id, self.eos_token_id
+        return self.prior_bos_token_id, self.prior_eos_token_id
 
     @property
     def kind_of_latents(self) -> str:
@@ -175,11 +214,7 @@ class LatentSummarizerConfig(PreTrainedConfig):
                 f"The encoder reads c, too, and has {self.encoder.vocab_size} tokens where the decoder, whose tokens c is "
                 f"made of, has {self.decoder.vocab_size}: give them one tokenizer, or c a reader of its own."
             )
-        if self.prior.vocab_size < self.decoder.vocab_size:
-            raise ValueError(
-                f"The prior knows {self.prior.vocab_size} tokens and the decoder, whose tokens compressions are made of, "
-                f"{self.decoder.vocab_size}: p(c) needs a model over the same tokens."
-            )
+        self._validate_prior()
         if (self.compressor is None) == (self.posterior_type == "vocab"):
             raise ValueError("A compressor is for the posterior_type 'vocab', which needs one: give both or neither.")
         if self.posterior_type == "vocab" and (self.max_summary_words is None or self.target_ratio is not None):
@@ -197,6 +232,49 @@ class LatentSummarizerConfig(PreTrainedConfig):
                 raise ValueError(f"{key} must be 0 or more, but is {getattr(self, key)}.")
         if not 0 <= self.posterior_dropout < 1:
             raise ValueError(f"posterior_dropout must be in [0, 1), but is {self.posterior_dropout}.")
+
+    def _validate_prior(self) -> None:
+        """The prior can score what the decoder's tokens write."""
+        if self.prior_type not in PRIOR_TYPES:
+            raise ValueError(f"Unknown prior_type {self.prior_type!r}: choose one of {', '.join(map(repr, PRIOR_TYPES))}.")
+        if self.prior_type == "compressor":
+            if self.posterior_type != "vocab":
+                raise ValueError(
+                    f"The prior_type 'compressor' is for the posterior_type 'vocab', and this one is {self.posterior_type!r}: "
+                    "no other has a compressor."
+                )
+            check_adapter_leaves_base(self.compressor_adapter)
+            if self.prior_bridge is not None:
+                raise ValueError("The compressor as the prior knows its tokens by their ids: leave prior_bridge out.")
+        known = self.prior.get_text_config(decoder=True).vocab_size
+        if self.prior_bridge is None:
+            if known < self.decoder.vocab_size:
+                raise ValueError(
+                    f"The prior knows {known} tokens and the decoder, whose tokens compressions are made of, "
+                    f"{self.decoder.vocab_size}: p(c) needs a model over the same tokens, or a tokenizer of its own: "
+                    "from_encoder_decoder_pretrained(..., processor=) with a processor that has a prior_tokenizer."
+                )
+            return
+        if self.prior_bridge not in PRIOR_BRIDGES:
+            raise ValueError(
+                f"Unknown prior_bridge {self.prior_bridge!r}: choose one of {', '.join(map(repr, PRIOR_BRIDGES))}, or leave "
+                "it out."
+            )
+        for key in ("prior_bos_token_id", "prior_eos_token_id"):
+            value = getattr(self, key)
+            if value is None or not 0 <= value < known:
+                raise ValueError(
+                    f"{key} is {value}, and the prior has the ids 0 to {known - 1}: a prior_bridge needs both, those of the "
+                    "tokenizer that the prior was trained with."
+                )
+        if not 0 < self.prior_epsilon <= 0.5:
+            raise ValueError(f"prior_epsilon is {self.prior_epsilon}: it is above 0 and at most .5.")
+        if self.prior_bridge == "text" and self.estimator == "straight_through":
+            raise ValueError(
+                "The estimator 'straight_through' shows compressions to the prior as points of simplices, and these have no "
+                "text for a prior_bridge of 'text': choose a prior over the decoder's tokens, or an estimator that scores "
+                "samples, such as 'rloo'."
+            )
 
     @classmethod
     def own_keys(cls) -> set[str]:

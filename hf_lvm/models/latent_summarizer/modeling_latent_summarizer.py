@@ -11,21 +11,21 @@ from typing import ClassVar
 import torch
 from torch import nn
 from torch.distributions import Distribution
-from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from hf_lvm.backbones.adapters import add_adapter
 from hf_lvm.backbones.composition.parts import TwoParts
-from hf_lvm.backbones.decoders import build_decoder
 from hf_lvm.backbones.encoders import build_encoder
 from hf_lvm.backbones.reconstructors import as_reconstructor, build_reconstructor, load_reconstructor
 from hf_lvm.backbones.word_encoding import encode_words, word_inputs
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import Generators
 from hf_lvm.estimators import Draws, build_estimator
+from hf_lvm.models.latent_summarizer.compressor import CompressorPart
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import LatentSummarizerConfig
 from hf_lvm.models.latent_summarizer.likelihood import SummaryLikelihood
 from hf_lvm.models.latent_summarizer.posterior_heads import POSTERIOR_HEADS, EncodedWords, entropy_of
+from hf_lvm.models.latent_summarizer.prior_scoring import PriorScoring, SummaryTerms, joined
 from hf_lvm.models.latent_summarizer.relaxed_bound import RelaxedBound
 from hf_lvm.models.latent_summarizer.scoring import Scoring
 from hf_lvm.models.latent_summarizer.source_words import SourceWords
@@ -55,6 +55,8 @@ class LatentSummarizerOutput(ModelOutput):
         kl: (B,), nats, never weighted: E_q[log q(c|x) - log p(c)], exactly or over samples, of which it may be negative; of a
             known c -log p(c). The two sum to the negative bound on log p(x), or log p(x, c). With a joint_weight of 0 nothing
             of p is computed for a known c: `reconstruction` is -log q(c|x) and `kl` 0.
+        non_canonical: (B,), of a prior that reads texts the share of compressions that are charged, as their tokens are not
+            those that the decoder's tokenizer makes of their text; 0 where none was scored.
         latents: (R, B, ...), the compressions the terms were computed from; None where they were summed over.
         posterior: q(c|x) of sentences that are all unlabelled; under `marginal` p(c|x) itself.
     """
@@ -63,11 +65,14 @@ class LatentSummarizerOutput(ModelOutput):
     row_loss: torch.Tensor | None = None
     reconstruction: torch.Tensor | None = None
     kl: torch.Tensor | None = None
+    non_canonical: torch.Tensor | None = None
     latents: torch.Tensor | None = None
     posterior: Distribution | None = None
 
 
-class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, RelaxedBound, Scoring, TwoParts, PreTrainedModel):
+class LatentSummarizerModel(
+    TextsAndSummaries, SummaryLikelihood, RelaxedBound, PriorScoring, CompressorPart, Scoring, TwoParts, PreTrainedModel
+):
     """Sentences and compressions of them: an encoder that compresses, a prior that reads the compression, a decoder that
     writes the sentence from it.
 
@@ -115,15 +120,12 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, RelaxedBound, 
             )
         self.encoder = build_encoder(config.encoder) if encoder is None else encoder
         self.decoder = build_reconstructor(config.decoder) if decoder is None else decoder
-        self.prior = build_decoder(config.prior) if prior is None else prior
         # One config object a part, so that a change of the one is a change of the other.
-        self.config.encoder, self.config.decoder, self.config.prior = (
-            each.config for each in (self.encoder, self.decoder, self.prior)
-        )
+        self.config.encoder, self.config.decoder = self.encoder.config, self.decoder.config
+        self.build_prior(config, prior)
         self.reader, self.bridge = self.build_reader(config)
-        for part in ("encoder", "decoder"):
-            add_adapter(getattr(self, part), getattr(config, f"{part}_adapter"))
         self.posterior_head = POSTERIOR_HEADS[config.posterior_type](config)
+        self.build_adapters()
         self.post_init()
         # Afterwards, because what an estimator learns begins where the estimator says, and not as other layers do.
         self.renew_estimator()
@@ -139,12 +141,12 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, RelaxedBound, 
                 feature_size=config.encoder.hidden_size,
                 **{key: getattr(config, key) for key in ("baseline_decay", "temperature", "learned_temperature")},
             )
-        self.prior.requires_grad_(config.train_prior)
+        self.freeze_prior()
 
     def train(self, mode: bool = True) -> "LatentSummarizerModel":
         """Training or evaluation mode; a prior that does not learn is always in the latter."""
         super().train(mode)
-        if not self.config.train_prior:
+        if not self.config.train_prior and self.prior is not None:
             self.prior.train(False)
         return self
 
@@ -286,15 +288,14 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, RelaxedBound, 
         if not len(rows[0]):
             self._sit_out()
         place = torch.cat(rows).argsort()
-        row_loss, reconstruction, kl = (
-            torch.cat([getattr(part, name) for part in parts])[place] for name in ("loss", "reconstruction", "kl")
-        )
+        row_loss, reconstruction, kl = (joined(parts, name, place) for name in ("loss", "reconstruction", "kl"))
         loss = semi_supervised_mean(row_loss, known, unlabelled_weight=config.unlabelled_weight, counts=row_counts)
         return LatentSummarizerOutput(
             loss=loss,
             row_loss=row_loss,
             reconstruction=reconstruction,
             kl=kl,
+            non_canonical=joined(parts, "non_canonical", place),
             posterior=posterior if not len(rows[1]) else None,
         )
 
@@ -305,6 +306,7 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, RelaxedBound, 
             row_loss=terms.loss,
             reconstruction=terms.reconstruction,
             kl=terms.kl,
+            non_canonical=getattr(terms, "non_canonical", None),
             latents=latents,
             posterior=posterior,
         )
@@ -335,17 +337,19 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, RelaxedBound, 
             draws = self._draw(posterior, not sample_posterior, encoded.features, generator)
             latents = draws.latents
             log_likelihood = self.log_likelihood(source, latents, read, pairs)
+            score = self.score_prior(source, latents, pairs)
             baseline = empty.detach() if config.empty_baseline else torch.zeros_like(log_likelihood[0])
             terms = structured_bound(
                 "elbo" if config.estimator == "exact" else config.objective,
                 draws,
                 log_likelihood - baseline,
-                self.log_prior(source, latents, pairs),
+                score.log_prob,
                 entropy_of(posterior),
                 kl_weight=kl_weight,
                 risk_sharpness=config.risk_sharpness,
             )
             terms = replace(terms, loss=terms.loss - baseline, reconstruction=terms.reconstruction - baseline)
+            terms = SummaryTerms.of(terms, score)
         if config.empty_weight:
             terms = replace(terms, loss=terms.loss - config.empty_weight * empty)
         return terms, latents, posterior
@@ -368,9 +372,10 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, RelaxedBound, 
             return BoundTerms(config.classification_weight * nll, nll.detach(), torch.zeros_like(nll))
         pairs = self.pair_log_probs(source)
         reconstruction = -self.log_likelihood(source, values, read, pairs).squeeze(0)
-        kl = -self.log_prior(source, values, pairs).squeeze(0)
+        score = self.score_prior(source, values, pairs)
+        kl = -score.log_prob.squeeze(0)
         loss = config.joint_weight * (reconstruction + kl_weight * kl) + config.classification_weight * nll
-        return BoundTerms(loss, reconstruction.detach(), kl.detach())
+        return SummaryTerms.of(BoundTerms(loss, reconstruction.detach(), kl.detach()), score)
 
     def _draw(self, posterior: Distribution, certain: bool, features: torch.Tensor, generator: Generators) -> Draws:
         """The compressions that the objective is computed from."""
@@ -394,27 +399,41 @@ class LatentSummarizerModel(TextsAndSummaries, SummaryLikelihood, RelaxedBound, 
         encoder: str | PreTrainedModel,
         decoder: str | PreTrainedModel,
         prior: PreTrainedModel | None = None,
+        *,
+        compressor: str | PreTrainedModel | PreTrainedConfig | None = None,
+        processor: LatentTextProcessor | None = None,
         **kwargs,
     ) -> "LatentSummarizerModel":
         """A model from pretrained parts; see `TwoParts.from_encoder_decoder_pretrained`.
 
         Args:
-            prior: a causal language model over the decoder's tokens; None for a new bigram model.
+            prior: a causal language model over the decoder's tokens, or with a tokenizer of its own; None for a new bigram
+                model.
+            compressor: of the posterior_type `vocab`, a causal language model that attends to states, or its folder, hub id or
+                config.
+            processor: with the `prior_tokenizer` of such a prior, and the decoder's; the model is connected to it.
+
+        Raises:
+            ValueError: a prior that cannot score the decoder's tokens.
         """
-        if prior is not None:
-            kwargs["prior"] = prior.config
+        compressor, keys = cls.compressor_of(compressor)
+        kwargs |= keys
+        kwargs |= cls.prior_keys(prior, decoder, processor, kwargs)
         model = super().from_encoder_decoder_pretrained(encoder, decoder, **kwargs)
         if prior is not None:
             model.prior, model.config.prior = prior, prior.config
             model.renew_estimator()
-        return model
+        if compressor is not None:
+            model.take_compressor(compressor)
+        return model if processor is None else model.connect_prior(processor)
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
         """A saved model; see `TwoParts.from_pretrained`."""
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.prior.requires_grad_(model.config.train_prior)
+        model.freeze_prior()
+        model.freeze_compressor()
         return loaded
 
     @classmethod

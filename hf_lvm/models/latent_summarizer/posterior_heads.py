@@ -160,12 +160,11 @@ class PointerHead(SequenceHead):
         super().__init__()
         decoder = config.decoder.get_text_config(decoder=True)
         size = config.encoder.hidden_size
-        excluded = tuple({config.pad_token_id, config.bos_token_id} - {config.eos_token_id, None})
         self.mixes_vocabulary = config.posterior_type == "pointer_vocab"
         self.fewest, self.most = config.min_summary_words, config.max_summary_words
         self.dropout = nn.Dropout(config.posterior_dropout)
         self.network = PointerNetwork(
-            size, config.pointer_hidden_size or size, decoder.vocab_size, excluded, self.mixes_vocabulary
+            size, config.pointer_hidden_size or size, decoder.vocab_size, config.excluded_ids, self.mixes_vocabulary
         )
 
     def forward(self, encoded: EncodedWords, source: SourceWords, counts: torch.Tensor | None = None) -> SymbolSequences:
@@ -220,7 +219,12 @@ class VocabularyHead(SequenceHead):
         self.decoder = build_decoder(config.compressor)
         self.bridge = nn.Linear(config.encoder.hidden_size, wanted.hidden_size)
         self.start, self.fewest, self.most = config.bos_token_id, config.min_summary_words, config.max_summary_words
-        self.forbidden = tuple({config.pad_token_id, config.bos_token_id} - {config.eos_token_id, None})
+        self.forbidden = config.excluded_ids
+
+    @property
+    def all_tied_weights_keys(self) -> dict[str, str]:
+        """Tensors of the language model that are one: transformers asks the parts of a model for them, and saves one."""
+        return {f"decoder.{name}": f"decoder.{other}" for name, other in self.decoder.all_tied_weights_keys.items()}
 
     def forward(self, encoded: EncodedWords, source: SourceWords, counts: torch.Tensor | None = None) -> SymbolSequences:
         """q(c|x).

@@ -91,12 +91,17 @@ class RelaxedBound:
         many symbols as there may be costs q nothing, and p what it costs. p is given that c has a word, unless it
         may be empty.
         """
+        if ids is not None:
+            self.to_prior_ids(ids)  # refuses words that the prior does not have
         embeds = self._read_by("prior", relaxed, ids).embeds
-        start = embedding_table(self.prior)[self.config.bos_token_id].expand_as(embeds[..., :1, :])
+        begin, _ = self.config.prior_start_and_end
+        start = embedding_table(self.prior_part)[begin].expand_as(embeds[..., :1, :])
         inputs = torch.cat([start, embeds[..., :-1, :]], dim=-2)
         # Whether the prior learns is a matter of its weights; the gradient of the points runs through it in any case.
-        logits = self.prior(inputs_embeds=inputs.flatten(0, 1), return_dict=True).logits
+        with self.reading_prior() as prior:
+            logits = prior(inputs_embeds=inputs.flatten(0, 1), return_dict=True).logits
         log_p = logits.to(relaxed.log_probs.dtype).log_softmax(-1).unflatten(0, embeds.shape[:2])
+        log_p = self.prior_log_probs(log_p)
         log_end = log_p[..., self.config.eos_token_id]
         if ids is None:
             log_p = log_p[..., :-1, : relaxed.points.shape[-1]]
@@ -111,7 +116,7 @@ class RelaxedBound:
 
     def _read_by(self, name: str, relaxed: RelaxedSequences, ids: torch.Tensor | None) -> EmbeddedSequences:
         """The points as one of the parts reads them."""
-        part = getattr(self, name)
+        part = self.prior_part if name == "prior" else getattr(self, name)
         # A bag of words has the argument only to refuse it.
         takes_embeddings = "inputs_embeds" in inspect.signature(part.forward).parameters
         if not takes_embeddings or isinstance(part, BagOfWordsEncoderModel):
@@ -121,6 +126,8 @@ class RelaxedBound:
                 "such as 'rloo'."
             )
         table, vocabulary = embedding_table(part), relaxed.points.shape[-1]
+        if name == "prior":
+            table = self.in_decoders_order(table)
         if ids is None and len(table) < vocabulary:
             raise ValueError(
                 f"The {name} knows {len(table)} tokens and q(c|x) writes {vocabulary}: with the estimator 'straight_through' "

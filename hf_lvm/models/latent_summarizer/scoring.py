@@ -1,4 +1,4 @@
-"""log p(x|c) and log p(c) of compressions, pair by pair where the parts allow it, by one teacher-forced pass otherwise."""
+"""log p(x|c) of compressions, pair by pair where the parts allow it, by one teacher-forced pass otherwise."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,6 @@ from hf_lvm.backbones.segment_decoder import SegmentDecoderModel
 from hf_lvm.distributions import CanonicalDeletion
 from hf_lvm.distributions.deletion.canonical import scores_of_pairs
 from hf_lvm.generation.cached_decoder import embedding_table
-from hf_lvm.layers.word_softmax import log_not
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import LatentSummarizerConfig
 from hf_lvm.models.latent_summarizer.source_words import IGNORED, SourceWords
 from hf_lvm.objectives import exact_posterior as exact_deletion
@@ -55,11 +54,17 @@ class Scoring:
             if isinstance(self.decoder, SegmentDecoderModel):
                 source.check_tokens("a segment decoder")
                 likelihood = self.decoder(source.words, source.lengths).pair_log_probs
-            if isinstance(self.prior, BigramDecoderModel) and source.are_tokens:
+            reads_ids = self.config.prior_bridge != "text"
+            if isinstance(self.prior, BigramDecoderModel) and source.are_tokens and reads_ids:
+                start, end = self.config.prior_start_and_end
+                words = self.to_prior_ids(source.words)
                 with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train_prior):
-                    prior = self.prior.pair_log_probs(
-                        source.words, self.config.bos_token_id, source.end, self.config.allow_empty
-                    )
+                    prior = self.prior.pair_log_probs(words.clamp(min=0), start, end, self.config.allow_empty)
+                if self.prior_ids is not None:
+                    # What the prior does not have can neither be come from nor be gone to.
+                    missing = torch.nn.functional.pad(words < 0, (1, 1))
+                    wrong = missing[:, :-1].unsqueeze(2) | missing[:, 1:].unsqueeze(1)
+                    prior = prior.masked_fill(wrong, -torch.inf)
         return PairLogProbs(likelihood, prior)
 
     def exact_posterior(self, posterior: CanonicalDeletion, pairs: PairLogProbs) -> CanonicalDeletion:
@@ -83,20 +88,6 @@ class Scoring:
         if pairs.likelihood is not None:
             return scores_of_pairs(pairs.likelihood, latents).sum(-1)
         return self.write(source, self.posterior_head.labels_of(latents, source), read)
-
-    def log_prior(self, source: SourceWords, latents: torch.Tensor, pairs: PairLogProbs | None = None) -> torch.Tensor:
-        """log p(c) of compressions (R, B, ...): (R, B), nats; given that c has a word, unless it may be empty."""
-        pairs = self.pair_log_probs(source) if pairs is None else pairs
-        if pairs.prior is not None:
-            return scores_of_pairs(pairs.prior, latents).sum(-1)
-        labels = self.posterior_head.labels_of(latents, source)
-        start = torch.full_like(labels[0, :, :1], self.config.bos_token_id)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train_prior):
-            log_prob = continuation_log_prob(self.prior, labels.flatten(0, 1), start.repeat(len(labels), 1))
-            if not self.config.allow_empty:
-                only_end = torch.full_like(start[:1], self.config.eos_token_id)
-                log_prob = log_prob - log_not(continuation_log_prob(self.prior, only_end, start[:1]))
-        return log_prob.view(labels.shape[:2])
 
     def log_empty(
         self, source: SourceWords, read: torch.Tensor | None = None, pairs: PairLogProbs | None = None

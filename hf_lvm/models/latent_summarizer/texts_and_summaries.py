@@ -156,6 +156,7 @@ class TextsAndSummaries:
         self, texts: Texts, processor: LatentTextProcessor, batch_size: int
     ) -> Iterator[tuple[list[list[str]], dict[str, torch.Tensor]]]:
         """Texts as lists of words, and what the model takes of them, some at a time."""
+        self.connect_prior(processor)
         texts = [texts] if isinstance(texts, str) else texts
         sentences = [text.split() if isinstance(text, str) else list(text) for text in texts]
         columns = processor.tokenize_words(sentences, "text")
