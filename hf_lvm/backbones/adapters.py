@@ -63,7 +63,7 @@ def without_adapter(part: PreTrainedModel) -> Iterator[PreTrainedModel]:
     """A part as it was before it had an adapter, and without dropout; as it is now again afterwards."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    layers = [module for module in part.modules() if isinstance(module, BaseTunerLayer)]
+    layers = [each for each in part.modules() if isinstance(each, BaseTunerLayer) and not each.disable_adapters]
     learns = [parameter.requires_grad for parameter in part.parameters()]
     modes = [module.training for module in part.modules()]
     try:

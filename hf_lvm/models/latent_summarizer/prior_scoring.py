@@ -59,6 +59,7 @@ class PriorScoring:
     # Of a prior that reads texts; a model owns no tokenizer.
     _prior_bridge: PriorBridge | None = None
     _tokenizers: tuple | None = None
+    _table_is_filled = False
 
     # ---- what the prior is -------------------------------------------------------------------------------------------
 
@@ -177,11 +178,13 @@ class PriorScoring:
         """
         if self.prior_ids is None:
             return tokens
+        if not self._table_is_filled:
+            if (self.prior_ids < 0).all():
+                raise self._unconnected()
+            self._table_is_filled = True
         mapped = torch.where(tokens < 0, tokens, self.prior_ids[tokens.clamp(0, len(self.prior_ids) - 1)])
         wrong = (tokens >= 0) & ((mapped < 0) | (tokens >= len(self.prior_ids)))
         if may_look(tokens, False) and wrong.any():
-            if (self.prior_ids < 0).all():
-                raise self._unconnected()
             raise ValueError(
                 f"The prior cannot score the token(s) {sorted(set(tokens[wrong].tolist()))[:10]} of the decoder, which its "
                 "tokenizer does not have: leave these sentences out, or choose another prior."
