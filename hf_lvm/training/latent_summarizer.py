@@ -218,7 +218,9 @@ def build_summarizer(arguments: SummarizerArguments, processor: LatentTextProces
     else:
         attends = arguments.injection == "cross_attention"
         decoder = decoder_of_run(arguments.decoder, processor, cross_attention=attends, **options["decoder"])
-    sizes = {} if arguments.prior_hidden_size is None else {"hidden_size": arguments.prior_hidden_size}
+    # A pretrained prior has its size.
+    sized = arguments.prior_hidden_size is not None and is_from_scratch(full_name("decoder", arguments.prior))
+    sizes = {"hidden_size": arguments.prior_hidden_size} if sized else {}
     if full_name("decoder", arguments.prior) == BigramDecoderConfig.model_type:
         prior = BigramDecoderModel(BigramDecoderConfig(vocab_size=decoder.config.vocab_size, **ids, **sizes))
     else:

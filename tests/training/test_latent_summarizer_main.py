@@ -3,11 +3,14 @@
 import json
 
 import pytest
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor, GPT2Tokenizer
 
+from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.cli.main import main as command
-from hf_lvm.data import synthetic_grammar
+from hf_lvm.data import synthetic_grammar, train_word_tokenizer
 from hf_lvm.training.latent_summarizer import main
+from tests.models.latent_summarizer.test_prior_tokenizers import renumbered
+from tests.tiny_parts import tiny_config
 
 SIZES = [
     "--encoder_hidden_size", "16", "--encoder_embedding_size", "16", "--decoder_hidden_size", "8", "--prior_hidden_size", "8",
@@ -82,9 +85,39 @@ def test_pointers(data, tmp_path, posterior_type, estimator):
     assert not results["test"]["likelihood"]["exact"] and results["test"]["compression"]["own length"]["empty_share"] == 0
 
 
+@pytest.fixture(scope="module")
+def priors(data, tmp_path_factory):
+    """Folders of language models with their tokenizers: of letters, and of the words of the texts by other ids."""
+    texts = [json.loads(line)["text"] for line in (data / "train.jsonl").read_text().splitlines()]
+    letters = sorted({*"".join(texts)} - {" "})
+    folders = {}
+    for name, tokenizer in (
+        ("letters", GPT2Tokenizer({each: index for index, each in enumerate([*letters, "Ġ", "<|endoftext|>"])}, [])),
+        ("words", renumbered(train_word_tokenizer(texts, vocab_size=200))),
+    ):
+        folders[name] = tmp_path_factory.mktemp("priors") / name
+        size = {"vocab_size": len(tokenizer), "max_position_embeddings": 400}
+        AutoModelForCausalLM.from_config(tiny_config("gpt2", **size)).save_pretrained(folders[name])
+        tokenizer.save_pretrained(folders[name])
+    return folders
+
+
+@pytest.mark.parametrize(("prior", "bridge"), [("letters", "text"), ("words", "permutation")])
+def test_a_prior_with_a_tokenizer_of_its_own(data, priors, tmp_path, prior, bridge):
+    own = ["--prior", str(priors[prior]), "--estimator", "rloo", "--num_samples", "2", "--prior_epochs", "0"]
+    own += ["--prior_tokenizer", str(priors[prior])] if prior == "letters" else []
+    results = main(arguments(data, tmp_path / "run", *own, "--max_test_samples", "4", "--num_importance_samples", "0"))
+    model, processor = load_trained(str(tmp_path / "run"), "summarize")
+    assert model.config.prior_bridge == bridge and processor.prior_tokenizer is not None
+    assert ("non_canonical_share" in results["test"]) == (bridge == "text")
+    assert model.summarize("the girl saw Anna", processor=processor, words=2)[0]
+    assert results["settings"]["prior"] == str(priors[prior])
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
+        (["--prior_tokenizer", "somewhere"], "prior_tokenizer is for a pretrained prior, and 'bigram' is built from scratch"),
         (["--posterior_type", "pointer"], "A segment decoder fills the gaps"),
         (["--posterior_type", "vocab"], "needs a compressor of its own"),
         (["--summary_column", "short"], "has no column 'short'"),
