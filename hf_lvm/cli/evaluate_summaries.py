@@ -144,6 +144,9 @@ def summary_report_rows(metrics: dict[str, Any]) -> Iterator[Row]:
     yield "-ELBO", _nats(bound["nats_per_sentence"]), f"perplexity {bound['word_perplexity']:.2f} per word"
     yield "  reconstruction", _nats(metrics["reconstruction_nats_per_sentence"]), "of it, the text given its compression"
     yield "  compression", _nats(metrics["kl_nats_per_sentence"]), "of it, what the compression costs: log q(c|x) - log p(c)"
+    if "non_canonical_share" in metrics:
+        how = "that are charged, as their tokens are not the usual ones of their text, which is all that the prior reads"
+        yield "  compressions", f"{metrics['non_canonical_share']:.1%}", how
     if "likelihood" in metrics:
         likelihood = metrics["likelihood"]
         how = "exact" if likelihood["exact"] else f"{likelihood['num_samples']:,} samples"
