@@ -269,9 +269,9 @@ class LatentSummarizerConfig(PreTrainedConfig):
                 )
         if not 0 < self.prior_epsilon <= 0.5:
             raise ValueError(f"prior_epsilon is {self.prior_epsilon}: it is above 0 and at most .5.")
-        if self.prior_bridge == "text" and self.estimator == "straight_through":
+        if self.prior_bridge == "text" and self.estimator in ("straight_through", "gumbel_softmax"):
             raise ValueError(
-                "The estimator 'straight_through' shows compressions to the prior as points of simplices, and these have no "
+                f"The estimator {self.estimator!r} shows compressions to the prior as points of simplices, and these have no "
                 "text for a prior_bridge of 'text': choose a prior over the decoder's tokens, or an estimator that scores "
                 "samples, such as 'rloo'."
             )
