@@ -75,7 +75,7 @@ PLANNED = (
 )
 BENCHMARKS = (
     "training_step", "generation", "import_time", "lstm_training", "aggressive_step", "linear_chain", "binary_tree",
-    "class_enumeration", "urnng_training",
+    "class_enumeration", "urnng_training", "summarizer_step",
 )  # fmt: skip
 
 
