@@ -33,7 +33,7 @@ def ways(lexicon: OpenLexicon, most: int) -> list[tuple[int, ...]]:
         if len(row) < most:
             agenda += [
                 (lexicon.follow(state, piece), (*row, piece))
-                for piece, steps in enumerate(lexicon.remaining(state))
+                for piece, steps in enumerate(lexicon.remaining(state).tolist())
                 if steps != NEVER
             ]
     return found
@@ -86,7 +86,9 @@ def test_steps_to_the_end_are_the_fewest(pieces):
     fewest = {}
     while agenda:
         state = agenda.pop()
-        followers = [lexicon.follow(state, piece) for piece, steps in enumerate(lexicon.remaining(state)) if steps != NEVER]
+        followers = [
+            lexicon.follow(state, piece) for piece, steps in enumerate(lexicon.remaining(state).tolist()) if steps != NEVER
+        ]
         fewest[state] = followers
         agenda += set(followers) - seen
         seen |= set(followers)
@@ -95,7 +97,8 @@ def test_steps_to_the_end_are_the_fewest(pieces):
         steps = {state: min([steps[state], *(1 + steps[after] for after in fewest[state])]) for state in seen}
     assert steps == {state: lexicon.needed(state) for state in seen}
     for state in seen:
-        for piece, remaining in enumerate(lexicon.remaining(state)):
+        for piece, remaining in enumerate(lexicon.remaining(state).tolist()):
+            assert lexicon.allows(state, piece) == (remaining != NEVER)
             assert remaining == NEVER or remaining == steps[lexicon.follow(state, piece)]
 
 
@@ -125,7 +128,7 @@ def test_closed_lexicon():
     lexicon = ClosedLexicon(["ci0", "ci1", "ci0"], AnyWord())
     assert lexicon.pieces == ("ci0", "ci1") and lexicon.segment("ci1") == [1] and lexicon.segment("ci2") is None
     assert lexicon.admits("ci2") and not lexicon.admits("a b") and not ClosedLexicon(["a"]).admits("b")
-    assert lexicon.remaining(lexicon.start) == [0, 0] and lexicon.follow(lexicon.start, 0) is None
+    assert lexicon.remaining(lexicon.start).tolist() == [0, 0] and lexicon.follow(lexicon.start, 0) is None
 
 
 @pytest.mark.parametrize("lexicon", [ClosedLexicon(["a", "b"]), OpenLexicon(["a", "ab"], Identifier()), OpenLexicon(["b"])])

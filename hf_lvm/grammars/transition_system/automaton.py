@@ -72,6 +72,7 @@ class Automaton:
         self._num_rows = 1
         # Row 0: nothing is left but the end.
         self._table[0, END] = 0
+        self._actions = {type_: torch.tensor(actions) for type_, actions in vocabulary.actions.items()}
         self._rows: dict[tuple, int] = {}
         self._values: dict[tuple[str, int], ValueFrame] = {}
         self._done, self._failed = Stack(None, None, "", 0), Stack(None, None, "", 0)
@@ -185,14 +186,13 @@ class Automaton:
         is_value = isinstance(frame, ValueFrame)
         key = (frame.type, frame.state) if is_value else (frame.type, frame.cardinality)
         if key not in self._rows:
-            costs = self._costs_of(frame.type, *self._around(frame), frame.state if is_value else None)
-            if not is_value and frame.cardinality in (Cardinality.OPTIONAL, Cardinality.SEQUENCE):
-                costs[REDUCE] = 0
             if self._num_rows == len(self._table):
                 self._table = torch.cat([self._table, torch.full_like(self._table, NEVER)])
                 self._copies.clear()
-            actions = torch.tensor(list(costs))
-            self._table[self._num_rows, actions] = torch.tensor(list(costs.values())).clamp(max=NEVER).to(torch.int16)
+            row = self._table[self._num_rows]
+            self._write_costs(row, frame.type, *self._around(frame), frame.state if is_value else None)
+            if not is_value and frame.cardinality in (Cardinality.OPTIONAL, Cardinality.SEQUENCE):
+                row[REDUCE] = 0
             self._rows[key] = self._num_rows
             self._num_rows += 1
         return self._rows[key]
@@ -203,21 +203,19 @@ class Automaton:
             return self.vocabulary.lexicons[frame.type].needed(frame.state), 0
         return self.costs.before(frame.type, frame.cardinality), self.costs.after(frame.cardinality)
 
-    def _costs_of(self, type_: str, before: int, after: int, state: int | None) -> dict[int, int]:
+    def _write_costs(self, row: torch.Tensor, type_: str, before: int, after: int, state: int | None) -> None:
         vocabulary = self.vocabulary
         if type_ in vocabulary.grammar.types:
-            names = vocabulary.grammar.types[type_]
-            return {vocabulary.rules[name]: self.costs.constructors[name] + after - before for name in names}
-        lexicon, actions = vocabulary.lexicons[type_], vocabulary.actions[type_]
+            for name in vocabulary.grammar.types[type_]:
+                row[vocabulary.rules[name]] = self.costs.constructors[name] + after - before
+            return
+        lexicon = vocabulary.lexicons[type_]
         state = lexicon.start if state is None else state
-        costs = {
-            actions[place]: 1 + steps + after - before
-            for place, steps in enumerate(lexicon.remaining(state))
-            if steps != NEVER
-        }
+        steps = lexicon.remaining(state)
+        costs = torch.where(steps == NEVER, steps, steps + (1 + after - before))
+        row[self._actions[type_]] = costs
         if lexicon.ends(state):
-            costs[FINISH] = 1 + after - before
-        return costs
+            row[FINISH] = 1 + after - before
 
     def _copy_cost(self, frame: FieldFrame | ValueFrame) -> int:
         if isinstance(frame, ValueFrame) or frame.type not in self.vocabulary.copied:

@@ -13,10 +13,13 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
+
 from hf_lvm.grammars.transition_system.characters import CHARACTER_RULES, AnyText, CharacterRule, admitted
 
 # More steps than any limit: what cannot be.
 NEVER = 32767
+_UNKNOWN = -1
 # Longer values are spelled from several pieces, however frequent they are.
 MAX_PIECE_LENGTH = 24
 # A word with the blank or sign before it, letters between signs, a run of one sign.
@@ -42,9 +45,12 @@ class Lexicon(Protocol):
     def segment(self, value: str) -> list[int] | None:
         """The pieces of a value; None where they cannot make it."""
 
-    def remaining(self, state: int) -> list[int]:
-        """(P,), how many steps are needed at least after each piece; 0 where the value is finished by it, `NEVER` where the
-        piece cannot stand."""
+    def remaining(self, state: int) -> torch.Tensor:
+        """(P,) int16, how many steps are needed at least after each piece; 0 where the value is finished by it, `NEVER` where
+        the piece cannot stand."""
+
+    def allows(self, state: int, piece: int) -> bool:
+        """Whether a piece can stand: the same for one, without the cost of all."""
 
     def needed(self, state: int) -> int:
         """How many steps finish the value at least, the token that says so included."""
@@ -78,8 +84,11 @@ class ClosedLexicon:
     def segment(self, value: str) -> list[int] | None:
         return [self._places[value]] if value in self._places else None
 
-    def remaining(self, state: int) -> list[int]:
-        return [0] * len(self.pieces)
+    def remaining(self, state: int) -> torch.Tensor:
+        return torch.zeros(len(self.pieces), dtype=torch.int16)
+
+    def allows(self, state: int, piece: int) -> bool:
+        return True
 
     def needed(self, state: int) -> int:
         return 1
@@ -141,7 +150,8 @@ class OpenLexicon:
         first = _Spelling(frozenset(), self.rule.start)
         self._spellings, self._numbers = [first], {first: 0}
         self._after: dict[Hashable, list[Hashable | None]] = {}
-        self._remaining: dict[int, list[int]] = {}
+        self._by_rule: dict[Hashable, torch.Tensor] = {}
+        self._excluded: dict[frozenset[str], frozenset[int]] = {}
         self._needed: dict[_Spelling, int] = {}
         if self.needed(0) == NEVER:
             raise ValueError(
@@ -164,10 +174,22 @@ class OpenLexicon:
             place += length
         return found
 
-    def remaining(self, state: int) -> list[int]:
-        if state not in self._remaining:
-            self._remaining[state] = self._steps_after(self._spellings[state])
-        return self._remaining[state]
+    def remaining(self, state: int) -> torch.Tensor:
+        spelling = self._spellings[state]
+        steps = self._steps_by_rule(spelling.state).clone()
+        # Where the value may not end after a piece, it depends on what has been spelled how it can go on.
+        for place in (steps == _UNKNOWN).nonzero().flatten().tolist():
+            steps[place] = self._steps_from(self._next(spelling, place))
+        if excluded := self._too_long(spelling):
+            steps[list(excluded)] = NEVER
+        return steps
+
+    def allows(self, state: int, piece: int) -> bool:
+        spelling = self._spellings[state]
+        following = self._rule_states(spelling.state)[piece]
+        if following is None or piece in self._too_long(spelling):
+            return False
+        return self.rule.accepts(following) or self._steps_from(self._next(spelling, piece)) != NEVER
 
     def ends(self, state: int) -> bool:
         return self.rule.accepts(self._spellings[state].state)
@@ -200,26 +222,29 @@ class OpenLexicon:
             self._after[state] = after
         return self._after[state]
 
-    def _too_long(self, spelling: _Spelling) -> set[int]:
+    def _too_long(self, spelling: _Spelling) -> frozenset[int]:
         """The pieces that would complete a longer piece than the one chosen."""
-        return {
-            place
-            for before in spelling.growing
-            for longer in self._extensions[before]
-            for place in self._family.get(longer[len(before) :], ())
-        }
+        if spelling.growing not in self._excluded:
+            self._excluded[spelling.growing] = frozenset(
+                place
+                for before in spelling.growing
+                for longer in self._extensions[before]
+                for place in self._family.get(longer[len(before) :], ())
+            )
+        return self._excluded[spelling.growing]
 
     def _legal(self, spelling: _Spelling) -> list[int]:
         excluded, states = self._too_long(spelling), self._rule_states(spelling.state)
         return [place for place, state in enumerate(states) if state is not None and place not in excluded]
 
-    def _steps_after(self, spelling: _Spelling) -> list[int]:
-        steps = [NEVER] * len(self.pieces)
-        states = self._rule_states(spelling.state)
-        for place in self._legal(spelling):
-            # Where the value may end there is no need to know how it would go on.
-            steps[place] = 1 if self.rule.accepts(states[place]) else self._steps_from(self._next(spelling, place))
-        return steps
+    def _steps_by_rule(self, state: Hashable) -> torch.Tensor:
+        """(P,) int16, 1 after pieces where the value may end, `NEVER` where the rule excludes a piece, else `_UNKNOWN`."""
+        if state not in self._by_rule:
+            steps = [
+                NEVER if after is None else 1 if self.rule.accepts(after) else _UNKNOWN for after in self._rule_states(state)
+            ]
+            self._by_rule[state] = torch.tensor(steps, dtype=torch.int16)
+        return self._by_rule[state]
 
     def _steps_from(self, spelling: _Spelling) -> int:
         """By breadth: the fewest pieces after which the value may end, and the token that says so."""

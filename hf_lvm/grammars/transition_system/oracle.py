@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from hf_lvm.grammars.abstract_syntax import Node, Value
 from hf_lvm.grammars.asdl.grammar import Cardinality, Constructor, Field
-from hf_lvm.grammars.transition_system.lexicons import NEVER
 from hf_lvm.grammars.transition_system.sources import Source
 from hf_lvm.grammars.transition_system.vocabulary import END, FINISH, PAD, REDUCE, START, ActionVocabulary
 
@@ -183,7 +182,7 @@ class _Builder:
             return False
         lexicon = self.vocabulary.lexicons[self.type]
         state = lexicon.start if self.state is None else self.state
-        if lexicon.remaining(state)[place] == NEVER:
+        if not lexicon.allows(state, place):
             return False
         self.text.append(lexicon.pieces[place])
         self.state = lexicon.follow(state, place)

@@ -48,7 +48,8 @@ class Source:
         lexicon = self.vocabulary.lexicons[type_]
         remaining, changed = lexicon.remaining(state), {}
         for place in self._towards(type_, text):
-            if remaining[place] != NEVER and (steps := self._steps_after(type_, state, text, place)) != remaining[place]:
+            known = int(remaining[place])
+            if known != NEVER and (steps := self._steps_after(type_, state, text, place)) != known:
                 changed[place] = steps
         return changed
 
@@ -80,8 +81,9 @@ class Source:
             if lexicon.ends(state) and not self.forbids_end(type_, text):
                 steps = 1
             else:
-                changed = self.changed_steps(type_, state, text)
-                after = [changed.get(place, steps) for place, steps in enumerate(lexicon.remaining(state))]
-                steps = min(1 + min(after), NEVER)
+                after = lexicon.remaining(state)
+                for place, changed in self.changed_steps(type_, state, text).items():
+                    after[place] = changed
+                steps = min(1 + int(after.min()), NEVER)
             self._steps[type_, text] = steps
         return self._steps[type_, text]
