@@ -90,7 +90,7 @@ class GrammarDecoder:
             legal = derivations.legal(logits.device).unsqueeze(1)
         else:
             legal = DerivationStates.joined(steps).legal(logits.device).unflatten(0, (len(steps), -1)).transpose(0, 1)
-        logits = logits.masked_fill(~legal, -torch.inf)
+        logits = torch.where(legal, logits, -torch.inf)
         return logits, GrammarState(inner, derivations, logits[:, -1])
 
     def advance_points(self, state: GrammarState, points: torch.Tensor) -> tuple[torch.Tensor, GrammarState]:
@@ -104,4 +104,4 @@ class GrammarDecoder:
 
 def masked(logits: torch.Tensor, derivations: DerivationStates) -> torch.Tensor:
     """Logits (N, A) with -inf in place of those of actions that are not legal."""
-    return logits.masked_fill(~derivations.legal(logits.device), -torch.inf)
+    return torch.where(derivations.legal(logits.device), logits, -torch.inf)

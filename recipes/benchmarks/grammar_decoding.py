@@ -54,7 +54,7 @@ def generation(
 ) -> list[tuple[float, float]]:
     """Pairs of seconds a step, after two that do not count."""
     start = torch.full((batch_size, 1), START)
-    settings = {"attention_mask": torch.ones_like(start), "top_k": 0, **options}
+    settings = {"attention_mask": torch.ones_like(start), **options}
     pairs = []
     for _ in range(2 + num_pairs):
         processors = LogitsProcessorList([GrammarLogitsProcessor(automaton, LIMIT)])
@@ -91,7 +91,7 @@ def compare(num_pairs: int) -> list[Comparison]:
     print(f"{size} actions, at most {LIMIT} of them in a tree")
     model = build_bare_decoder("gpt2", SIZES | {"vocab_size": size}).eval()
     model.generation_config.pad_token_id = PAD
-    sampled = generation(model, automaton, num_pairs, BATCH_SIZE, do_sample=True)
+    sampled = generation(model, automaton, num_pairs, BATCH_SIZE, do_sample=True, top_k=0)
     # As many rows, in beams.
     beams = generation(model, automaton, num_pairs, BATCH_SIZE // NUM_BEAMS, do_sample=False, num_beams=NUM_BEAMS)
     rows = [

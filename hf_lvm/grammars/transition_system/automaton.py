@@ -309,7 +309,7 @@ class DerivationStates:
         automaton = self.automaton
         rows = torch.tensor([stack.row for stack in self.stacks], device=device)
         slacks = torch.tensor(self.slacks, dtype=torch.int16, device=device)
-        costs = automaton.table(device)[rows]
+        costs = automaton.table(device).index_select(0, rows)
         if any(source is not None for source in self.sources):
             self._change(costs)
         return costs <= slacks.unsqueeze(1)

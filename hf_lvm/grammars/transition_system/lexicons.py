@@ -19,7 +19,6 @@ from hf_lvm.grammars.transition_system.characters import CHARACTER_RULES, AnyTex
 
 # More steps than any limit: what cannot be.
 NEVER = 32767
-_UNKNOWN = -1
 # Longer values are spelled from several pieces, however frequent they are.
 MAX_PIECE_LENGTH = 24
 # A word with the blank or sign before it, letters between signs, a run of one sign.
@@ -150,7 +149,7 @@ class OpenLexicon:
         first = _Spelling(frozenset(), self.rule.start)
         self._spellings, self._numbers = [first], {first: 0}
         self._after: dict[Hashable, list[Hashable | None]] = {}
-        self._by_rule: dict[Hashable, torch.Tensor] = {}
+        self._by_rule: dict[Hashable, tuple[torch.Tensor, list[int]]] = {}
         self._excluded: dict[frozenset[str], frozenset[int]] = {}
         self._needed: dict[_Spelling, int] = {}
         if self.needed(0) == NEVER:
@@ -176,9 +175,10 @@ class OpenLexicon:
 
     def remaining(self, state: int) -> torch.Tensor:
         spelling = self._spellings[state]
-        steps = self._steps_by_rule(spelling.state).clone()
+        by_rule, unknown = self._steps_by_rule(spelling.state)
+        steps = by_rule.clone()
         # Where the value may not end after a piece, it depends on what has been spelled how it can go on.
-        for place in (steps == _UNKNOWN).nonzero().flatten().tolist():
+        for place in unknown:
             steps[place] = self._steps_from(self._next(spelling, place))
         if excluded := self._too_long(spelling):
             steps[list(excluded)] = NEVER
@@ -237,13 +237,13 @@ class OpenLexicon:
         excluded, states = self._too_long(spelling), self._rule_states(spelling.state)
         return [place for place, state in enumerate(states) if state is not None and place not in excluded]
 
-    def _steps_by_rule(self, state: Hashable) -> torch.Tensor:
-        """(P,) int16, 1 after pieces where the value may end, `NEVER` where the rule excludes a piece, else `_UNKNOWN`."""
+    def _steps_by_rule(self, state: Hashable) -> tuple[torch.Tensor, list[int]]:
+        """(P,) int16, 1 after pieces where the value may end, `NEVER` where the rule excludes one; and the other pieces."""
         if state not in self._by_rule:
-            steps = [
-                NEVER if after is None else 1 if self.rule.accepts(after) else _UNKNOWN for after in self._rule_states(state)
-            ]
-            self._by_rule[state] = torch.tensor(steps, dtype=torch.int16)
+            after = self._rule_states(state)
+            ends = [each is not None and self.rule.accepts(each) for each in after]
+            unknown = [place for place, each in enumerate(after) if each is not None and not ends[place]]
+            self._by_rule[state] = torch.tensor([1 if end else NEVER for end in ends], dtype=torch.int16), unknown
         return self._by_rule[state]
 
     def _steps_from(self, spelling: _Spelling) -> int:
