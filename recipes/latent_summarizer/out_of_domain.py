@@ -2,8 +2,9 @@
 
     python recipes/latent_summarizer/out_of_domain.py --model runs/google --data_dir data/google/others --output others.json
 
-The folder has a file a set, JSON lines with `text` and `summaries` (a list), in the form of the training texts: words
-separated by blanks, case and numbers alike. Each set is scored as it usually is:
+The folder has a file a set, JSON lines with `text` and `summaries` (a list). Words are separated by blanks; of DUC-2004, which
+is not, punctuation marks are split off as in the Penn Treebank. A model that was trained on lower-case texts needs a tokenizer
+with `lowercase`, or files of lower-case texts. Each set is scored as it usually is:
 
 | file | texts | score |
 |---|---|---|
@@ -22,6 +23,8 @@ import time
 from pathlib import Path
 
 import torch
+from datasets import Dataset
+from nltk.tokenize import TreebankWordTokenizer
 
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.cli.evaluate_summaries import add_summary_options, check_summary_options, evaluate_summaries
@@ -37,6 +40,23 @@ SETS = {
     "duc2004": {"multiple_references": "mean", "limit_bytes": 75},
     "gigaword": {},
 }
+NOT_TOKENIZED = {"duc2004"}
+
+
+def texts_of(name: str, file: Path) -> Dataset:
+    """The rows of a set, their words separated by blanks."""
+    rows = read_file(file)
+    if name not in NOT_TOKENIZED:
+        return rows
+    tokenize = TreebankWordTokenizer().tokenize
+
+    def tokenized(row: dict) -> dict:
+        return {
+            "text": " ".join(tokenize(row["text"])),
+            "summaries": [" ".join(tokenize(each)) for each in row["summaries"]],
+        }
+
+    return Dataset.from_list([row | tokenized(row) for row in rows])
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -69,7 +89,7 @@ def main(argv: list[str]) -> None:
     model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     begin, measured = time.perf_counter(), {}
     for name, file in files.items():
-        texts = read_file(file)
+        texts = texts_of(name, file)
         if options.max_samples is not None:
             texts = texts.select(range(min(options.max_samples, len(texts))))
         own = argparse.Namespace(**vars(options) | SETS[name])

@@ -16,8 +16,9 @@ def evaluate(tmp_path, monkeypatch, word_processor):
     """Exit status of the script on two sets, with a model of nothing learnt."""
     tiny_summarizer(perturbation=0.4).save_pretrained(tmp_path / "run")
     word_processor.save_pretrained(tmp_path / "run")
-    for name in ("broadcast", "duc2004"):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    for name, mark in (("broadcast", ""), ("duc2004", ".")):
+        lines = [json.dumps(row | {"text": row["text"].replace("c", "c,", bool(mark)) + mark}) for row in ROWS]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
 
     def run(*options: str) -> int:
         given = ["--model", tmp_path / "run", "--data_dir", tmp_path, "--output", tmp_path / "others.json", *options]
@@ -36,6 +37,8 @@ def test_each_set_by_its_definition_in_one_file(evaluate, tmp_path, capsys):
     broadcast, duc = (results["sets"][name]["compression"]["ratio 0.5"] for name in ("broadcast", "duc2004"))
     assert broadcast["multiple_references"] == duc["multiple_references"] == "mean"
     assert duc["limit_bytes"] == 75 and broadcast["limit_bytes"] is None
+    # Of news that is not tokenized, marks are words of their own: 9 and 5.
+    assert duc["source_words"] == 14 and broadcast["source_words"] == 10
     # 4 of 7 words and 2 of 3; references have 2.5 and 1.5 in the mean.
     assert broadcast["compression_ratio"] == pytest.approx(6 / 10)
     assert broadcast["reference_compression_ratio"] == pytest.approx(4 / 10)
