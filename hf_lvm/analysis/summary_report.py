@@ -82,7 +82,9 @@ def report_summaries(
     if is_exact or num_importance_samples:
         metrics["likelihood"] = {**_likelihood(-log_x, dataset), "exact": is_exact, "num_samples": num_importance_samples}
     known = [row for row, summary in enumerate(dataset["summary"][:]) if summary]
-    ways: dict[str, dict[str, float]] = {"own length": {}}
+    ways: dict[str, dict[str, Any]] = {"own length": {}}
+    if model.config.posterior_type == "delete":
+        ways["expected F1"] = {"decoding": "expected_f1"}
     ways |= {f"ratio {ratio:g}": {"ratio": ratio} for ratio in ratios} | {f"{each} words": {"words": each} for each in words}
     summaries: dict[str, list[str]] = {}
     metrics["compression"] = {}

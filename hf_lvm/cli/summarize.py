@@ -30,7 +30,9 @@ def main(argv: Sequence[str], prog: str) -> None:
 
 def _summaries(model, processor, texts: list[str], options: argparse.Namespace) -> Iterator[str]:
     lengths = {"ratio": options.ratio, "words": options.words}
-    effort = {"processor": processor, "num_beams": options.num_beams, "batch_size": options.batch_size}
+    effort = {
+        "processor": processor, "num_beams": options.num_beams, "batch_size": options.batch_size, "decoding": options.decoding,
+    }  # fmt: skip
     found = model.summarize_n_best(texts, options.num_summaries or 1, **lengths, **effort)
     credits = model.explain(texts, **lengths, **effort) if options.explain else [None] * len(texts)
     for text, best, credit in zip(texts, found, credits, strict=True):
@@ -82,6 +84,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--explain", action="store_true", help="also by how many nats the text is less probable without each word"
+    )
+    parser.add_argument(
+        "--decoding",
+        default="mode",
+        help="mode, the most probable summary, or, of a model that deletes, expected_f1: the words that agree best with all "
+        "that it holds for possible (default: mode)",
     )
     parser.add_argument("--num_beams", type=int, default=8, help="of models that write word by word (default: 8)")
     parser.add_argument("--batch_size", type=int, default=64, help="texts at once (default: 64)")

@@ -12,12 +12,15 @@ import torch
 from hf_lvm.backbones.encoders import check_positions
 from hf_lvm.data import CompressionCollator, LatentTextProcessor
 from hf_lvm.distributions import CanonicalDeletion
+from hf_lvm.distributions.deletion import expected_f1_masks
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.models.latent_summarizer.source_words import SourceWords
 
 logger = logging.getLogger(__name__)
 
 Texts = str | Sequence[str | Sequence[str]]
+
+DECODINGS = ("mode", "expected_f1")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class TextsAndSummaries:
         processor: LatentTextProcessor,
         ratio: float | None = None,
         words: int | None = None,
+        decoding: str = "mode",
         num_beams: int = 8,
         batch_size: int = 64,
     ) -> list[str]:
@@ -74,6 +78,8 @@ class TextsAndSummaries:
             ratio: words of the summary to words of the text, above 0 and up to 1; the rounded product, one at least.
             words: of the summary; a text that has fewer keeps all of them, and the log says so. Without either, the config's
                 target_ratio, or as many as q likes.
+            decoding: `mode`, the most probable compression; or of `delete` `expected_f1`, the words that agree best with all
+                that q holds for possible (see `hf_lvm.distributions.deletion.expected_f1_masks`), which are a few more.
             num_beams: of posteriors that write symbol by symbol; a deletion is found exactly.
 
         Raises:
@@ -81,7 +87,7 @@ class TextsAndSummaries:
                 number that is none, or for a posterior that cannot be given one.
         """
         options = {"processor": processor, "ratio": ratio, "words": words, "num_beams": num_beams, "batch_size": batch_size}
-        return [found[0].text for found in self.summarize_n_best(texts, 1, **options)]
+        return [found[0].text for found in self.summarize_n_best(texts, 1, decoding=decoding, **options)]
 
     def summarize_n_best(
         self,
@@ -91,18 +97,20 @@ class TextsAndSummaries:
         processor: LatentTextProcessor,
         ratio: float | None = None,
         words: int | None = None,
+        decoding: str = "mode",
         num_beams: int = 8,
         batch_size: int = 64,
     ) -> list[list[ScoredSummary]]:
         """The best compressions of each text by log q, best first; fewer where it has no more. See `summarize`."""
         _check_lengths(ratio, words)
+        self._check_decoding(decoding, num_summaries)
         if num_summaries < 1:
             raise ValueError(f"num_summaries must be at least 1, but is {num_summaries}.")
         found = []
         for sentences, batch in self._batches(texts, processor, batch_size):
             with in_evaluation_mode(self):
                 source = self.source_of(batch["labels"], batch["decoder_word_ids"])
-                values, log_prob = self._best(source, batch, num_summaries, ratio, words, num_beams)
+                values, log_prob = self._best(source, batch, num_summaries, ratio, words, decoding, num_beams)
                 pairs = self.pair_log_probs(source)
                 reconstruction = self.log_likelihood(source, values, None, pairs)
                 log_prior, empty = self.log_prior(source, values, pairs), self.log_empty(source, None, pairs)
@@ -131,16 +139,18 @@ class TextsAndSummaries:
         processor: LatentTextProcessor,
         ratio: float | None = None,
         words: int | None = None,
+        decoding: str = "mode",
         num_beams: int = 8,
         batch_size: int = 64,
     ) -> list[list[WordCredit]]:
         """For each word of each summary, by how many nats the text is less probable without it; see `summarize`."""
         _check_lengths(ratio, words)
+        self._check_decoding(decoding, 1)
         found = []
         for sentences, batch in self._batches(texts, processor, batch_size):
             with in_evaluation_mode(self):
                 source = self.source_of(batch["labels"], batch["decoder_word_ids"])
-                values = self._best(source, batch, 1, ratio, words, num_beams)[0]
+                values = self._best(source, batch, 1, ratio, words, decoding, num_beams)[0]
                 pairs = self.pair_log_probs(source)
                 counts = self.posterior_head.counts_of(values[0], source)
                 whole = self.log_likelihood(source, values, None, pairs)[0]
@@ -174,6 +184,7 @@ class TextsAndSummaries:
         count: int,
         ratio: float | None,
         words: int | None,
+        decoding: str,
         num_beams: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The best values (N, B, ...) and their log q (N, B), -inf where there is none."""
@@ -188,10 +199,23 @@ class TextsAndSummaries:
         if isinstance(posterior, CanonicalDeletion):
             if self.config.objective == "marginal":
                 posterior = self.exact_posterior(posterior, self.pair_log_probs(source))
+            if decoding == "expected_f1":
+                masks = expected_f1_masks(posterior.marginals, source.lengths, counts, int(not self.config.allow_empty))
+                values = posterior.canonical(masks).unsqueeze(0)
+                return values, posterior.log_prob(values)
             best = posterior.k_best(count)
             return best.masks, best.scores - posterior.log_partition
         found = posterior.beam(count, max(count, num_beams))
         return found.sequences, found.log_prob
+
+    def _check_decoding(self, decoding: str, num_summaries: int) -> None:
+        if decoding not in DECODINGS:
+            raise ValueError(f"Unknown decoding {decoding!r}: choose one of {', '.join(map(repr, DECODINGS))}.")
+        if decoding == "expected_f1" and (self.config.posterior_type != "delete" or num_summaries > 1):
+            raise ValueError(
+                "The decoding 'expected_f1' finds one compression, of the posterior_type 'delete', which here is "
+                f"{self.config.posterior_type!r}: choose 'mode', or ask for one."
+            )
 
     def _without(self, values: torch.Tensor, place: int, source: SourceWords) -> torch.Tensor:
         """Values (B, ...) without their symbol number `place`; as they are where they have no so many."""

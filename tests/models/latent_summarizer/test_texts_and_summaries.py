@@ -74,3 +74,18 @@ def test_lengths_that_are_none(word_processor, options, said):
 def test_an_empty_text_is_named(word_processor):
     with pytest.raises(ValueError, match="text 1 is empty"):
         tiny_summarizer().summarize(["a", " "], processor=word_processor)
+
+
+def test_the_words_that_agree_best(word_processor):
+    model = tiny_summarizer(perturbation=0.4)
+    options = {"processor": word_processor, "decoding": "expected_f1"}
+    found, best = model.summarize_n_best(TEXTS, 1, **options), model.summarize_n_best(TEXTS, 1, processor=word_processor)
+    for (own,), (other,) in zip(found, best, strict=True):
+        assert own.num_words == len(own.text.split()) >= 1 and own.log_prob <= other.log_prob + 1e-5
+    assert [len(text.split()) for text in model.summarize(TEXTS, words=2, **options)] == [2, 1, 2]
+    (credit, *_) = model.explain(TEXTS, **options)[1]
+    assert credit.word == "e"
+    with pytest.raises(ValueError, match="finds one compression"):
+        model.summarize_n_best(TEXTS, 2, **options)
+    with pytest.raises(ValueError, match="Unknown decoding 'f1'"):
+        model.summarize(TEXTS, processor=word_processor, decoding="f1")
