@@ -47,7 +47,8 @@ def report_summaries(
 ) -> SummaryReport:
     """Bound, likelihood and compressions of a data set encoded by `encode_compressions`.
 
-    Texts without a known compression count in the bound and not in the metric of compressions.
+    Texts without a known compression count in the bound and not in the metric of compressions. A model that writes by a
+    mixture and by its pointers alone is measured in both ways.
 
     Args:
         dataset: its column `summary` has a compression for each text, several in a list, or None or an empty list.
@@ -86,6 +87,8 @@ def report_summaries(
     if model.config.posterior_type == "delete":
         ways["expected F1"] = {"decoding": "expected_f1"}
     ways |= {f"ratio {ratio:g}": {"ratio": ratio} for ratio in ratios} | {f"{each} words": {"words": each} for each in words}
+    if model.config.bound_is_extractive:
+        ways |= {f"{name}, words of the text": {**lengths, "extractive": True} for name, lengths in ways.items()}
     summaries: dict[str, list[str]] = {}
     metrics["compression"] = {}
     texts = dataset["text"][:]

@@ -29,7 +29,7 @@ def main(argv: Sequence[str], prog: str) -> None:
 
 
 def _summaries(model, processor, texts: list[str], options: argparse.Namespace) -> Iterator[str]:
-    lengths = {"ratio": options.ratio, "words": options.words}
+    lengths = {"ratio": options.ratio, "words": options.words, "extractive": options.extractive}
     effort = {
         "processor": processor, "num_beams": options.num_beams, "batch_size": options.batch_size, "decoding": options.decoding,
     }  # fmt: skip
@@ -79,6 +79,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--ratio", type=float, help="words of a summary to words of its text, above 0 and at most 1")
     parser.add_argument("--words", type=int, help="words of a summary (default: as the model was trained)")
+    parser.add_argument(
+        "--extractive", action="store_true", help="words of the text alone, of a model that also writes others (pointer_vocab)"
+    )
     parser.add_argument(
         "--num_summaries", type=int, help="so many summaries of each text, best first, with their scores (default: the best)"
     )

@@ -4,6 +4,9 @@ At each step the state h of the LSTM gives every word i of the source, and the e
 probability of a *word* is the sum over all places where it stands (Vinyals et al. 2015; See et al. 2017). Were the symbols
 places, a word that occurs twice would be two latents, and log q(places) - log p(words) no term of a KL divergence.
 
+The same weights may write by pointing alone or by the mixture of source and vocabulary, and the LSTM may read a sequence again
+without its source: the compressor of Miao and Blunsom (2016) does all three (sections 2.1 and 2.2).
+
 What a `PointerDecoder` says is a distribution over symbols, so `hf_lvm.generation.symbol_sequences` samples from it, scores
 with it and searches it by beams, all of one density.
 """
@@ -52,7 +55,7 @@ class PointerState:
 
 
 class PointerNetwork(nn.Module):
-    """The weights. `over` makes a decoder of them for a batch of sources.
+    """The weights. `over` makes a decoder of them for a batch of sources; `forward` reads sequences that are there.
 
     Args:
         source_size: of a source word's state.
@@ -93,6 +96,7 @@ class PointerNetwork(nn.Module):
         end: int,
         fewest: torch.Tensor,
         most: torch.Tensor,
+        copies_only: bool = False,
     ) -> "PointerDecoder":
         """A decoder of sequences over B sources.
 
@@ -103,8 +107,25 @@ class PointerNetwork(nn.Module):
             lengths: (B,), words of each source.
             end: the id that ends a sequence where symbols are ids; otherwise the end is the symbol n.
             fewest, most: (B,), symbols of a sequence, the end not counted.
+            copies_only: whether a network that mixes writes by its pointers alone. Symbols are ids all the same.
         """
-        return PointerDecoder(self, states, features, words, lengths, end, fewest, most)
+        return PointerDecoder(self, states, features, words, lengths, end, fewest, most, copies_only)
+
+    def forward(self, input_ids: torch.LongTensor | None = None, inputs_embeds: torch.Tensor | None = None) -> torch.Tensor:
+        """States (N, L, H) of the LSTM that reads words by themselves, of no source: it begins at zero, behind its start.
+
+        Args:
+            input_ids: (N, L), padded on the right, where states mean nothing.
+            inputs_embeds: (N, L, H), in their place.
+        """
+        embeds = self.embeddings(input_ids) if inputs_embeds is None else inputs_embeds.to(self.start.dtype)
+        with torch.autocast(embeds.device.type, enabled=False):
+            start = self.start.expand(len(embeds), 1, -1)
+            return self.lstm(torch.cat([start, embeds], dim=1))[0][:, 1:].contiguous()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """What it reads in the place of each id."""
+        return self.embeddings
 
     def init_weights(self) -> None:
         """Where no weights were loaded: layers as torch has them, embeddings as small."""
@@ -137,7 +158,9 @@ class PointerDecoder:
         end: int,
         fewest: torch.Tensor,
         most: torch.Tensor,
+        copies_only: bool = False,
     ):
+        self.copies_only = copies_only
         self.network, self.states, self.features, self.lengths = network, states, features, lengths
         self.fewest, self.most = fewest, most
         self.batch_size, self.device = len(words), words.device
@@ -192,15 +215,17 @@ class PointerDecoder:
         if not network.mixes_vocabulary:
             is_symbol = functional.pad(self.is_symbol, (0, 1), value=True)[rows].unsqueeze(1)
             return symbols.masked_fill(~is_symbol, -torch.inf)
+        # Places that are no symbols are copied into one column too many.
+        vocabulary = network.embeddings.num_embeddings
+        ids = self._ids.masked_fill(~functional.pad(self.is_symbol, (0, 1), value=True), vocabulary)[rows]
+        copied = symbols.new_full((*symbols.shape[:2], vocabulary + 1), -torch.inf if self.copies_only else NOTHING)
+        copied = copied.scatter(-1, ids.unsqueeze(1).expand_as(symbols), symbols)[..., :-1]
+        if self.copies_only:
+            return copied
         attended = places[..., :-1].exp().to(outputs.dtype) @ self.states[rows].to(outputs.dtype)
         mixed = network.mixed(torch.cat([outputs, attended], dim=-1)).tanh()
         written = network.words.logits(mixed).log_softmax(-1)
         copies = network.copies(mixed).to(dtype)
-        # Places that are no symbols are copied into one column too many.
-        vocabulary = written.shape[-1]
-        ids = self._ids.masked_fill(~functional.pad(self.is_symbol, (0, 1), value=True), vocabulary)[rows]
-        copied = symbols.new_full((*symbols.shape[:2], vocabulary + 1), NOTHING)
-        copied = copied.scatter(-1, ids.unsqueeze(1).expand_as(symbols), symbols)[..., :-1]
         mixture = torch.logaddexp(
             functional.logsigmoid(copies) + copied, functional.logsigmoid(-copies) + written.clamp(min=NOTHING)
         )

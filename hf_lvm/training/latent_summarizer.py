@@ -17,7 +17,7 @@ from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.bigram_decoder import BigramDecoderConfig, BigramDecoderModel
 from hf_lvm.backbones.encoders import encoder_positions
 from hf_lvm.backbones.reconstructors import build_reconstructor
-from hf_lvm.backbones.segment_decoder import SegmentDecoderConfig
+from hf_lvm.backbones.segment_decoder import SegmentDecoderConfig, SegmentDecoderModel
 from hf_lvm.backbones.sources import check_exists, config_from_scratch, full_name, is_from_scratch
 from hf_lvm.data import (
     CompressionCollator,
@@ -46,7 +46,7 @@ ARGUMENTS = (SummarizerArguments, DataArguments, SummaryDataArguments, SummaryRe
 OBJECTIVE_KEYS = (
     "objective", "estimator", "num_samples", "baseline_decay", "risk_sharpness", "classification_weight", "joint_weight",
     "unlabelled_weight", "prior_weight", "train_prior", "empty_baseline", "empty_weight", "target_ratio",
-    "temperature", "learned_temperature",
+    "temperature", "learned_temperature", "unlabelled_posterior",
 )  # fmt: skip
 SHOWN_SUMMARIES = 20
 
@@ -79,7 +79,7 @@ def prepare(
     args: LatentTrainingArguments,
 ) -> tuple[LatentTrainer, dict[str, Any]]:
     """A trainer with its model, processor and data, ready to train."""
-    refuse_keys(args, ("aggressive", "word_dropout"), "A compression is no latent vector")
+    refuse_keys(args, ("aggressive",), "A compression is no latent vector")
     begin_run(args)
     texts = load_pairs(data, summaries)
     logger.info("Texts: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
@@ -98,6 +98,8 @@ def prepare(
         encoded[split] = hide_unusable(encoded[split], model)
     if model_arguments.prior_epochs:
         fit_prior(model, encoded["train"], model_arguments.prior_epochs)
+    if isinstance(model.decoder, SegmentDecoderModel):
+        refuse_keys(args, ("word_dropout",), "A segment decoder fills gaps and reads no words of its own")
     collator = CompressionCollator(processor, "kept" if model.config.posterior_type == "delete" else "summary_ids")
     trainer = build_trainer(model, args, encoded, processor, collator=collator)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

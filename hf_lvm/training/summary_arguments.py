@@ -57,9 +57,23 @@ class SummarizerArguments:
     )
     prior_hidden_size: int | None = field(default=None, metadata={"help": "Size of a prior built from scratch."})
     posterior_type: str = field(default="delete", metadata={"help": f"q(c|x): {', '.join(POSTERIOR_TYPES[:-1])}."})
+    unlabelled_posterior: str | None = field(
+        default=None,
+        metadata={
+            "help": "Of pointer_vocab, pointer: texts without a compression are trained by the pointers alone, as in the "
+            "paper (ASC+FSC). By default by the mixture, as those with one."
+        },
+    )
     injection: str = field(
         default="prompt",
         metadata={"help": "How c joins a causal language model: prompt, or cross_attention to the encoder's states of c."},
+    )
+    reader: str | None = field(
+        default=None,
+        metadata={
+            "help": "With cross_attention, what reads c: compressor, the LSTM of a pointer itself, as in the paper; by "
+            "default the encoder of q(c|x)."
+        },
     )
     pair_hidden_size: int | None = field(default=None, metadata={"help": "Units that score pairs of words, of delete."})
     pointer_hidden_size: int | None = field(default=None, metadata={"help": "Size of the LSTM of a pointer."})
@@ -116,6 +130,8 @@ class SummarizerArguments:
             self.estimator = None
         if self.posterior_type == "vocab":
             raise ValueError("posterior_type 'vocab' needs a compressor of its own: build such a model in Python")
+        if self.reader not in (None, "compressor"):
+            raise ValueError(f"reader is {self.reader!r}: it is compressor, or left out; build models with others in Python")
         if self.num_labelled < -1:
             raise ValueError(f"num_labelled is {self.num_labelled}; it is 0 (none), -1 (all), or a number of texts")
         if self.prior_epochs < 0:

@@ -114,6 +114,20 @@ def test_a_prior_with_a_tokenizer_of_its_own(data, priors, tmp_path, prior, brid
     assert results["settings"]["prior"] == str(priors[prior])
 
 
+def test_asc_and_fsc_with_words_dropped(data, tmp_path):
+    """The pointers of a mixture, the compressor as its own reader, and a decoder that does not see all it has written."""
+    more = ("--posterior_type", "pointer_vocab", "--unlabelled_posterior", "pointer", "--estimator", "rloo",
+            "--num_samples", "2", "--num_labelled", "8", "--joint_weight", "0", "--decoder", "gpt2", "--injection",
+            "cross_attention", "--reader", "compressor", "--decoder_num_attention_heads", "2",
+            "--decoder_num_hidden_layers", "1")  # fmt: skip
+    results = main(arguments(data, tmp_path / "run", *more, "--word_dropout", "0.5"))
+    ways = results["test"]["compression"]
+    assert {"own length", "own length, words of the text"} == ways.keys()
+    assert ways["own length, words of the text"]["empty_share"] == 0
+    config = AutoModel.from_pretrained(tmp_path / "run").config
+    assert (config.reader, config.unlabelled_posterior) == ("compressor", "pointer")
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -125,7 +139,8 @@ def test_a_prior_with_a_tokenizer_of_its_own(data, priors, tmp_path, prior, brid
         (["--estimator", "reparameterization"], "'reparameterization' is not for summed latents"),
         (["--target_ratio", "1.5"], "target_ratio is 1.5"),
         (["--report_ratios", "0"], "report_ratios holds 0"),
-        (["--word_dropout", "0.3"], "no word_dropout"),
+        (["--word_dropout", "0.3"], "A segment decoder fills gaps and reads no words of its own, and so no word_dropout"),
+        (["--reader", "bert"], "reader is 'bert': it is compressor, or left out"),
         (["--prior", "lstm"], "prior_epochs trains a bigram prior"),
     ],
 )

@@ -33,12 +33,16 @@ class LatentSummarizerConfig(PreTrainedConfig):
             words, or a causal language model.
         prior: config of p(c), any causal language model; `hf_lvm_bigram_decoder` over the decoder's words by default.
         reader: with the injection `cross_attention`, config of the encoder that reads c; None for that of q(c|x), which then
-            reads c without x, as in the paper.
+            reads c without x; `compressor` for the LSTM of a pointer, which reads c by itself with the weights it writes c
+            with, as in the paper (section 2.1). What c is read by is a part of p(x|c), and so its gradient reaches q, too.
         compressor: of the posterior_type `vocab`, config of a causal language model with cross-attention, which writes c
             attending to the encoder's states.
         posterior_type: `delete`, words of x in their order, an exact distribution over compressions; `pointer`, words of x in
             any order, one after the other (ASC); `pointer_vocab`, words of x or of the vocabulary (FSC); `vocab`, whatever a
             language model writes.
+        unlabelled_posterior: of `pointer_vocab`, `pointer`: the bound of sentences without a known c is under the q that its
+            pointers alone make, and known ones are trained by the whole mixture, as in the paper (ASC and FSC with the same
+            pointers). None for the mixture everywhere.
         injection: how c joins a causal language model, `prompt` or `cross_attention`.
         pair_hidden_size: of `delete`, units that score pairs of words; by default as many as a state has.
         pointer_hidden_size: of pointers, the size of their LSTM; by default as many as a state of the encoder has.
@@ -92,9 +96,10 @@ class LatentSummarizerConfig(PreTrainedConfig):
     encoder: PreTrainedConfig | dict | None = None
     decoder: PreTrainedConfig | dict | None = None
     prior: PreTrainedConfig | dict | None = None
-    reader: PreTrainedConfig | dict | None = None
+    reader: PreTrainedConfig | dict | str | None = None
     compressor: PreTrainedConfig | dict | None = None
     posterior_type: str = "delete"
+    unlabelled_posterior: str | None = None
     injection: str = "prompt"
     pair_hidden_size: int | None = None
     pointer_hidden_size: int | None = None
@@ -137,7 +142,7 @@ class LatentSummarizerConfig(PreTrainedConfig):
             sizes = {key: getattr(self.decoder.get_text_config(decoder=True), key, None) for key in DEFAULT_SIZES}
             self.prior = BigramDecoderConfig(**sizes)
         self.prior = own_config(self.prior, default="hf_lvm_bigram_decoder")
-        if self.reader is not None:
+        if self.reader is not None and not isinstance(self.reader, str):
             self.reader = as_encoder_config(own_config(self.reader, default="hf_lvm_lstm_encoder"))
         if self.compressor is not None:
             self.compressor = as_decoder_config(own_config(self.compressor, default="gpt2"), cross_attention=True)
@@ -181,6 +186,11 @@ class LatentSummarizerConfig(PreTrainedConfig):
         return self.prior_bos_token_id, self.prior_eos_token_id
 
     @property
+    def bound_is_extractive(self) -> bool:
+        """Whether the bound is under the pointers alone of a posterior that has more."""
+        return self.unlabelled_posterior == "pointer"
+
+    @property
     def kind_of_latents(self) -> str:
         """What `check_combination` calls such latents."""
         if self.posterior_type == "delete":
@@ -193,11 +203,26 @@ class LatentSummarizerConfig(PreTrainedConfig):
             raise ValueError(
                 f"Unknown posterior_type {self.posterior_type!r}: choose one of {', '.join(map(repr, POSTERIOR_TYPES))}."
             )
+        if self.unlabelled_posterior not in (None, "pointer"):
+            raise ValueError(
+                f"Unknown unlabelled_posterior {self.unlabelled_posterior!r}: choose 'pointer', or leave it out for the same "
+                "q(c|x) with and without known compressions."
+            )
+        if self.unlabelled_posterior and self.posterior_type != "pointer_vocab":
+            raise ValueError(
+                f"unlabelled_posterior 'pointer' takes the pointers out of the posterior_type 'pointer_vocab', and this is "
+                f"{self.posterior_type!r}: leave it out, or choose that one."
+            )
         segments = isinstance(self.decoder, SegmentDecoderConfig)
         if segments and self.posterior_type != "delete":
             raise ValueError(
                 f"A segment decoder fills the gaps between kept words, and a {self.posterior_type!r} compression keeps none "
                 "in their order: choose the posterior_type 'delete', or a causal language model as the decoder."
+            )
+        if isinstance(self.reader, str) and (self.reader != "compressor" or not self.posterior_type.startswith("pointer")):
+            raise ValueError(
+                f"The reader {self.reader!r} of the posterior_type {self.posterior_type!r}: it is the config of an encoder, "
+                "nothing for the encoder of q(c|x), or 'compressor' for the LSTM of 'pointer' or 'pointer_vocab'."
             )
         check_combination(self.objective, self.estimator, self.num_samples, latents=self.kind_of_latents)
         if self.learned_temperature and self.estimator != "straight_through":

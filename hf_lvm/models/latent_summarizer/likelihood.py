@@ -66,7 +66,7 @@ class SummaryLikelihood:
                     exact=True,
                 )
             encoded = self.encoded(source, input_ids, attention_mask, word_ids)
-            proposal = self.posterior_head(encoded, source)
+            proposal = self.posterior_head(encoded, source, extractive=self.config.bound_is_extractive)
             # Drawn at once, so that the result does not depend on the size of the chunks.
             values = proposal.sample((num_samples,), generator)
             log_weights = [

@@ -1,7 +1,7 @@
 """The latent summarizer: c is a short sentence, p(c) p(x|c) writes the long one from it, q(c|x) compresses (Miao and Blunsom
 2016: auto-encoding sentence compression, and with pairs forced-attention sentence compression).
 
-p(x|c) sees nothing of x but c. It may share the encoder of q(c|x), which then reads c alone.
+p(x|c) sees nothing of x but c. It may share the encoder of q(c|x), or the LSTM of its pointer, which then read c alone.
 """
 
 from collections.abc import Iterator
@@ -160,18 +160,21 @@ class LatentSummarizerModel(
         labels: torch.LongTensor | None = None,
         decoder_word_ids: torch.LongTensor | None = None,
         counts: torch.LongTensor | None = None,
+        extractive: bool | None = None,
     ) -> Distribution:
         """q(c|x) of sentences (B, S), padded on either side; arguments as of `forward`.
 
         Args:
             counts: (B,), given that c has so many words.
+            extractive: whether `pointer_vocab` is its pointers alone; by default where the bound is, by unlabelled_posterior.
 
         Raises:
             ValueError: sentences longer than the encoder's positions, without a word, or that are others for the decoder.
         """
         source = self.source_of(labels, decoder_word_ids)
         encoded = self.encoded(source, input_ids, attention_mask, word_ids)
-        return self.posterior_head(encoded, source, self.counts_for(source) if counts is None else counts)
+        extractive = self.config.bound_is_extractive if extractive is None else extractive
+        return self.posterior_head(encoded, source, self.counts_for(source) if counts is None else counts, extractive)
 
     def source_of(self, labels: torch.Tensor | None, decoder_word_ids: torch.Tensor | None) -> SourceWords:
         """Labels (B, T) as words; see `forward`."""
@@ -236,7 +239,8 @@ class LatentSummarizerModel(
                 none is known. Of `delete` `kept` says it.
             latents: (B, ...) or (K, B, ...), compressions to score the sentences with instead of encoding them: `kl` is None,
                 `loss` and `reconstruction` the mean of -log p(x|c).
-            decoder_input_ids: (B, T), read by a causal decoder instead of the shifted labels (with some words dropped, say).
+            decoder_input_ids: (B, T), read by a causal decoder instead of the shifted labels (with some words dropped, say),
+                and by no segment decoder.
             sample_posterior: compressions from q(c|x) as the estimator draws them; the most probable one otherwise.
             generator: None, one generator, or one for each row.
             kl_weight: weight of the KL beside the config's prior_weight, in `loss` and in the learning signal.
@@ -248,6 +252,8 @@ class LatentSummarizerModel(
             ValueError: sentences or compressions that do not fit the parts, or each other; free bits.
         """
         source = self.source_of(labels, decoder_word_ids)
+        if decoder_input_ids is not None:
+            self.check_reads_words()
         if latents is not None:
             values = latents.unsqueeze(0) if latents.dim() == 2 else latents
             reconstruction = -self.log_likelihood(source, values, decoder_input_ids).mean(0)
@@ -276,8 +282,9 @@ class LatentSummarizerModel(
             if not len(chosen):
                 continue
             if not labelled and config.unlabelled_weight == 0:
-                zero = encoded.features.new_zeros(len(chosen))
-                parts.append(BoundTerms(zero, zero, zero))
+                # A batch of nothing else still has a gradient, of 0.
+                zero = encoded.features[chosen].sum(-1) * 0.0
+                parts.append(BoundTerms(zero, zero.detach(), zero.detach()))
                 continue
             some = source.select(chosen), encoded.select(chosen), _rows_of(decoder_input_ids, chosen)
             if labelled:
@@ -323,7 +330,7 @@ class LatentSummarizerModel(
     ) -> tuple[BoundTerms, torch.Tensor | None, Distribution]:
         """The bound of sentences whose compressions are not known, what it was computed from, and q(c|x)."""
         config = self.config
-        posterior = self.posterior_head(encoded, source, self.counts_for(source))
+        posterior = self.posterior_head(encoded, source, self.counts_for(source), config.bound_is_extractive)
         pairs = self.pair_log_probs(source)
         empty = self.log_empty(source, read, pairs) if config.empty_baseline or config.empty_weight else None
         if config.estimator == "exact" and sample_posterior:

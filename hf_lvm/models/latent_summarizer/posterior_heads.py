@@ -43,8 +43,10 @@ class DeletionHead(nn.Module):
         self.allow_empty = config.allow_empty
         self.scores = PairScorer(config.encoder.hidden_size, config.pair_hidden_size, config.posterior_dropout)
 
-    def forward(self, encoded: EncodedWords, source: SourceWords, counts: torch.Tensor | None = None) -> CanonicalDeletion:
-        """q(c|x), or with counts (B,) q(c | x, so many words)."""
+    def forward(
+        self, encoded: EncodedWords, source: SourceWords, counts: torch.Tensor | None = None, extractive: bool = False
+    ) -> CanonicalDeletion:
+        """q(c|x), or with counts (B,) q(c | x, so many words); always extractive."""
         scores = self.scores(encoded.states, source.lengths)
         return CanonicalDeletion(scores, source.words, source.lengths, self.allow_empty, counts)
 
@@ -167,8 +169,14 @@ class PointerHead(SequenceHead):
             size, config.pointer_hidden_size or size, decoder.vocab_size, config.excluded_ids, self.mixes_vocabulary
         )
 
-    def forward(self, encoded: EncodedWords, source: SourceWords, counts: torch.Tensor | None = None) -> SymbolSequences:
-        """q(c|x), or with counts (B,) q(c | x, so many symbols)."""
+    def forward(
+        self, encoded: EncodedWords, source: SourceWords, counts: torch.Tensor | None = None, extractive: bool = False
+    ) -> SymbolSequences:
+        """q(c|x), or with counts (B,) q(c | x, so many symbols).
+
+        Args:
+            extractive: whether `pointer_vocab` writes by its pointers alone, which `pointer` always does.
+        """
         source.check_tokens("a pointer")
         most = source.lengths if self.most is None else source.lengths.clamp(max=self.most)
         fewest = most.clamp(max=self.fewest)
@@ -176,7 +184,9 @@ class PointerHead(SequenceHead):
             fewest = most = counts
         # One mask for the pass that samples and the one that scores.
         states = self.dropout(encoded.states)
-        decoder = self.network.over(states, encoded.features, source.words, source.lengths, source.end, fewest, most)
+        decoder = self.network.over(
+            states, encoded.features, source.words, source.lengths, source.end, fewest, most, extractive
+        )
         longest = source.num_words if counts is None or not may_look(counts, False) else int(counts.max())
         return SymbolSequences(decoder, decoder.end_symbol, max(longest, 1))
 
@@ -226,12 +236,16 @@ class VocabularyHead(SequenceHead):
         """Tensors of the language model that are one: transformers asks the parts of a model for them, and saves one."""
         return {f"decoder.{name}": f"decoder.{other}" for name, other in self.decoder.all_tied_weights_keys.items()}
 
-    def forward(self, encoded: EncodedWords, source: SourceWords, counts: torch.Tensor | None = None) -> SymbolSequences:
+    def forward(
+        self, encoded: EncodedWords, source: SourceWords, counts: torch.Tensor | None = None, extractive: bool = False
+    ) -> SymbolSequences:
         """q(c|x).
 
         Raises:
-            ValueError: counts, which this posterior cannot be given.
+            ValueError: counts, or to be extractive, which this posterior cannot be given.
         """
+        if extractive:
+            raise ValueError("The posterior_type 'vocab' has no pointers to write by: leave extractive out.")
         if counts is not None:
             raise ValueError(
                 "The posterior_type 'vocab' cannot be given a number of words: set min_summary_words and max_summary_words."

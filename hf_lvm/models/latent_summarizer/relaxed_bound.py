@@ -76,10 +76,7 @@ class RelaxedBound:
         Args:
             ids: (B, V), the token of each symbol of a row; None where symbols are tokens.
         """
-        name = "decoder"
-        if self.config.injection == "cross_attention":
-            name = "encoder" if self.reader is None else "reader"
-        embeds, weights = self._read_by(name, relaxed, ids)
+        embeds, weights = self._read_by(self.reading_part, relaxed, ids)
         width = int((weights > 0).sum(-1).max()) if may_look(weights, False) else weights.shape[-1]
         embeds = (embeds * weights.unsqueeze(-1).to(embeds.dtype))[:, :, :width]
         return self.write_from(source, weights[:, :, :width] > 0, read, embeds=embeds)
@@ -116,7 +113,7 @@ class RelaxedBound:
 
     def _read_by(self, name: str, relaxed: RelaxedSequences, ids: torch.Tensor | None) -> EmbeddedSequences:
         """The points as one of the parts reads them."""
-        part = self.prior_part if name == "prior" else getattr(self, name)
+        part = self.prior_part if name == "prior" else self.get_submodule(name)
         # A bag of words has the argument only to refuse it.
         takes_embeddings = "inputs_embeds" in inspect.signature(part.forward).parameters
         if not takes_embeddings or isinstance(part, BagOfWordsEncoderModel):

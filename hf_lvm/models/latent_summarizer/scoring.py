@@ -16,6 +16,7 @@ from hf_lvm.generation.cached_decoder import embedding_table
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import LatentSummarizerConfig
 from hf_lvm.models.latent_summarizer.source_words import IGNORED, SourceWords
 from hf_lvm.objectives import exact_posterior as exact_deletion
+from hf_lvm.objectives.likelihood import shift_right
 
 
 class PairLogProbs(NamedTuple):
@@ -35,13 +36,36 @@ class Scoring:
 
     @staticmethod
     def build_reader(config: LatentSummarizerConfig) -> tuple[PreTrainedModel | None, nn.Linear | None]:
-        """What reads c for a decoder that attends to it, unless the encoder of q does, and a layer between their sizes."""
+        """What reads c for a decoder that attends to it, unless a part of q does, and a layer between their sizes."""
         if config.injection != "cross_attention" or config.decoder.model_type == "hf_lvm_segment_decoder":
             return None, None
-        reader = None if config.reader is None else build_encoder(config.reader)
+        reader = None if config.reader is None or config.reader == "compressor" else build_encoder(config.reader)
         size = (config.encoder if reader is None else config.reader).hidden_size
+        if config.reader == "compressor":
+            size = config.pointer_hidden_size or size
         wanted = config.decoder.get_text_config(decoder=True).hidden_size
         return reader, None if size == wanted else nn.Linear(size, wanted)
+
+    @property
+    def reading_part(self) -> str:
+        """The name of what reads c for p(x|c)."""
+        if self.config.injection == "prompt":
+            return "decoder"
+        if self.config.reader == "compressor":
+            return "posterior_head.network"
+        return "encoder" if self.reader is None else "reader"
+
+    def shift_right(self, labels: torch.Tensor) -> torch.Tensor:
+        """What a causal decoder reads to predict labels (B, T), where no word is dropped: the start, then all but the last."""
+        return shift_right(labels, self.config.bos_token_id, self.config.pad_token_id)
+
+    def check_reads_words(self) -> None:
+        """Raise a `ValueError` where decoder_input_ids would go unread."""
+        if isinstance(self.decoder, SegmentDecoderModel):
+            raise ValueError(
+                "decoder_input_ids are what a causal language model reads, and a segment decoder fills the gaps between kept "
+                "words: leave them out (word_dropout 0), or choose another decoder."
+            )
 
     def pair_log_probs(self, source: SourceWords) -> PairLogProbs:
         """What decoder and prior say of all pairs of words, for deletions.
@@ -135,7 +159,8 @@ class Scoring:
             mask = torch.cat([mask, torch.ones_like(start)], 1)
             log_prob = continuation_log_prob(self.decoder, labels, prompt, mask, prompt_embeds=embeds, read=read)
             return log_prob.view(count, -1)
-        states = encode_tokens(self.encoder if self.reader is None else self.reader, tokens, mask, embeds)
+        part = self.get_submodule(self.reading_part)
+        states = part(tokens, embeds) if self.config.reader == "compressor" else encode_tokens(part, tokens, mask, embeds)
         states = states if self.bridge is None else self.bridge(states)
         return continuation_log_prob(
             self.decoder, labels, start, read=read, encoder_hidden_states=states, encoder_attention_mask=mask

@@ -68,6 +68,7 @@ class TextsAndSummaries:
         ratio: float | None = None,
         words: int | None = None,
         decoding: str = "mode",
+        extractive: bool = False,
         num_beams: int = 8,
         batch_size: int = 64,
     ) -> list[str]:
@@ -80,14 +81,17 @@ class TextsAndSummaries:
                 target_ratio, or as many as q likes.
             decoding: `mode`, the most probable compression; or of `delete` `expected_f1`, the words that agree best with all
                 that q holds for possible (see `hf_lvm.distributions.deletion.expected_f1_masks`), which are a few more.
+            extractive: of `pointer_vocab`, words of the text alone, by its pointers; otherwise the mixture that learns from
+                known compressions. `delete` and `pointer` always are, and `vocab` cannot be.
             num_beams: of posteriors that write symbol by symbol; a deletion is found exactly.
 
         Raises:
             ValueError: a text without words, or one that the tokenizers cannot cut by words; the row is named. A ratio or a
-                number that is none, or for a posterior that cannot be given one.
+                number that is none, or an option for a posterior that cannot be given it.
         """
         options = {"processor": processor, "ratio": ratio, "words": words, "num_beams": num_beams, "batch_size": batch_size}
-        return [found[0].text for found in self.summarize_n_best(texts, 1, decoding=decoding, **options)]
+        options |= {"decoding": decoding, "extractive": extractive}
+        return [found[0].text for found in self.summarize_n_best(texts, 1, **options)]
 
     def summarize_n_best(
         self,
@@ -98,6 +102,7 @@ class TextsAndSummaries:
         ratio: float | None = None,
         words: int | None = None,
         decoding: str = "mode",
+        extractive: bool = False,
         num_beams: int = 8,
         batch_size: int = 64,
     ) -> list[list[ScoredSummary]]:
@@ -110,7 +115,7 @@ class TextsAndSummaries:
         for sentences, batch in self._batches(texts, processor, batch_size):
             with in_evaluation_mode(self):
                 source = self.source_of(batch["labels"], batch["decoder_word_ids"])
-                values, log_prob = self._best(source, batch, num_summaries, ratio, words, decoding, num_beams)
+                values, log_prob = self._best(source, batch, num_summaries, ratio, words, decoding, extractive, num_beams)
                 pairs = self.pair_log_probs(source)
                 reconstruction = self.log_likelihood(source, values, None, pairs)
                 log_prior, empty = self.log_prior(source, values, pairs), self.log_empty(source, None, pairs)
@@ -140,6 +145,7 @@ class TextsAndSummaries:
         ratio: float | None = None,
         words: int | None = None,
         decoding: str = "mode",
+        extractive: bool = False,
         num_beams: int = 8,
         batch_size: int = 64,
     ) -> list[list[WordCredit]]:
@@ -150,7 +156,7 @@ class TextsAndSummaries:
         for sentences, batch in self._batches(texts, processor, batch_size):
             with in_evaluation_mode(self):
                 source = self.source_of(batch["labels"], batch["decoder_word_ids"])
-                values = self._best(source, batch, 1, ratio, words, decoding, num_beams)[0]
+                values = self._best(source, batch, 1, ratio, words, decoding, extractive, num_beams)[0]
                 pairs = self.pair_log_probs(source)
                 counts = self.posterior_head.counts_of(values[0], source)
                 whole = self.log_likelihood(source, values, None, pairs)[0]
@@ -185,6 +191,7 @@ class TextsAndSummaries:
         ratio: float | None,
         words: int | None,
         decoding: str,
+        extractive: bool,
         num_beams: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The best values (N, B, ...) and their log q (N, B), -inf where there is none."""
@@ -195,7 +202,7 @@ class TextsAndSummaries:
                 logger.warning("%d text(s) have fewer than %d words and keep all they have.", short, words)
             counts = source.lengths.clamp(max=words)
         encoded = self.encoded(source, batch["input_ids"], batch["attention_mask"], batch["word_ids"])
-        posterior = self.posterior_head(encoded, source, counts)
+        posterior = self.posterior_head(encoded, source, counts, extractive)
         if isinstance(posterior, CanonicalDeletion):
             if self.config.objective == "marginal":
                 posterior = self.exact_posterior(posterior, self.pair_log_probs(source))

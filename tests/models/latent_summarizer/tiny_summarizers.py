@@ -31,7 +31,7 @@ def tiny_summarizer(
         encoder=part(encoder),
         decoder=part(decoder),
         prior=part(prior),
-        reader=None if reader is None else part(reader),
+        reader=reader if reader in (None, "compressor") else part(reader),
         **{"num_samples": 3, **options},
     )
     return perturb(LatentSummarizerModel(config), perturbation).eval()
