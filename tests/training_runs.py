@@ -35,19 +35,29 @@ def partly_labelled(dataset: datasets.Dataset, num_variables: int) -> datasets.D
     return dataset.add_column("classes", known)
 
 
+def some_told(dataset: datasets.Dataset) -> datasets.Dataset:
+    """The data set with known compressions, the first word and the end, of every fourth sentence."""
+    told = [[labels[0], labels[-1]] if row % 4 == 0 else [-100] * 2 for row, labels in enumerate(dataset["labels"])]
+    return dataset.add_column("summary_ids", told)
+
+
 def collate(features: list[dict]) -> dict[str, torch.Tensor]:
     batch = batch_of([feature["labels"] for feature in features])
     if "classes" in features[0]:
         batch["classes"] = torch.tensor([feature["classes"] for feature in features])
+    if "summary_ids" in features[0]:
+        batch["summary_ids"] = torch.tensor([feature["summary_ids"] for feature in features])
     return batch
 
 
 def latent_run(model, folder: Path, *, per_device: int, accumulation: int, **options) -> Run:
-    """Train with `LatentTrainer`; a model of classes is told some of them."""
+    """Train with `LatentTrainer`; a model of classes is told some of them, one with two posteriors some compressions."""
     from hf_lvm import LatentTrainer, LatentTrainingArguments
 
     if hasattr(model.config, "num_variables"):
         options.setdefault("dataset", partly_labelled(corpus(), model.config.num_variables))
+    if getattr(model.config, "unlabelled_posterior", None):
+        options.setdefault("dataset", some_told(corpus()))
     return _run(LatentTrainer, LatentTrainingArguments, model, folder, per_device, accumulation, options)
 
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from hf_lvm import LatentTrainer, LatentTrainingArguments
+from tests import two_processes as double
 from tests.models.latent_summarizer.test_pointers import SENTENCES, every_compression, summarizer
 from tests.models.latent_summarizer.test_relaxed_bound import divergence_by_hand
 from tests.tiny_parts import END, START, VOCABULARY, batch_of, row_generators
-from tests.training_runs import collate, corpus
+from tests.training_runs import BATCH, assert_same_run, collate, corpus, latent_run
 
 BOTH = {"unlabelled_posterior": "pointer"}
 READING = {"decoder": "gpt2", "prior": "gpt2", "injection": "cross_attention", "reader": "compressor"}
@@ -98,6 +99,19 @@ def test_what_a_batch_has_none_of_learns_nothing_from_it():
     assert network.query.weight.grad.any() and network.words.output.weight.grad is None
     model(**batch, summary_ids=torch.tensor([[3, END], [-100] * 2]), generator=row_generators(2)).loss.backward()
     assert network.words.output.weight.grad.any() and network.copies.weight.grad.any()
+
+
+def semi_supervised():
+    """Of which a process that is told no compression leaves the vocabulary without a gradient, and one told all, p(x, c)."""
+    return summarizer("pointer_vocab", VOCABULARY, **BOTH, joint_weight=0.0).float()
+
+
+double.register("semi-supervised pointers", semi_supervised)
+
+
+def test_two_processes_train_like_one(two_processes, tmp_path):
+    whole = latent_run(semi_supervised(), tmp_path, per_device=BATCH, accumulation=1)
+    assert_same_run(whole, two_processes["semi-supervised pointers"])
 
 
 def test_a_batch_that_counts_for_nothing_has_a_gradient_of_zero():
