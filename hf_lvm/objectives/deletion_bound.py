@@ -16,6 +16,7 @@ def deletion_bound(
     log_likelihood: torch.Tensor,
     log_prior: torch.Tensor,
     *,
+    log_length: torch.Tensor | None = None,
     kl_weight: float = 1.0,
 ) -> BoundTerms:
     """The terms of `elbo` under q, or of `marginal`, which has no q.
@@ -25,6 +26,7 @@ def deletion_bound(
         posterior: q(c|x); of `marginal` its words, lengths and count alone are used.
         log_likelihood: (B, n + 1, n + 1), log p(words between | pair), nats; -inf where it cannot be.
         log_prior: (B, n + 1, n + 1), log p(to | from).
+        log_length: (n + 1,), what log p(c) has beside the sum over pairs, by the number of words of c; for `elbo`.
         kl_weight: w. The loss of `marginal` is then the least that E_q[-log p(x|c)] + w KL can be for any q, which is
             -w log sum over c of p(c) p(x|c)^(1/w).
 
@@ -32,16 +34,20 @@ def deletion_bound(
         Of `marginal`, `reconstruction` and `kl` are those of the exact posterior, and sum to -log p(x).
 
     Raises:
-        ValueError: there is no objective of that name, a negative weight, or `marginal` with weight 0.
+        ValueError: there is no objective of that name, a negative weight, or `marginal` with weight 0 or with `log_length`.
     """
     if kl_weight < 0:
         raise ValueError(f"kl_weight must be 0 or more, but is {kl_weight}.")
     if objective == "elbo":
         reconstruction = -posterior.expected(log_likelihood)
         kl = -posterior.entropy() - posterior.expected(log_prior)
+        if log_length is not None:
+            kl = kl - expected_of_counts(posterior, log_length)
         return BoundTerms(reconstruction + kl_weight * kl, reconstruction.detach(), kl.detach())
     if objective != "marginal":
         raise ValueError(f"Unknown objective {objective!r}: choose one of 'elbo', 'marginal'.")
+    if log_length is not None:
+        raise ValueError("The exact posterior is given pair by pair, and log_length is no sum over pairs: choose 'elbo'.")
     if kl_weight == 0:
         raise ValueError("The marginal likelihood needs a kl_weight above 0: begin its schedule above 0 (kl_start).")
     loss = -kl_weight * exact_posterior(posterior, log_likelihood / kl_weight, log_prior).log_partition
@@ -49,6 +55,12 @@ def deletion_bound(
         exact = exact_posterior(posterior, log_likelihood, log_prior)
         kl = -exact.entropy() - exact.expected(log_prior)
         return BoundTerms(loss, -exact.log_partition - kl, kl)
+
+
+def expected_of_counts(posterior: CanonicalDeletion, values: torch.Tensor) -> torch.Tensor:
+    """E_q[values of the number of kept words], values (n + 1,): (B,), differentiable in both; O(n^3) a row."""
+    probabilities = posterior.count_log_probs.exp()
+    return (probabilities * values.to(probabilities.dtype).masked_fill(values == -torch.inf, 0.0)).sum(-1)
 
 
 def exact_posterior(posterior: CanonicalDeletion, log_likelihood: torch.Tensor, log_prior: torch.Tensor) -> CanonicalDeletion:

@@ -100,6 +100,8 @@ def prepare(
         fit_prior(model, encoded["train"], model_arguments.prior_epochs)
     if isinstance(model.decoder, SegmentDecoderModel):
         refuse_keys(args, ("word_dropout",), "A segment decoder fills gaps and reads no words of its own")
+    if model.length_table is not None and model_arguments.model is None:
+        fit_lengths(model, encoded["train"])
     collator = CompressionCollator(processor, "kept" if model.config.posterior_type == "delete" else "summary_ids")
     trainer = build_trainer(model, args, encoded, processor, collator=collator)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -281,6 +283,27 @@ def fit_prior(model: LatentSummarizerModel, rows: Dataset, epochs: int, batch_si
             logger.info("Prior, epoch %d: %.3f nats a word.", epoch + 1, total / len(pairs))
     model.prior.zero_grad()
     model.prior.requires_grad_(model.config.train_prior)
+
+
+def fit_lengths(model: LatentSummarizerModel, rows: Dataset) -> None:
+    """Take p(|c|) from the known compressions, or by the target_ratio from the texts where none are known.
+
+    Raises:
+        ValueError: neither are there.
+    """
+    lengths = [sum(own) for own in rows["kept"][:] if own] if "kept" in rows.column_names else []
+    if not lengths and "summary_ids" in rows.column_names:
+        lengths = [len(own) - 1 for own in rows["summary_ids"][:] if own]
+    ratio = model.config.target_ratio
+    if not lengths and ratio is not None:
+        lengths = [max(round(count * ratio), 1) for count in rows["num_words"][:]]
+    if not lengths:
+        raise ValueError(
+            "length_model is a table of how long compressions are, and nothing says it: set num_labelled where compressions "
+            "are known, or a target_ratio"
+        )
+    model.length_table.fit(torch.tensor(lengths))
+    logger.info("Lengths of compressions: from %s, %.1f words in the mean.", f"{len(lengths):,}", sum(lengths) / len(lengths))
 
 
 def train_and_report(

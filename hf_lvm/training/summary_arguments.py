@@ -84,6 +84,14 @@ class SummarizerArguments:
         default=None,
         metadata={"help": "Words of c to words of x: q(c|x) is given the number. Without it c is as long as q likes."},
     )
+    length_model: str | None = field(
+        default=None,
+        metadata={
+            "help": "table: a bigram prior compares compressions of one length, and a table says how long they are, taken "
+            "from the known ones, or by target_ratio from the texts. By default the prior as it is, which prefers short ones."
+        },
+    )
+    length_table_size: int = field(default=30, metadata={"help": "Lengths with a cell of their own in this table."})
     prior_weight: float = field(
         default=1.0, metadata={"help": "Lambda, of log p(c) - log q(c|x) in the loss (0.1 in Miao and Blunsom 2016)."}
     )

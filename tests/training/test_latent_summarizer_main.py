@@ -3,13 +3,16 @@
 import json
 
 import pytest
+import torch
+from datasets import Dataset
 from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor, GPT2Tokenizer
 
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.cli.main import main as command
 from hf_lvm.data import synthetic_grammar, train_word_tokenizer
-from hf_lvm.training.latent_summarizer import main
+from hf_lvm.training.latent_summarizer import fit_lengths, main
 from tests.models.latent_summarizer.test_prior_tokenizers import renumbered
+from tests.models.latent_summarizer.tiny_summarizers import tiny_summarizer
 from tests.tiny_parts import tiny_config
 
 SIZES = [
@@ -43,7 +46,8 @@ def semi_supervised(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("semi") / "run"
     # A quarter of each batch is labelled, 4 of 16: an epoch is one pass over the 32 others.
     more = ("--num_labelled", "16", "--labelled_share", "0.25", "--report_words", "3")
-    return main(arguments(data, folder, *more)), folder
+    lengths = ("--length_model", "table", "--length_table_size", "12")
+    return main(arguments(data, folder, *more, *lengths)), folder
 
 
 def test_what_is_written_is_the_model_its_summaries_and_its_numbers(semi_supervised):
@@ -60,6 +64,25 @@ def test_what_is_written_is_the_model_its_summaries_and_its_numbers(semi_supervi
     assert type(model).__name__ == "LatentSummarizerModel" and not model.prior.words.output.weight.requires_grad
     assert len(model.summarize("the girl saw Anna", processor=processor, words=2)[0].split()) == 2
     assert "own length" in (folder / "summaries.txt").read_text()
+    # Every second word of sentences of 3 to 10 or so.
+    mean = (model.length_table(60).exp() * torch.arange(61)).sum()
+    assert model.length_table.size == 12 and 1.5 < mean < 7 and not model.length_table.scores.requires_grad
+
+
+def test_lengths_are_those_of_known_compressions_or_of_the_ratio():
+    model = tiny_summarizer(length_model="table", length_table_size=4)
+    rows = {"num_words": [4, 9, 2], "labels": [[5] * 5, [5] * 10, [5] * 3]}
+    kept = [[True, True, False, True], [], []]
+    known = Dataset.from_dict(rows | {"kept": kept}), Dataset.from_dict(rows | {"summary_ids": [[5, 6, 7, 2], [], []]})
+    for told in known:
+        fit_lengths(model, told)
+        assert model.length_table(4).argmax() == 3
+    with pytest.raises(ValueError, match="a table of how long compressions are, and nothing says it"):
+        fit_lengths(model, Dataset.from_dict(rows))
+    model.config.target_ratio = 0.5
+    fit_lengths(model, Dataset.from_dict(rows))
+    wanted = torch.tensor([2, 2, 1, 2, 1]) / 8  # 2, 4 and 1 words, and one of each
+    torch.testing.assert_close(model.length_table.scores.softmax(0), wanted)
 
 
 def test_supervised_alone_then_without_compressions(data, semi_supervised, tmp_path):
@@ -140,6 +163,7 @@ def test_asc_and_fsc_with_words_dropped(data, tmp_path):
         (["--target_ratio", "1.5"], "target_ratio is 1.5"),
         (["--report_ratios", "0"], "report_ratios holds 0"),
         (["--word_dropout", "0.3"], "A segment decoder fills gaps and reads no words of its own, and so no word_dropout"),
+        (["--length_model", "sum"], "Unknown length_model 'sum'"),
         (["--reader", "bert"], "reader is 'bert': it is compressor, or left out"),
         (["--prior", "lstm"], "prior_epochs trains a bigram prior"),
     ],

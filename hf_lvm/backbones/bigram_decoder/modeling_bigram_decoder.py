@@ -17,6 +17,9 @@ from hf_lvm.backbones.dropout import Dropout
 from hf_lvm.backbones.state_cache import StateCache
 from hf_lvm.layers.word_softmax import WordSoftmax, log_not
 
+# Contexts whose logits are computed together in the table of all pairs.
+ROWS_AT_ONCE = 1024
+
 
 class BigramDecoderModel(PreTrainedModel, GenerationMixin):
     """log p(w | v) = log softmax(W (e_v + tanh(U e_v)) + b) over all w but padding and start token."""
@@ -85,6 +88,32 @@ class BigramDecoderModel(PreTrainedModel, GenerationMixin):
         # The pair from the begin to the end stands in the corner.
         first = functional.pad(first[..., :-1], (0, 1), value=-torch.inf)
         return torch.cat([first, log_probs[:, 1:]], dim=1)
+
+    def log_length_probs(self, most: int, start: int, end: int) -> torch.Tensor:
+        """log p(a text has so many words) for 0 to `most`, the end not counted: (most + 1,), nats, exactly.
+
+        The sum over all texts of a length is one over paths of so many steps through the table of all pairs: O(V^2) numbers,
+        and as many operations a step.
+
+        Args:
+            start, end: the tokens that a text begins behind and ends with.
+        """
+        tokens = torch.arange(self.config.vocab_size, device=self.embeddings.weight.device)
+        rows = [
+            self.words.logits(self._contexts(self.embeddings(some))).softmax(-1) for some in tokens.split(ROWS_AT_ONCE)
+        ]  # [from, to]
+        table = torch.cat(rows)
+        first, leaving = table[start], table[:, end]
+        going_on = table.masked_fill(tokens == end, 0.0)
+        reached, log_scale = first.masked_fill(tokens == end, 0.0), table.new_zeros(())
+        log_probs = [first[end].log()]
+        for _ in range(most):
+            log_probs.append(log_scale + (reached @ leaving).log())
+            reached = reached @ going_on
+            total = reached.sum()
+            # So that what long texts leave has digits.
+            reached, log_scale = reached / total, log_scale + total.log()
+        return torch.stack(log_probs)
 
     def _contexts(self, embedded: torch.Tensor) -> torch.Tensor:
         return self.dropout(embedded + self.units(embedded).tanh())

@@ -50,6 +50,10 @@ class LatentSummarizerConfig(PreTrainedConfig):
             are no more than x has words; of `vocab` they must be given.
         posterior_dropout: on these units.
         allow_empty: whether c may have no word. Without, q and p(c) are those given that it has one.
+        length_model: of a bigram prior, `table`: p(c) = p(|c|) p(c given |c|), so that no length is preferred for being short.
+            p(|c|) is a table, which learns with the prior or is taken from known lengths (`length_table.fit`), and the second
+            factor the prior divided by its sum over all texts of that length. None for the prior as it is.
+        length_table_size: lengths with a cell of their own; longer ones share a geometric tail.
         target_ratio: words of c to words of x, above 0 and up to 1: q is given the number of words, the rounded product, one
             at least. None for any number. Labelled compressions keep the number they have.
         prior_weight: lambda of the paper (.1 there), which weighs log p(c) - log q(c|x) in the loss beside the schedule's
@@ -107,6 +111,8 @@ class LatentSummarizerConfig(PreTrainedConfig):
     max_summary_words: int | None = None
     posterior_dropout: float | int = 0.0
     allow_empty: bool = False
+    length_model: str | None = None
+    length_table_size: int = 30
     target_ratio: float | int | None = None
     prior_weight: float | int = 1.0
     prior_type: str = "model"
@@ -240,6 +246,7 @@ class LatentSummarizerConfig(PreTrainedConfig):
                 f"made of, has {self.decoder.vocab_size}: give them one tokenizer, or c a reader of its own."
             )
         self._validate_prior()
+        self._validate_lengths()
         if (self.compressor is None) == (self.posterior_type == "vocab"):
             raise ValueError("A compressor is for the posterior_type 'vocab', which needs one: give both or neither.")
         if self.posterior_type == "vocab" and (self.max_summary_words is None or self.target_ratio is not None):
@@ -299,6 +306,37 @@ class LatentSummarizerConfig(PreTrainedConfig):
                 f"The estimator {self.estimator!r} shows compressions to the prior as points of simplices, and these have no "
                 "text for a prior_bridge of 'text': choose a prior over the decoder's tokens, or an estimator that scores "
                 "samples, such as 'rloo'."
+            )
+
+    def _validate_lengths(self) -> None:
+        """What a model of lengths needs."""
+        if self.length_model not in (None, "table"):
+            raise ValueError(f"Unknown length_model {self.length_model!r}: choose 'table', or leave it out.")
+        if self.length_table_size < 1:
+            raise ValueError(f"length_table_size must be at least 1, but is {self.length_table_size}.")
+        if self.length_model is None:
+            return
+        kind = "compressor" if self.prior_type == "compressor" else self.prior.model_type
+        if kind != BigramDecoderConfig.model_type:
+            raise ValueError(
+                "A length_model divides p(c) by the sum over all texts of a length, which is known of a bigram prior only, "
+                f"and this is a {kind!r} model: leave it out, or choose the prior 'hf_lvm_bigram_decoder'. "
+                "target_ratio and prior_weight hold lengths up with any prior."
+            )
+        if self.prior_bridge == "text":
+            raise ValueError(
+                "A length_model counts tokens, and a prior with the prior_bridge 'text' has others than c: leave it out, or "
+                "choose a bigram prior over the decoder's tokens."
+            )
+        if self.objective == "marginal":
+            raise ValueError(
+                "The objective 'marginal' sums over pairs of words, and a length_model is no such sum: choose 'elbo', or "
+                "leave the length_model out."
+            )
+        if self.train_prior and self.prior.dropout:
+            raise ValueError(
+                f"The prior has dropout {self.prior.dropout}, and a length_model needs p(c) and its sum over all texts to be "
+                "of one model: set it to 0, or train_prior to false."
             )
 
     @classmethod

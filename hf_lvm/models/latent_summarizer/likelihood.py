@@ -58,7 +58,10 @@ class SummaryLikelihood:
             pairs = self.pair_log_probs(source)
             if method != "importance" and self.config.is_exact:
                 every = CanonicalDeletion(torch.zeros_like(pairs.prior), source.words, source.lengths, self.config.allow_empty)
-                log_likelihood = self.exact_posterior(every, pairs).log_partition
+                posterior = self.exact_posterior(every, pairs)
+                log_likelihood, factors = posterior.log_partition, self.log_length_factors(source.num_words)
+                if factors is not None:
+                    log_likelihood = log_likelihood + (posterior.count_log_probs + factors).logsumexp(-1)
                 return LikelihoodEstimate(
                     log_likelihood=log_likelihood,
                     standard_error=torch.zeros_like(log_likelihood),

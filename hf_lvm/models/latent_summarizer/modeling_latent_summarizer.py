@@ -101,7 +101,7 @@ class LatentSummarizerModel(
     accepts_loss_kwargs = False
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _keep_in_fp32_modules_strict = {"posterior_head"}
+    _keep_in_fp32_modules_strict = {"posterior_head", "length_table"}
     posterior_parts: ClassVar[tuple[str, ...]] = ("encoder", "posterior_head")
     has_kl_per_dimension = False
 
@@ -334,7 +334,9 @@ class LatentSummarizerModel(
         pairs = self.pair_log_probs(source)
         empty = self.log_empty(source, read, pairs) if config.empty_baseline or config.empty_weight else None
         if config.estimator == "exact" and sample_posterior:
-            terms, latents = deletion_bound(config.objective, posterior, *pairs, kl_weight=kl_weight), None
+            lengths = self.log_length_factors(source.num_words)
+            terms = deletion_bound(config.objective, posterior, *pairs, log_length=lengths, kl_weight=kl_weight)
+            latents = None
             if config.objective == "marginal":
                 posterior = self.exact_posterior(posterior, pairs)
         elif config.estimator == "straight_through" and sample_posterior:
@@ -459,7 +461,7 @@ class LatentSummarizerModel(
     def generative_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters of p(c) and p(x|c), besides those shared with q(c|x)."""
         shared = {id(parameter) for _, parameter in self.inference_parameters()}
-        parts = [part for part in ("decoder", "reader", "bridge", "prior") if getattr(self, part) is not None]
+        parts = [part for part in ("decoder", "reader", "bridge", "prior", "length_table") if getattr(self, part) is not None]
         return (pair for pair in self._named_parameters_of(*parts) if id(pair[1]) not in shared)
 
     def parameter_parts(self) -> dict[str, Iterator[tuple[str, nn.Parameter]]]:

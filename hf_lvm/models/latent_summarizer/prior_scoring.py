@@ -18,6 +18,7 @@ from hf_lvm.distributions.lengths import may_look
 from hf_lvm.generation.token_bridge import PriorBridge, reordered
 from hf_lvm.layers.word_softmax import log_not
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import ID_MAPS, LatentSummarizerConfig
+from hf_lvm.models.latent_summarizer.prior_lengths import PriorLengths
 from hf_lvm.models.latent_summarizer.source_words import IGNORED, SourceWords
 from hf_lvm.objectives import BoundTerms
 
@@ -53,7 +54,7 @@ class SummaryTerms(BoundTerms):
         return cls(terms.loss, terms.reconstruction, terms.kl, non_canonical=share)
 
 
-class PriorScoring:
+class PriorScoring(PriorLengths):
     """Methods of a latent summarizer about p(c)."""
 
     # Of a prior that reads texts; a model owns no tokenizer.
@@ -65,7 +66,7 @@ class PriorScoring:
 
     def build_prior(self, config: LatentSummarizerConfig, prior: PreTrainedModel | None) -> None:
         """The prior as a part, where it is one, and the table of its ids, where it has others than the decoder."""
-        self.prior = None
+        self.prior, self.length_table = None, self.build_length_table(config)
         if config.prior_type == "model":
             self.prior = build_decoder(config.prior) if prior is None else prior
             config.prior = self.prior.config
@@ -114,9 +115,10 @@ class PriorScoring:
             yield base
 
     def freeze_prior(self) -> None:
-        """Let the weights of the prior learn, or not, as the config says. A compressor's own are frozen with its adapter."""
-        if self.prior is not None:
-            self.prior.requires_grad_(self.config.train_prior)
+        """Let the prior and its lengths learn, or not, as the config says. A compressor's weights are frozen with its adapter."""
+        for part in (self.prior, self.length_table):
+            if part is not None:
+                part.requires_grad_(self.config.train_prior)
 
     # ---- its tokenizer -----------------------------------------------------------------------------------------------
 
@@ -217,6 +219,11 @@ class PriorScoring:
         Raises:
             ValueError: tokens that the prior cannot score; a prior that reads texts, without `connect_prior`.
         """
+        score, factor = self.score_language_model(source, latents, pairs), self.log_length_factor(source, latents)
+        return score if factor is None else score._replace(log_prob=score.log_prob + factor)
+
+    def score_language_model(self, source: SourceWords, latents: torch.Tensor, pairs: Any = None) -> PriorScore:
+        """`score_prior` of the prior by itself, whatever a length model says."""
         pairs = self.pair_log_probs(source) if pairs is None else pairs
         if pairs.prior is not None:
             return PriorScore(scores_of_pairs(pairs.prior, latents).sum(-1))

@@ -109,7 +109,11 @@ class RelaxedBound:
         steps = (log_q.exp() * (log_q - log_p).masked_fill(log_q == -torch.inf, 0.0)).sum(-1)
         weights = reading_weights(relaxed.end_weights)
         kl = (weights[..., :-1] * steps).sum(-1) - weights[..., -1] * log_end[..., -1]
-        return kl if self.config.allow_empty else kl + log_not(log_end[..., 0])
+        kl = kl if self.config.allow_empty else kl + log_not(log_end[..., 0])
+        factors = self.log_length_factors(relaxed.end_weights.shape[-1] - 1)
+        if factors is None:
+            return kl
+        return kl - (relaxed.end_weights * factors.masked_fill(factors == -torch.inf, 0.0)).sum(-1)
 
     def _read_by(self, name: str, relaxed: RelaxedSequences, ids: torch.Tensor | None) -> EmbeddedSequences:
         """The points as one of the parts reads them."""
