@@ -27,7 +27,7 @@ STRUCTURED = {
     "minimum_risk": (None,),
 }
 # Of structures that are written symbol by symbol, so that a reader of embeddings can be shown their points.
-SEQUENCES = STRUCTURED | {"elbo": (*STRUCTURED["elbo"], "straight_through")}
+SEQUENCES = STRUCTURED | {"elbo": (*STRUCTURED["elbo"], "gumbel_softmax", "straight_through")}
 # Of structures that can be summed over, such as deletions whose scores are of pairs of words.
 SUMMED = {
     "elbo": ("exact", *STRUCTURED["elbo"]),

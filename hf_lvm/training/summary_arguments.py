@@ -114,7 +114,7 @@ class SummarizerArguments:
     )
     num_samples: int = field(default=4, metadata={"help": "Compressions that are drawn for each text."})
     baseline_decay: float = field(default=0.9, metadata={"help": "Of the moving averages in baselines."})
-    temperature: float = field(default=1.0, metadata={"help": "Of straight_through, where no schedule gives another."})
+    temperature: float = field(default=1.0, metadata={"help": "Of relaxed samples, where no schedule gives another."})
     learned_temperature: bool = field(default=False, metadata={"help": "Predict the temperature from the text."})
     risk_sharpness: float = field(default=1.0, metadata={"help": "Alpha of minimum_risk."})
     num_labelled: int = field(

@@ -16,6 +16,7 @@ from hf_lvm.estimators import check_temperature
 from hf_lvm.objectives import check_combination
 
 POSTERIOR_TYPES = ("delete", "pointer", "pointer_vocab", "vocab")
+RELAXED = ("straight_through", "gumbel_softmax")
 # How a prior reads compressions that has a tokenizer of its own: `hf_lvm.generation.token_bridge.PriorBridge`.
 ID_MAPS = ("same", "permutation")
 PRIOR_TYPES = ("model", "compressor")
@@ -74,10 +75,10 @@ class LatentSummarizerConfig(PreTrainedConfig):
             empty c, and says little about how much c explains.
         objective: `elbo`, `marginal`, `iwae` or `minimum_risk`.
         estimator: of its gradient. `exact` where posterior, prior and decoder are sums over pairs of words (`delete`, bigram
-            and segments); `rloo` or another score function otherwise; `straight_through`, biased, for all but `delete`;
-            `vimco` for `iwae`; None for `minimum_risk`.
+            and segments); `rloo` or another score function otherwise; `straight_through` and
+            `gumbel_softmax`, biased, for all but `delete`; `vimco` for `iwae`; None for `minimum_risk`.
         num_samples: K, compressions of each sentence.
-        temperature: of the relaxed samples of `straight_through`, where a schedule gives no other.
+        temperature: of the relaxed samples of `straight_through` and `gumbel_softmax`, where a schedule gives no other.
         learned_temperature: predict it from the sentence; it begins at `temperature`.
         baseline_decay: of baselines that average over batches.
         risk_sharpness: of `minimum_risk`.
@@ -231,10 +232,10 @@ class LatentSummarizerConfig(PreTrainedConfig):
                 "nothing for the encoder of q(c|x), or 'compressor' for the LSTM of 'pointer' or 'pointer_vocab'."
             )
         check_combination(self.objective, self.estimator, self.num_samples, latents=self.kind_of_latents)
-        if self.learned_temperature and self.estimator != "straight_through":
+        if self.learned_temperature and self.estimator not in RELAXED:
             raise ValueError(
                 f"learned_temperature is for relaxed samples, and the estimator is {self.estimator!r}: choose "
-                "'straight_through', or leave it out."
+                "'straight_through' or 'gumbel_softmax', or leave it out."
             )
         check_temperature(self.temperature)
         if self.reader is not None and (segments or self.injection != "cross_attention"):
@@ -301,7 +302,7 @@ class LatentSummarizerConfig(PreTrainedConfig):
                 )
         if not 0 < self.prior_epsilon <= 0.5:
             raise ValueError(f"prior_epsilon is {self.prior_epsilon}: it is above 0 and at most .5.")
-        if self.prior_bridge == "text" and self.estimator in ("straight_through", "gumbel_softmax"):
+        if self.prior_bridge == "text" and self.estimator in RELAXED:
             raise ValueError(
                 f"The estimator {self.estimator!r} shows compressions to the prior as points of simplices, and these have no "
                 "text for a prior_bridge of 'text': choose a prior over the decoder's tokens, or an estimator that scores "

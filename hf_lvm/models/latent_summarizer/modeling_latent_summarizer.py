@@ -22,7 +22,7 @@ from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import Generators
 from hf_lvm.estimators import Draws, build_estimator
 from hf_lvm.models.latent_summarizer.compressor import CompressorPart
-from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import LatentSummarizerConfig
+from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import RELAXED, LatentSummarizerConfig
 from hf_lvm.models.latent_summarizer.likelihood import SummaryLikelihood
 from hf_lvm.models.latent_summarizer.posterior_heads import POSTERIOR_HEADS, EncodedWords, entropy_of
 from hf_lvm.models.latent_summarizer.prior_scoring import PriorScoring, SummaryTerms, joined
@@ -339,7 +339,7 @@ class LatentSummarizerModel(
             latents = None
             if config.objective == "marginal":
                 posterior = self.exact_posterior(posterior, pairs)
-        elif config.estimator == "straight_through" and sample_posterior:
+        elif sample_posterior and (config.estimator == RELAXED[0] or (config.estimator in RELAXED and self.training)):
             temperature = self.estimator.temperature_of(encoded.features.detach()) if temperature is None else temperature
             terms, latents = self.relaxed_bound(source, posterior, temperature, read, generator, kl_weight=kl_weight)
         else:
@@ -393,6 +393,8 @@ class LatentSummarizerModel(
             self._sit_out()
             kind = Candidates if config.objective == "minimum_risk" else Draws
             return kind(posterior.mode.unsqueeze(0), posterior)
+        if config.estimator in RELAXED:
+            return Draws(posterior.sample((config.num_samples,), generator), posterior)
         return draw_for(config.objective, self.estimator, posterior, config.num_samples, generator, features=features)
 
     def _sit_out(self) -> None:

@@ -115,7 +115,7 @@ class PriorScoring(PriorLengths):
             yield base
 
     def freeze_prior(self) -> None:
-        """Let the prior and its lengths learn, or not, as the config says. A compressor's weights are frozen with its adapter."""
+        """Let the prior and its lengths learn, or not, as the config says. A compressor's own are frozen with its adapter."""
         for part in (self.prior, self.length_table):
             if part is not None:
                 part.requires_grad_(self.config.train_prior)

@@ -1,7 +1,8 @@
-"""The bound of compressions that are sampled straight-through, so that its gradient runs through what is sampled.
+"""The bound of compressions that are relaxed, so that its gradient runs through what is sampled.
 
-A compression is a sequence of corners of simplices (`hf_lvm.generation.relaxed_sequences`): exact samples of q, at every
-temperature. The prior and the reader of c read them as means of embeddings, here the embedding of one symbol each. So
+Under `straight_through` a compression is a sequence of corners of simplices (`hf_lvm.generation.relaxed_sequences`): exact
+samples of q, at every temperature. The prior and the reader of c read them as means of embeddings, here the embedding of one
+symbol each. So
 
 - the value is that of the discrete objective at the compressions `points.argmax(-1)`, without bias. The KL divergence is the
   one of each step in closed form, summed over the steps that q took: its mean over samples is that of log q(c) - log p(c),
@@ -12,6 +13,12 @@ temperature. The prior and the reader of c read them as means of embeddings, her
 
 An end weighs on the steps behind it: their KL is multiplied by the probability that they are reached, and so are their
 embeddings. Thus q feels what further words would cost, and what it would lose of those it has.
+
+Under `gumbel_softmax` the points lie inside the simplices, and a compression ends at every place with some weight. Its loss
+is the mean over the ends (as in EGG, Kharitonov et al. 2019), each with a reconstruction of its own, from the points before it
+and an end. That is the relaxed objective, whose gradient is exact, and which becomes the discrete one as the temperature
+falls, with a noisier gradient. It takes as many reconstructions as there are ends of any weight: one where q is given the
+number of words. All this is in training; what is reported otherwise is of samples.
 """
 
 import inspect
@@ -48,7 +55,7 @@ class RelaxedBound:
         *,
         kl_weight: float = 1.0,
     ) -> tuple[BoundTerms, torch.Tensor]:
-        """The bound, and the compressions (K, B, T) it was computed from. Of K samples a sentence, in nats.
+        """The bound, and the compressions (K, B, T) it was computed from, or is nearest to. Of K samples a sentence, in nats.
 
         Args:
             temperature: of the softmax that the gradient is of; one, or one a row.
@@ -57,9 +64,11 @@ class RelaxedBound:
         Raises:
             ValueError: a part that reads ids only, or that knows fewer symbols than q; its name is said.
         """
-        relaxed = relaxed_sequences(posterior, temperature, (self.config.num_samples,), generator, straight_through=True)
+        hard = self.config.estimator == "straight_through"
+        relaxed = relaxed_sequences(posterior, temperature, (self.config.num_samples,), generator, straight_through=hard)
         ids = self.posterior_head.token_ids(source)
-        reconstruction = -self.log_likelihood_of_points(source, relaxed, ids, read).mean(0)
+        score = self.log_likelihood_of_points if hard else self.mean_log_likelihood_of_ends
+        reconstruction = -score(source, relaxed, ids, read).mean(0)
         kl = self.divergence_of_points(relaxed, ids).mean(0)
         loss = reconstruction + kl_weight * kl
         return BoundTerms(loss, reconstruction.detach(), kl.detach()), relaxed.points.argmax(-1)
@@ -80,6 +89,31 @@ class RelaxedBound:
         width = int((weights > 0).sum(-1).max()) if may_look(weights, False) else weights.shape[-1]
         embeds = (embeds * weights.unsqueeze(-1).to(embeds.dtype))[:, :, :width]
         return self.write_from(source, weights[:, :, :width] > 0, read, embeds=embeds)
+
+    def mean_log_likelihood_of_ends(
+        self,
+        source: SourceWords,
+        relaxed: RelaxedSequences,
+        ids: torch.Tensor | None = None,
+        read: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The mean of log p(x|c) over the ends of points inside simplices (K, B, T, V), each as probable as it is: (K, B).
+
+        Args:
+            ids: (B, V), the token of each symbol of a row; None where symbols are tokens.
+        """
+        name, weights = self.reading_part, relaxed.end_weights
+        embeds = self._read_by(name, relaxed, ids).embeds
+        end = embedding_table(self.get_submodule(name))[source.end].to(embeds.dtype)
+        total = torch.zeros_like(weights[..., 0])
+        for place in range(weights.shape[-1]):
+            share = weights[..., place]
+            if may_look(weights, False) and not share.any():
+                continue
+            ended = torch.cat([embeds[:, :, :place], end.expand_as(embeds[:, :, :1])], dim=2)
+            mask = torch.ones(ended.shape[:3], dtype=torch.bool, device=ended.device)
+            total = total + share * self.write_from(source, mask, read, embeds=ended)
+        return total
 
     def divergence_of_points(self, relaxed: RelaxedSequences, ids: torch.Tensor | None = None) -> torch.Tensor:
         """The KL divergence of q from p(c) by the chain rule along points (K, B, T, V): (K, B).
@@ -122,7 +156,7 @@ class RelaxedBound:
         takes_embeddings = "inputs_embeds" in inspect.signature(part.forward).parameters
         if not takes_embeddings or isinstance(part, BagOfWordsEncoderModel):
             raise ValueError(
-                f"The estimator 'straight_through' shows compressions as means of embeddings, and the {name}, a "
+                f"The estimator {self.config.estimator!r} shows compressions as means of embeddings, and the {name}, a "
                 f"{part.config.model_type!r} model, reads ids only: choose another one, or an estimator that scores samples, "
                 "such as 'rloo'."
             )
@@ -131,7 +165,7 @@ class RelaxedBound:
             table = self.in_decoders_order(table)
         if ids is None and len(table) < vocabulary:
             raise ValueError(
-                f"The {name} knows {len(table)} tokens and q(c|x) writes {vocabulary}: with the estimator 'straight_through' "
-                "both know the tokens by the same ids. Choose such a part, or 'rloo'."
+                f"The {name} knows {len(table)} tokens and q(c|x) writes {vocabulary}: with the estimator "
+                f"{self.config.estimator!r} both know the tokens by the same ids. Choose such a part, or 'rloo'."
             )
         return embed_sequences(relaxed, table if ids is None else table[ids])

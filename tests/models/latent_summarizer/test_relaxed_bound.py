@@ -185,7 +185,7 @@ def test_with_some_summaries_known():
     [
         ({"decoder": "gpt2", **STRAIGHT}, "'straight_through' is not for structured latents"),
         (STRAIGHT, "'straight_through' is not for summed latents"),
-        ({"posterior_type": "pointer", "decoder": "gpt2", "estimator": "gumbel_softmax"}, "is not for sequence latents"),
+        ({"posterior_type": "pointer", "decoder": "gpt2", "estimator": "relax"}, "is not for sequence latents"),
         ({"posterior_type": "pointer", "decoder": "gpt2", "objective": "iwae", **STRAIGHT}, "goes with the objective 'elbo'"),
         ({"estimator": "rloo", "learned_temperature": True}, "learned_temperature is for relaxed samples.*'rloo'"),
         ({"posterior_type": "pointer", "decoder": "gpt2", "temperature": 0.0, **STRAIGHT}, "temperature"),
