@@ -46,7 +46,7 @@ ARGUMENTS = (SummarizerArguments, DataArguments, SummaryDataArguments, SummaryRe
 OBJECTIVE_KEYS = (
     "objective", "estimator", "num_samples", "baseline_decay", "risk_sharpness", "classification_weight", "joint_weight",
     "unlabelled_weight", "prior_weight", "train_prior", "empty_baseline", "empty_weight", "target_ratio",
-    "temperature", "learned_temperature", "unlabelled_posterior",
+    "target_ratio_spread", "temperature", "learned_temperature", "unlabelled_posterior",
 )  # fmt: skip
 SHOWN_SUMMARIES = 20
 

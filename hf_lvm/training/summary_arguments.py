@@ -84,6 +84,9 @@ class SummarizerArguments:
         default=None,
         metadata={"help": "Words of c to words of x: q(c|x) is given the number. Without it c is as long as q likes."},
     )
+    target_ratio_spread: float = field(
+        default=0.0, metadata={"help": "In training the ratio is drawn for each text, from so much below it to so much above."}
+    )
     length_model: str | None = field(
         default=None,
         metadata={

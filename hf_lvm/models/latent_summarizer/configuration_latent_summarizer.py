@@ -57,6 +57,9 @@ class LatentSummarizerConfig(PreTrainedConfig):
         length_table_size: lengths with a cell of their own; longer ones share a geometric tail.
         target_ratio: words of c to words of x, above 0 and up to 1: q is given the number of words, the rounded product, one
             at least. None for any number. Labelled compressions keep the number they have.
+        target_ratio_spread: in training the ratio of each unlabelled sentence is drawn, uniformly from as much below
+            target_ratio to as much above, as in SEQ3 (.1 around .5). Given any number of words the bound is one, and so in the
+            mean.
         prior_weight: lambda of the paper (.1 there), which weighs log p(c) - log q(c|x) in the loss beside the schedule's
             weight; bounds that are reported have weight 1.
         prior_type: `model`, a model of its own; or `compressor`, of the posterior_type `vocab`: the compressor with its LoRA
@@ -115,6 +118,7 @@ class LatentSummarizerConfig(PreTrainedConfig):
     length_model: str | None = None
     length_table_size: int = 30
     target_ratio: float | int | None = None
+    target_ratio_spread: float | int = 0.0
     prior_weight: float | int = 1.0
     prior_type: str = "model"
     train_prior: bool = True
@@ -260,6 +264,14 @@ class LatentSummarizerConfig(PreTrainedConfig):
             )
         if self.target_ratio is not None and not 0 < self.target_ratio <= 1:
             raise ValueError(f"target_ratio is {self.target_ratio}: it is above 0 and at most 1, or left out.")
+        spread = self.target_ratio_spread
+        if spread < 0 or (spread and self.target_ratio is None):
+            raise ValueError(f"target_ratio_spread is {spread}: it is 0 or more, around a target_ratio.")
+        if spread and not (self.target_ratio - spread > 0 and self.target_ratio + spread <= 1):
+            raise ValueError(
+                f"target_ratio {self.target_ratio} and target_ratio_spread {spread}: the ratios between their difference and "
+                "their sum are above 0 and at most 1."
+            )
         for key in ("classification_weight", "joint_weight", "unlabelled_weight", "prior_weight", "empty_weight"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be 0 or more, but is {getattr(self, key)}.")

@@ -197,11 +197,6 @@ class LatentSummarizerModel(
         words = encode_words(self.encoder, inputs, source.num_words)
         return EncodedWords(words, words.sum(1) / source.lengths.unsqueeze(1))
 
-    def counts_for(self, source: SourceWords, ratio: float | None = None) -> torch.Tensor | None:
-        """How many words c shall have, (B,): the config's ratio, or the one given; None for any number."""
-        ratio = self.config.target_ratio if ratio is None else ratio
-        return None if ratio is None else (source.lengths * ratio).round().long().clamp(min=1)
-
     # ---- the model ---------------------------------------------------------------------------------------------------
 
     def forward(
@@ -330,7 +325,8 @@ class LatentSummarizerModel(
     ) -> tuple[BoundTerms, torch.Tensor | None, Distribution]:
         """The bound of sentences whose compressions are not known, what it was computed from, and q(c|x)."""
         config = self.config
-        posterior = self.posterior_head(encoded, source, self.counts_for(source), config.bound_is_extractive)
+        counts = self.counts_for(source, sampled=sample_posterior, generator=generator)
+        posterior = self.posterior_head(encoded, source, counts, config.bound_is_extractive)
         pairs = self.pair_log_probs(source)
         empty = self.log_empty(source, read, pairs) if config.empty_baseline or config.empty_weight else None
         if config.estimator == "exact" and sample_posterior:

@@ -18,7 +18,7 @@ from hf_lvm.distributions.lengths import may_look
 from hf_lvm.generation.token_bridge import PriorBridge, reordered
 from hf_lvm.layers.word_softmax import log_not
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import ID_MAPS, LatentSummarizerConfig
-from hf_lvm.models.latent_summarizer.prior_lengths import PriorLengths
+from hf_lvm.models.latent_summarizer.lengths import Lengths
 from hf_lvm.models.latent_summarizer.source_words import IGNORED, SourceWords
 from hf_lvm.objectives import BoundTerms
 
@@ -54,7 +54,7 @@ class SummaryTerms(BoundTerms):
         return cls(terms.loss, terms.reconstruction, terms.kl, non_canonical=share)
 
 
-class PriorScoring(PriorLengths):
+class PriorScoring(Lengths):
     """Methods of a latent summarizer about p(c)."""
 
     # Of a prior that reads texts; a model owns no tokenizer.

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from hf_lvm.generation.relaxed_sequences import relaxed_sequences
+from tests.models.latent_summarizer.test_lengths import TABLE
 from tests.models.latent_summarizer.test_pointers import SENTENCES, summarizer
-from tests.models.latent_summarizer.test_prior_lengths import TABLE
 from tests.models.latent_summarizer.test_relaxed_bound import POSTERIORS, READERS
 from tests.tiny_parts import END, START, batch_of, row_generators
 

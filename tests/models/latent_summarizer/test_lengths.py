@@ -1,4 +1,4 @@
-"""A model of lengths in p(c): a distribution over all texts, an exact bound, and no gain in being short."""
+"""Lengths: a ratio that is drawn; a model in p(c), which is a distribution over all texts, with an exact bound."""
 
 import itertools
 
@@ -198,9 +198,39 @@ def test_saved_with_the_model(tmp_path):
     torch.testing.assert_close(again(**batch_of(TEXTS)).row_loss, model(**batch_of(TEXTS)).row_loss)
 
 
+# ---- a ratio that is drawn -------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("decoder", ["hf_lvm_segment_decoder", "hf_lvm_lstm_decoder"])
+def test_a_ratio_is_drawn_for_each_sentence_in_training(decoder):
+    options = {"decoder": decoder} | ({} if "segment" in decoder else {"estimator": "rloo", "posterior_type": "pointer"})
+    model, fixed = (
+        tiny_summarizer(**options, **more).double() for more in ({"target_ratio_spread": 0.3, "target_ratio": 0.5}, {})
+    )
+    fixed.load_state_dict(model.state_dict())
+    text = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12, END]
+    batch = batch_of([text] * 200)
+    source = model.source_of(batch["labels"], None)
+    assert (model.counts_for(source, sampled=True) == 5).all(), "not outside training"
+    counts = model.train().counts_for(source, sampled=True, generator=row_generators(200))
+    assert set(counts.tolist()) == set(range(2, 9)) and (model.counts_for(source) == 5).all()
+    assert (model.counts_for(source, 0.3, sampled=True) == 3).all()
+    found = model(**batch, generator=row_generators(200))
+    if "segment" in decoder:
+        for count in counts.unique().tolist():
+            fixed.config.target_ratio = count / 10
+            wanted = fixed(**batch_of([text])).row_loss
+            torch.testing.assert_close(found.row_loss[counts == count], wanted.expand(int((counts == count).sum())))
+    else:
+        assert model.posterior_head.counts_of(found.latents, source).equal(counts.expand(3, -1))
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({"target_ratio_spread": 0.1}, "target_ratio_spread is 0.1: it is 0 or more, around a target_ratio"),
+        ({"target_ratio": 0.5, "target_ratio_spread": 0.5}, "target_ratio 0.5 and target_ratio_spread 0.5"),
         ({"prior": "gpt2", "estimator": "rloo"}, "known of a bigram prior only, and this is a 'gpt2' model.*target_ratio"),
         ({"objective": "marginal"}, "The objective 'marginal' sums over pairs of words"),
         ({"length_model": "poisson"}, "Unknown length_model 'poisson': choose 'table'"),

@@ -1,20 +1,41 @@
-"""A model of lengths in the prior: p(c) = p(|c|) p(c given |c|), where both factors are exact.
+"""How long c is: the number of words that q is given, and a model of lengths in the prior.
 
-A language model takes some nats for every word, so that by itself it prefers a c without any. Divided by the probability of
-all texts that are as long as c, which of a bigram model is a sum over paths of so many steps, it compares texts of one length,
-and a table says how long c is. The bound stays one: p(c) is a distribution, over all lengths and texts.
+A language model takes some nats for every word, so that by itself it prefers a c without any. With a model of lengths
+p(c) = p(|c|) p(c given |c|), and both factors are exact: a table says how long c is, and texts of one length are compared, as
+the language model is divided by the probability of all texts so long, which of bigrams is a sum over paths of so many steps.
+The bound stays one: p(c) is a distribution, over all lengths and texts.
 """
 
 import torch
 
+from hf_lvm.distributions import Generators
+from hf_lvm.distributions.noise import noise_of_positions
 from hf_lvm.layers.length_table import LengthTable
 from hf_lvm.layers.word_softmax import log_not
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import LatentSummarizerConfig
 from hf_lvm.models.latent_summarizer.source_words import IGNORED, SourceWords
 
 
-class PriorLengths:
-    """Methods of a latent summarizer about the length of c under p(c)."""
+class Lengths:
+    """Methods of a latent summarizer about the length of c."""
+
+    def counts_for(
+        self, source: SourceWords, ratio: float | None = None, *, sampled: bool = False, generator: Generators = None
+    ) -> torch.Tensor | None:
+        """How many words c shall have, (B,): the config's ratio, or the one given; None for any number.
+
+        Args:
+            sampled: whether in training the config's ratio is drawn for each sentence, as far as its spread reaches.
+            generator: None, one generator, or one for each row.
+        """
+        config, given = self.config, ratio
+        ratio = config.target_ratio if given is None else given
+        if ratio is None:
+            return None
+        if sampled and given is None and config.target_ratio_spread and self.training:
+            noise = noise_of_positions((), len(source.lengths), 1, generator, source.lengths.device).squeeze(-1)
+            ratio = ratio + config.target_ratio_spread * (2.0 * noise - 1.0)
+        return (source.lengths * ratio).round().long().clamp(min=1)
 
     @staticmethod
     def build_length_table(config: LatentSummarizerConfig) -> LengthTable | None:
