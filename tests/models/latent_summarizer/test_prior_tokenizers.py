@@ -67,17 +67,24 @@ def mapped_pair(processor, prior: str, **options) -> tuple[LatentSummarizerModel
         **{key: value for key, value in keys.items() if not key.startswith(("prior_b", "prior_eos", "excluded"))},
     )  # fmt: skip
     mapped.posterior_head.load_state_dict(plain.posterior_head.state_dict())
+    if plain.length_table is not None:
+        mapped.length_table.load_state_dict(plain.length_table.state_dict())
     return plain, mapped.double().eval()
 
 
 POINTING = {"decoder": "hf_lvm_lstm_decoder", "estimator": "straight_through"}
 MAPPED = {
     "summed": ("hf_lvm_bigram_decoder", {}),
+    "summed, of known lengths": ("hf_lvm_bigram_decoder", {"length_model": "table"}),
     "marginal": ("hf_lvm_bigram_decoder", {"objective": "marginal", "allow_empty": True}),
     "sampled deletions": ("hf_lvm_lstm_decoder", {"estimator": "rloo"}),
     "pointers": ("hf_lvm_lstm_decoder", {"posterior_type": "pointer", **POINTING}),
     "mixtures": ("hf_lvm_bigram_decoder", {"posterior_type": "pointer_vocab", **POINTING}),
     "vocabulary": ("hf_lvm_lstm_decoder", {"posterior_type": "vocab", **POINTING, "estimator": "rloo"}),
+    "soft mixtures": (
+        "hf_lvm_bigram_decoder",
+        {"posterior_type": "pointer_vocab", **POINTING, "estimator": "gumbel_softmax", "length_model": "table"},
+    ),
     "points of a vocabulary": ("hf_lvm_lstm_decoder", {"posterior_type": "vocab", **POINTING}),
 }
 
@@ -90,7 +97,8 @@ def test_renumbered_tokens_change_nothing(case, processor, tmp_path):
     batch = batch_of([[5, 6, 5, END], [7, 6, END]])
     outputs, gradients = [], []
     for model in (plain, mapped):
-        output = model(**batch, generator=row_generators(2))
+        output = model.train()(**batch, generator=row_generators(2))
+        model.eval()
         outputs.append(output)
         parameters = [*model.encoder.parameters(), *model.posterior_head.parameters(), *model.decoder.parameters()]
         found = torch.autograd.grad(output.loss, parameters, allow_unused=True, materialize_grads=True)
@@ -108,7 +116,8 @@ def test_renumbered_tokens_change_nothing(case, processor, tmp_path):
     mapped.save_pretrained(tmp_path)
     loaded = AutoModel.from_pretrained(tmp_path).double().eval()
     assert torch.equal(loaded.prior_ids, mapped.prior_ids) and (loaded.prior_ids >= 0).all()
-    torch.testing.assert_close(loaded(**batch, generator=row_generators(2)).kl, outputs[1].kl, atol=1e-6, rtol=1e-6)
+    found = loaded.train()(**batch, generator=row_generators(2))
+    torch.testing.assert_close(found.kl, outputs[1].kl, atol=1e-6, rtol=1e-6)
     # Where there is one, it is checked.
     assert loaded.connect_prior(processor) is loaded
     swapped = renumbered(processor.tokenizer, lambda ids: [*reversed(ids[5:]), *ids[:5]][::-1])
@@ -273,6 +282,7 @@ def test_words_are_read_by_a_prior_of_pieces(word_processor):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({"estimator": "gumbel_softmax"}, "points of simplices, and these have no text"),
         ({"estimator": "straight_through"}, "points of simplices, and these have no text"),
         ({"prior_epsilon": 0.7}, "epsilon"),
         ({"prior_type": "compressor"}, "leave prior out"),
