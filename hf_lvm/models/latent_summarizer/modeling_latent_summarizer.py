@@ -4,19 +4,16 @@
 p(x|c) sees nothing of x but c. It may share the encoder of q(c|x), or the LSTM of its pointer, which then read c alone.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import nn
 from torch.distributions import Distribution
-from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from hf_lvm.backbones.composition.parts import TwoParts
 from hf_lvm.backbones.encoders import build_encoder
-from hf_lvm.backbones.reconstructors import as_reconstructor, build_reconstructor, load_reconstructor
+from hf_lvm.backbones.reconstructors import build_reconstructor
 from hf_lvm.backbones.word_encoding import encode_words, word_inputs
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import Generators
@@ -24,6 +21,7 @@ from hf_lvm.estimators import Draws, build_estimator
 from hf_lvm.models.latent_summarizer.compressor import CompressorPart
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import RELAXED, LatentSummarizerConfig
 from hf_lvm.models.latent_summarizer.likelihood import SummaryLikelihood
+from hf_lvm.models.latent_summarizer.parts import SummarizerParts
 from hf_lvm.models.latent_summarizer.posterior_heads import POSTERIOR_HEADS, EncodedWords, entropy_of
 from hf_lvm.models.latent_summarizer.prior_scoring import PriorScoring, SummaryTerms, joined
 from hf_lvm.models.latent_summarizer.relaxed_bound import RelaxedBound
@@ -71,7 +69,14 @@ class LatentSummarizerOutput(ModelOutput):
 
 
 class LatentSummarizerModel(
-    TextsAndSummaries, SummaryLikelihood, RelaxedBound, PriorScoring, CompressorPart, Scoring, TwoParts, PreTrainedModel
+    TextsAndSummaries,
+    SummaryLikelihood,
+    RelaxedBound,
+    PriorScoring,
+    CompressorPart,
+    Scoring,
+    SummarizerParts,
+    PreTrainedModel,
 ):
     """Sentences and compressions of them: an encoder that compresses, a prior that reads the compression, a decoder that
     writes the sentence from it.
@@ -335,7 +340,7 @@ class LatentSummarizerModel(
             latents = None
             if config.objective == "marginal":
                 posterior = self.exact_posterior(posterior, pairs)
-        elif sample_posterior and (config.estimator == RELAXED[0] or (config.estimator in RELAXED and self.training)):
+        elif sample_posterior and (config.estimator == "straight_through" or (config.estimator in RELAXED and self.training)):
             temperature = self.estimator.temperature_of(encoded.features.detach()) if temperature is None else temperature
             terms, latents = self.relaxed_bound(source, posterior, temperature, read, generator, kl_weight=kl_weight)
         else:
@@ -397,92 +402,6 @@ class LatentSummarizerModel(
         """Say to the estimator that a training batch leaves nothing to draw."""
         if self.estimator is not None and self.training and torch.is_grad_enabled():
             self.estimator.sit_out()
-
-    # ---- its parts ---------------------------------------------------------------------------------------------------
-
-    @classmethod
-    def from_encoder_decoder_pretrained(
-        cls,
-        encoder: str | PreTrainedModel,
-        decoder: str | PreTrainedModel,
-        prior: PreTrainedModel | None = None,
-        *,
-        compressor: str | PreTrainedModel | PreTrainedConfig | None = None,
-        processor: LatentTextProcessor | None = None,
-        **kwargs,
-    ) -> "LatentSummarizerModel":
-        """A model from pretrained parts; see `TwoParts.from_encoder_decoder_pretrained`.
-
-        Args:
-            prior: a causal language model over the decoder's tokens, or with a tokenizer of its own; None for a new bigram
-                model.
-            compressor: of the posterior_type `vocab`, a causal language model that attends to states, or its folder, hub id or
-                config.
-            processor: with the `prior_tokenizer` of such a prior, and the decoder's; the model is connected to it.
-
-        Raises:
-            ValueError: a prior that cannot score the decoder's tokens.
-        """
-        compressor, keys = cls.compressor_of(compressor)
-        kwargs |= keys
-        kwargs |= cls.prior_keys(prior, decoder, processor, kwargs)
-        model = super().from_encoder_decoder_pretrained(encoder, decoder, **kwargs)
-        if prior is not None:
-            model.prior, model.config.prior = prior, prior.config
-            model.renew_estimator()
-        if compressor is not None:
-            model.take_compressor(compressor)
-        return model if processor is None else model.connect_prior(processor)
-
-    @classmethod
-    def from_pretrained(cls, *args, **kwargs):
-        """A saved model; see `TwoParts.from_pretrained`."""
-        loaded = super().from_pretrained(*args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.freeze_prior()
-        model.freeze_compressor()
-        return loaded
-
-    @classmethod
-    def _load_decoder(cls, source: str, own: dict, **options) -> PreTrainedModel:
-        return load_reconstructor(source, own.get("injection", "prompt"), **options)
-
-    @classmethod
-    def _as_decoder(cls, decoder: PreTrainedModel) -> PreTrainedModel:
-        return as_reconstructor(decoder)
-
-    def check_decoder_can_reset(self) -> None:
-        """Raise a `ValueError` when the decoder stands on weights that are not its own."""
-        if self.config.decoder_adapter is not None:
-            raise ValueError("A decoder with an adapter cannot begin anew: its other weights are pretrained.")
-
-    def generative_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Names and parameters of p(c) and p(x|c), besides those shared with q(c|x)."""
-        shared = {id(parameter) for _, parameter in self.inference_parameters()}
-        parts = [part for part in ("decoder", "reader", "bridge", "prior", "length_table") if getattr(self, part) is not None]
-        return (pair for pair in self._named_parameters_of(*parts) if id(pair[1]) not in shared)
-
-    def parameter_parts(self) -> dict[str, Iterator[tuple[str, nn.Parameter]]]:
-        """Parts that may have an optimiser or a rate of their own."""
-        return {"encoder": self.inference_parameters()}
-
-    def get_input_embeddings(self) -> nn.Module:
-        """The encoder's token embeddings, the ones `input_ids` look up."""
-        return self.encoder.get_input_embeddings()
-
-    def set_input_embeddings(self, embeddings: nn.Module) -> None:
-        self.encoder.set_input_embeddings(embeddings)
-
-    def get_encoder(self, modality: str | None = None) -> PreTrainedModel:
-        return self.encoder
-
-    def get_decoder(self) -> PreTrainedModel:
-        return self.decoder
-
-    def initialize_weights(self) -> None:
-        """New weights where none were loaded; called by transformers, which does not visit the head by itself."""
-        super().initialize_weights()
-        self.posterior_head.init_weights()
 
 
 def _rows_of(values, rows: torch.Tensor):

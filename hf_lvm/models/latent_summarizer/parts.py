@@ -1,0 +1,98 @@
+"""The parts of a latent summarizer: where they come from, which of them learn, and what belongs to p and what to q."""
+
+from collections.abc import Iterator
+
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from hf_lvm.backbones.composition.parts import TwoParts
+from hf_lvm.backbones.reconstructors import as_reconstructor, load_reconstructor
+from hf_lvm.data import LatentTextProcessor
+
+
+class SummarizerParts(TwoParts):
+    """Methods of a latent summarizer about its parts."""
+
+    @classmethod
+    def from_encoder_decoder_pretrained(
+        cls,
+        encoder: str | PreTrainedModel,
+        decoder: str | PreTrainedModel,
+        prior: PreTrainedModel | None = None,
+        *,
+        compressor: str | PreTrainedModel | PreTrainedConfig | None = None,
+        processor: LatentTextProcessor | None = None,
+        **kwargs,
+    ) -> "SummarizerParts":
+        """A model from pretrained parts; see `TwoParts.from_encoder_decoder_pretrained`.
+
+        Args:
+            prior: a causal language model over the decoder's tokens, or with a tokenizer of its own; None for a new bigram
+                model.
+            compressor: of the posterior_type `vocab`, a causal language model that attends to states, or its folder, hub id or
+                config.
+            processor: with the `prior_tokenizer` of such a prior, and the decoder's; the model is connected to it.
+
+        Raises:
+            ValueError: a prior that cannot score the decoder's tokens.
+        """
+        compressor, keys = cls.compressor_of(compressor)
+        kwargs |= keys
+        kwargs |= cls.prior_keys(prior, decoder, processor, kwargs)
+        model = super().from_encoder_decoder_pretrained(encoder, decoder, **kwargs)
+        if prior is not None:
+            model.prior, model.config.prior = prior, prior.config
+            model.renew_estimator()
+        if compressor is not None:
+            model.take_compressor(compressor)
+        return model if processor is None else model.connect_prior(processor)
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """A saved model; see `TwoParts.from_pretrained`."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.freeze_prior()
+        model.freeze_compressor()
+        return loaded
+
+    @classmethod
+    def _load_decoder(cls, source: str, own: dict, **options) -> PreTrainedModel:
+        return load_reconstructor(source, own.get("injection", "prompt"), **options)
+
+    @classmethod
+    def _as_decoder(cls, decoder: PreTrainedModel) -> PreTrainedModel:
+        return as_reconstructor(decoder)
+
+    def check_decoder_can_reset(self) -> None:
+        """Raise a `ValueError` when the decoder stands on weights that are not its own."""
+        if self.config.decoder_adapter is not None:
+            raise ValueError("A decoder with an adapter cannot begin anew: its other weights are pretrained.")
+
+    def generative_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters of p(c) and p(x|c), besides those shared with q(c|x)."""
+        shared = {id(parameter) for _, parameter in self.inference_parameters()}
+        parts = [part for part in ("decoder", "reader", "bridge", "prior", "length_table") if getattr(self, part) is not None]
+        return (pair for pair in self._named_parameters_of(*parts) if id(pair[1]) not in shared)
+
+    def parameter_parts(self) -> dict[str, Iterator[tuple[str, nn.Parameter]]]:
+        """Parts that may have an optimiser or a rate of their own."""
+        return {"encoder": self.inference_parameters()}
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The encoder's token embeddings, the ones `input_ids` look up."""
+        return self.encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, embeddings: nn.Module) -> None:
+        self.encoder.set_input_embeddings(embeddings)
+
+    def get_encoder(self, modality: str | None = None) -> PreTrainedModel:
+        return self.encoder
+
+    def get_decoder(self) -> PreTrainedModel:
+        return self.decoder
+
+    def initialize_weights(self) -> None:
+        """New weights where none were loaded; called by transformers, which does not visit the head by itself."""
+        super().initialize_weights()
+        self.posterior_head.init_weights()
