@@ -43,7 +43,7 @@ def start_two(arguments: list[str]) -> None:
         for rank in range(2)
     ]
     try:
-        written = [process.communicate(timeout=120)[0] for process in processes]
+        written = [process.communicate(timeout=300)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
