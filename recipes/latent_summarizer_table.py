@@ -44,7 +44,8 @@ def latent_summarizer_table(folder: Path = RESULTS) -> str:
             continue
         seeds = ", ".join(str(run["settings"]["seed"]) for run in runs)
         for way in runs[0]["test"]["compression"]:
-            lines += _block(f"`{name}`", what, way, [run["test"]["compression"][way] for run in runs], seeds)
+            scores = [run["test"]["compression"][way] for run in runs]
+            lines += _block(f"`{name}`", what, way, scores, seeds, _has_decoder(runs[0]))
         notes += [_note(name, run) for run in runs]
         others += _other_domains(folder, name, what)
     text = "On the test split, each row with what costs nothing below it:\n\n" + "\n".join(lines) + "\n"
@@ -77,21 +78,26 @@ def _other_domains(folder: Path, name: str, what: str) -> list[str]:
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     # The seed of a draw in evaluation says nothing of the model: it is in the name of the file.
     seeds = ", ".join(file.stem.removesuffix("_others").partition("_seed")[2] or "-" for file in files)
-    lines = []
+    lines, has_decoder = [], all(map(_has_decoder, _runs(folder, name)))
     for key, title in OTHERS.items():
         measured = [run["sets"][key]["compression"] for run in runs if key in run["sets"]]
         for way in measured[0] if measured else ():
-            block = _block(f"`{name}`", what, way, [each[way] for each in measured], seeds)
+            block = _block(f"`{name}`", what, way, [each[way] for each in measured], seeds, has_decoder)
             lines += [_row([title if place == 0 else ""]) + line[1:] for place, line in enumerate(block)]
     return lines
 
 
-def _block(row: str, what: str, way: str, scores: Sequence[dict[str, Any]], seeds: str) -> list[str]:
+def _has_decoder(run: dict[str, Any]) -> bool:
+    """Whether anything but q(c|x) was trained: otherwise what a decoder makes of compressions says nothing."""
+    return bool(run["settings"]["unlabelled_weight"] or run["settings"]["joint_weight"])
+
+
+def _block(row: str, what: str, way: str, scores: Sequence[dict[str, Any]], seeds: str, has_decoder: bool) -> list[str]:
     """A row of scores of several seeds, and below it those of each control."""
-    explained = [each["explained_nats_per_word"] for each in scores]
+    explained = [each["explained_nats_per_word"] for each in scores] if has_decoder else []
     recall = [each["rouge1_recall"] for each in scores if "rouge1_recall" in each]
     remark = f"; ROUGE-1 recall of {scores[0]['limit_bytes']} bytes {_several(recall, 2)}" if recall else ""
-    lines = [_row([row, what, way + remark, *_cells(scores), _several(explained, 2), seeds])]
+    lines = [_row([row, what, way + remark, *_cells(scores), _several(explained, 2) if explained else "-", seeds])]
     for control, title in CONTROLS.items():
         own = [each["controls"][control] for each in scores]
         recall = [each["rouge1_recall"] for each in own if "rouge1_recall" in each]
