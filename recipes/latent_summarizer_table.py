@@ -89,7 +89,7 @@ def _other_domains(folder: Path, name: str, what: str) -> list[str]:
 
 def _has_decoder(run: dict[str, Any]) -> bool:
     """Whether anything but q(c|x) was trained: otherwise what a decoder makes of compressions says nothing."""
-    return bool(run["settings"]["unlabelled_weight"] or run["settings"]["joint_weight"])
+    return any(run["settings"].get(key, 1.0) for key in ("unlabelled_weight", "joint_weight"))
 
 
 def _block(row: str, what: str, way: str, scores: Sequence[dict[str, Any]], seeds: str, has_decoder: bool) -> list[str]:

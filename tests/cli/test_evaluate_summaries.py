@@ -52,7 +52,7 @@ def test_bound_and_compressions_beside_their_controls(evaluate):
     measured = results["all"]
     assert status == 0 and measured["likelihood"]["exact"]
     assert measured["likelihood"]["nats_per_sentence"] < measured["bound"]["nats_per_sentence"]
-    assert list(measured["compression"]) == ["own length", "ratio 0.5", "2 words"]
+    assert list(measured["compression"]) == ["own length", "expected F1", "ratio 0.5", "2 words"]
     for name, scores in measured["compression"].items():
         assert f"ROUGE-1, {name}" in output and f"{scores['gain_over_first_k']['rouge1']:+.2f} over the first words" in output
         assert f"{scores['explained_nats_per_word']:.2f} nats" in output

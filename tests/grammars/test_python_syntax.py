@@ -97,11 +97,11 @@ def library() -> list[Path]:
 
 @pytest.fixture(scope="module")
 def sample() -> list[ast.stmt]:
-    """200 statements of the standard library, the same for one Python."""
+    """150 statements of the standard library, the same for one Python."""
     chosen = random.Random(0)
     paths = [path for path in library() if path.stat().st_size < 15_000]
-    statements = [each for each in statements_of(chosen.sample(paths, 20)) if each.end_lineno - each.lineno < 20]
-    return chosen.sample(statements, 200)
+    statements = [each for each in statements_of(chosen.sample(paths, 60)) if each.end_lineno - each.lineno < 20]
+    return chosen.sample(statements, 150)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+# It trains a model with every estimator for a table that is made by hand.
+pytestmark = pytest.mark.slow
+
 RECIPES = Path(__file__).parents[2] / "recipes"
 SCRIPT = runpy.run_path(str(RECIPES / "benchmarks" / "class_estimators.py"))
 SMALL = {

@@ -10,6 +10,9 @@ import yaml
 
 from hf_lvm.training.language_model import main as train_language_model
 
+# It trains a dozen models for a table that is made by hand.
+pytestmark = pytest.mark.slow
+
 RECIPES = Path(__file__).parents[2] / "recipes"
 SCRIPT = runpy.run_path(str(RECIPES / "benchmarks" / "few_labels.py"))
 WORDS = (["bad", "cold", "slow"], ["good", "warm", "quick"])

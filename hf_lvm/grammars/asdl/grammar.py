@@ -111,6 +111,7 @@ class Grammar:
         return tuple(self.types.items()), tuple(self.constructors.items()), self.primitives, self.root
 
     def is_primitive(self, type_: str) -> bool:
+        """Whether values of a type are strings, and not nodes."""
         return type_ not in self.types
 
     def belongs(self, constructor: str, type_: str) -> bool:

@@ -22,7 +22,7 @@ class CharacterRule(Protocol):
         """Whether what has been read is a value."""
 
 
-class AnyText:
+class AnyText(CharacterRule):
     """Every string, the empty one too."""
 
     start = 0
@@ -34,7 +34,7 @@ class AnyText:
         return True
 
 
-class AnyWord:
+class AnyWord(CharacterRule):
     """Every string of at least one character, none of which is a blank or a bracket: what an s-expression has for atoms."""
 
     start = 0
@@ -46,7 +46,7 @@ class AnyWord:
         return state == 1
 
 
-class Digits:
+class Digits(CharacterRule):
     """Whole numbers as Python writes them: 0, or digits without a leading zero."""
 
     start = "start"
@@ -60,7 +60,7 @@ class Digits:
         return state != "start"
 
 
-class Identifier:
+class Identifier(CharacterRule):
     """Names as Python has them, keywords left out.
 
     Letters that Python would write in another way (NFKC) are left out too, and so are marks that combine with what stands

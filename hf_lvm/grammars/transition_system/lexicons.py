@@ -61,7 +61,7 @@ class Lexicon(Protocol):
         """The state after a piece that can stand; None where the value is finished by it."""
 
 
-class ClosedLexicon:
+class ClosedLexicon(Lexicon):
     """A list of values, each one step.
 
     Args:
@@ -113,7 +113,7 @@ class _Spelling:
     state: Hashable
 
 
-class OpenLexicon:
+class OpenLexicon(Lexicon):
     """All values that a rule admits, from pieces with the longest first, and a token that says that the value is finished.
 
     Args:

@@ -222,7 +222,7 @@ def test_nothing_of_the_size_of_all_splits_is_kept_for_the_backward_pass():
 
 
 # Tracing is what may fail; what a compiler makes of the graph is its own affair. The second traces the backward pass too.
-@pytest.mark.parametrize(("backend", "labels"), [("eager", 2), ("aot_eager", None)])
+@pytest.mark.parametrize(("backend", "labels"), [("eager", 2), pytest.param("aot_eager", None, marks=pytest.mark.slow)])
 def test_a_compiled_function_is_one_graph(backend, labels):
     lengths = torch.tensor([4, 1, 3])
 
