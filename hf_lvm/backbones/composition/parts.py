@@ -112,6 +112,19 @@ class TwoParts:
             )
         self._tied_weights_keys = {names["decoder"]: names["encoder"]}
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The encoder's token embeddings, the ones `input_ids` look up."""
+        return self.encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, embeddings: nn.Module) -> None:
+        self.encoder.set_input_embeddings(embeddings)
+
+    def get_encoder(self, modality: str | None = None) -> PreTrainedModel:
+        return self.encoder
+
+    def get_decoder(self) -> PreTrainedModel:
+        return self.decoder
+
     def inference_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters of q(z|x): encoder, pooling and posterior head."""
         return self._named_parameters_of(*self.posterior_parts)

@@ -79,19 +79,6 @@ class SummarizerParts(TwoParts):
         """Parts that may have an optimiser or a rate of their own."""
         return {"encoder": self.inference_parameters()}
 
-    def get_input_embeddings(self) -> nn.Module:
-        """The encoder's token embeddings, the ones `input_ids` look up."""
-        return self.encoder.get_input_embeddings()
-
-    def set_input_embeddings(self, embeddings: nn.Module) -> None:
-        self.encoder.set_input_embeddings(embeddings)
-
-    def get_encoder(self, modality: str | None = None) -> PreTrainedModel:
-        return self.encoder
-
-    def get_decoder(self) -> PreTrainedModel:
-        return self.decoder
-
     def initialize_weights(self) -> None:
         """New weights where none were loaded; called by transformers, which does not visit the head by itself."""
         super().initialize_weights()
