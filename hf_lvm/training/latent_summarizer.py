@@ -97,7 +97,7 @@ def prepare(
     for split in ("validation", "test"):
         encoded[split] = hide_unusable(encoded[split], model)
     if model_arguments.prior_epochs:
-        fit_prior(model, encoded["train"], model_arguments.prior_epochs)
+        fit_prior(model, encoded["train"], model_arguments.prior_epochs, model_arguments.prior_max_words)
     if isinstance(model.decoder, SegmentDecoderModel):
         refuse_keys(args, ("word_dropout",), "A segment decoder fills gaps and reads no words of its own")
     if model.length_table is not None and model_arguments.model is None:
@@ -248,8 +248,22 @@ def take_objective(model: LatentSummarizerModel, arguments: SummarizerArguments)
     model.renew_estimator()
 
 
-def fit_prior(model: LatentSummarizerModel, rows: Dataset, epochs: int, batch_size: int = 64, rate: float = 3e-3) -> None:
-    """Train a bigram prior by itself, on known compressions, or on the texts where none are known."""
+def fit_prior(
+    model: LatentSummarizerModel,
+    rows: Dataset,
+    epochs: int,
+    max_words: int | None = None,
+    batch_size: int = 64,
+    rate: float = 3e-3,
+) -> None:
+    """Train a bigram prior by itself, on known compressions, or on the texts where none are known.
+
+    Args:
+        max_words: of these texts only those of so many words: short sentences are more like compressions than long ones.
+
+    Raises:
+        ValueError: another prior, or no text that is short enough.
+    """
     if not isinstance(model.prior, BigramDecoderModel) or model.config.prior_bridge is not None:
         raise ValueError(
             "prior_epochs trains a bigram prior over the decoder's tokens, and this model has another one: leave it out."
@@ -263,6 +277,11 @@ def fit_prior(model: LatentSummarizerModel, rows: Dataset, epochs: int, batch_si
         ]
     elif "summary_ids" in rows.column_names and any(rows["summary_ids"][:]):
         sequences = [own for own in rows["summary_ids"][:] if own]
+    elif max_words is not None:
+        sequences = [own for own, words in zip(sequences, rows["decoder_word_ids"][:], strict=True) if max(words) < max_words]
+        if not sequences:
+            raise ValueError(f"No training text has at most prior_max_words = {max_words} words: the prior has nothing to read.")
+        logger.info("The prior reads %s texts of at most %d words.", f"{len(sequences):,}", max_words)
     start = model.config.bos_token_id
     pairs = torch.tensor([pair for own in sequences for pair in zip([start, *own], own, strict=False)])
     model.prior.requires_grad_(True)

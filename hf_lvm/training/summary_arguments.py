@@ -106,6 +106,13 @@ class SummarizerArguments:
             "where none are known."
         },
     )
+    prior_max_words: int | None = field(
+        default=None,
+        metadata={
+            "help": "Of these texts the prior reads only those of so many words, in prior_epochs: a short sentence is more "
+            "like a compression than a long one."
+        },
+    )
     empty_baseline: bool = field(default=False, metadata={"help": "Subtract log p(x | empty c) from the learning signal."})
     empty_weight: float = field(default=0.0, metadata={"help": "Weight of -log p(x | empty c) in the loss."})
     objective: str = field(default="elbo", metadata={"help": f"What is trained: {', '.join(SUMMED)}."})
@@ -147,6 +154,10 @@ class SummarizerArguments:
             raise ValueError(f"num_labelled is {self.num_labelled}; it is 0 (none), -1 (all), or a number of texts")
         if self.prior_epochs < 0:
             raise ValueError(f"prior_epochs is {self.prior_epochs}; it is 0 or more")
+        if self.prior_max_words is not None and self.prior_max_words < 1:
+            raise ValueError(f"prior_max_words is {self.prior_max_words}; it is 1 or more")
+        if self.prior_max_words is not None and not self.prior_epochs:
+            raise ValueError("prior_max_words is of texts that a prior reads in prior_epochs: set these, too")
         if self.prior_epochs and self.prior != "bigram":
             raise ValueError("prior_epochs trains a bigram prior; any other is trained by a run of its own (language_model)")
 

@@ -166,6 +166,8 @@ def test_asc_and_fsc_with_words_dropped(data, tmp_path):
         (["--length_model", "sum"], "Unknown length_model 'sum'"),
         (["--reader", "bert"], "reader is 'bert': it is compressor, or left out"),
         (["--prior", "lstm"], "prior_epochs trains a bigram prior"),
+        (["--prior_max_words", "0"], "prior_max_words is 0; it is 1 or more"),
+        (["--prior_max_words", "5", "--prior_epochs", "0"], "set these, too"),
     ],
 )
 def test_bad_input_is_one_line(data, tmp_path, capsys, more, said):
