@@ -280,7 +280,7 @@ def fit_prior(
     elif max_words is not None:
         sequences = [own for own, words in zip(sequences, rows["decoder_word_ids"][:], strict=True) if max(words) < max_words]
         if not sequences:
-            raise ValueError(f"No training text has at most prior_max_words = {max_words} words: the prior has nothing to read.")
+            raise ValueError(f"No training text has prior_max_words = {max_words} words or fewer: the prior needs some.")
         logger.info("The prior reads %s texts of at most %d words.", f"{len(sequences):,}", max_words)
     start = model.config.bos_token_id
     pairs = torch.tensor([pair for own in sequences for pair in zip([start, *own], own, strict=False)])
