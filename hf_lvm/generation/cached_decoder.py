@@ -110,8 +110,8 @@ class CachedDecoder:
             (`hf_lvm.layers.decoder_interface.first_position`). Others count from 0, by themselves if nothing is padded.
 
     Raises:
-        ValueError: no prompt or two, shapes that do not go together, a row without a token, or prompts of several lengths for
-            a decoder that cannot be told positions.
+        ValueError: no prompt or two, shapes that do not go together, a row without a token, prompts of several lengths for a
+            decoder that cannot be told positions, or states for one that does not attend.
     """
 
     def __init__(
@@ -147,6 +147,8 @@ class CachedDecoder:
         for name, tensor in self.conditions.items():
             if tensor.shape[0] != self.batch_size:
                 raise ValueError(f"{name} has {tensor.shape[0]} rows and the prompt {self.batch_size}: give one a row.")
+        if encoder_hidden_states is not None:
+            check_attends(decoder)
         if decoder.config.is_encoder_decoder and encoder_hidden_states is None:
             raise ValueError(
                 f"{type(decoder).__name__} attends to an encoder's states: run its encoder once and pass them as "
@@ -259,6 +261,28 @@ class CachedDecoder:
                 "length, each length as a batch of its own."
             )
         return mask
+
+
+def attends(decoder: PreTrainedModel) -> bool:
+    """Whether a decoder was built with layers that attend to `encoder_hidden_states`.
+
+    Families that make these layers optional say so by `add_cross_attention` in their config. Many of the others accept states
+    as one more keyword, and ignore them.
+    """
+    if decoder.config.is_encoder_decoder:
+        return True
+    named = "encoder_hidden_states" in inspect.signature(decoder.forward).parameters
+    return named and bool(getattr(decoder.config.get_text_config(decoder=True), "add_cross_attention", True))
+
+
+def check_attends(decoder: PreTrainedModel) -> None:
+    """Raise a `ValueError` where a decoder would not see the states that it is given."""
+    if not attends(decoder):
+        raise ValueError(
+            f"A {decoder.config.model_type!r} decoder without layers that attend to states would ignore them: load it with "
+            "add_cross_attention=True if its family has such layers ('gpt2', 'bert', 'bart', 't5', ...), or show it what it "
+            "is to read as a prompt."
+        )
 
 
 def embedding_table(part: PreTrainedModel) -> torch.Tensor:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from hf_lvm.generation.cached_decoder import attends
+
 PROBE_LENGTH = 8
 
 
@@ -68,8 +70,7 @@ class DecoderInterface:
             hidden_size=config.hidden_size,
             vocab_size=config.vocab_size,
             arguments=arguments,
-            # Families that make cross-attention optional say so by this attribute; the others always have it.
-            has_cross_attention="encoder_hidden_states" in arguments and getattr(config, "add_cross_attention", True),
+            has_cross_attention=attends(decoder),
             num_layers=config.num_hidden_layers,
             condition_size=config.condition_size if "input_condition" in arguments else None,
             receptive_field=getattr(config, "receptive_field", None),

@@ -36,8 +36,9 @@ class LatentSummarizerConfig(PreTrainedConfig):
         reader: with the injection `cross_attention`, config of the encoder that reads c; None for that of q(c|x), which then
             reads c without x; `compressor` for the LSTM of a pointer, which reads c by itself with the weights it writes c
             with, as in the paper (section 2.1). What c is read by is a part of p(x|c), and so its gradient reaches q, too.
-        compressor: of the posterior_type `vocab`, config of a causal language model with cross-attention, which writes c
-            attending to the encoder's states.
+        compressor: of the posterior_type `vocab`, config of a causal language model, which writes c.
+        compressor_injection: how it sees the encoder's states: `cross_attention`, or `prompt`, before the start token, which
+            any family can read.
         posterior_type: `delete`, words of x in their order, an exact distribution over compressions; `pointer`, words of x in
             any order, one after the other (ASC); `pointer_vocab`, words of x or of the vocabulary (FSC); `vocab`, whatever a
             language model writes.
@@ -106,6 +107,7 @@ class LatentSummarizerConfig(PreTrainedConfig):
     prior: PreTrainedConfig | dict | None = None
     reader: PreTrainedConfig | dict | str | None = None
     compressor: PreTrainedConfig | dict | None = None
+    compressor_injection: str = "cross_attention"
     posterior_type: str = "delete"
     unlabelled_posterior: str | None = None
     injection: str = "prompt"
@@ -156,12 +158,15 @@ class LatentSummarizerConfig(PreTrainedConfig):
         if self.reader is not None and not isinstance(self.reader, str):
             self.reader = as_encoder_config(own_config(self.reader, default="hf_lvm_lstm_encoder"))
         if self.compressor is not None:
-            self.compressor = as_decoder_config(own_config(self.compressor, default="gpt2"), cross_attention=True)
+            attends = self.compressor_injection == "cross_attention"
+            self.compressor = as_decoder_config(own_config(self.compressor, default="gpt2"), cross_attention=attends)
         if self.prior_type == "compressor" and self.compressor is not None:
             self.prior = self.compressor
         super().__post_init__(**kwargs)
-        if self.injection not in INJECTIONS:
-            raise ValueError(f"Unknown injection {self.injection!r}: choose one of {', '.join(map(repr, INJECTIONS))}.")
+        for key in ("injection", "compressor_injection"):
+            if getattr(self, key) not in INJECTIONS:
+                known = ", ".join(map(repr, INJECTIONS))
+                raise ValueError(f"Unknown {key} {getattr(self, key)!r}: choose one of {known}.")
         self.encoder = as_encoder_config(self.encoder)
         self.decoder = as_reconstructor_config(self.decoder, self.injection)
         self.prior = as_decoder_config(self.prior)

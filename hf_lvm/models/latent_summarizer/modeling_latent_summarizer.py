@@ -14,10 +14,12 @@ from transformers.utils import ModelOutput
 
 from hf_lvm.backbones.encoders import build_encoder
 from hf_lvm.backbones.reconstructors import build_reconstructor
+from hf_lvm.backbones.segment_decoder import SegmentDecoderModel
 from hf_lvm.backbones.word_encoding import encode_words, word_inputs
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import Generators
 from hf_lvm.estimators import Draws, build_estimator
+from hf_lvm.generation.cached_decoder import check_attends
 from hf_lvm.models.latent_summarizer.compressor import CompressorPart
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import RELAXED, LatentSummarizerConfig
 from hf_lvm.models.latent_summarizer.likelihood import SummaryLikelihood
@@ -125,6 +127,8 @@ class LatentSummarizerModel(
             )
         self.encoder = build_encoder(config.encoder) if encoder is None else encoder
         self.decoder = build_reconstructor(config.decoder) if decoder is None else decoder
+        if config.injection == "cross_attention" and not isinstance(self.decoder, SegmentDecoderModel):
+            check_attends(self.decoder)
         # One config object a part, so that a change of the one is a change of the other.
         self.config.encoder, self.config.decoder = self.encoder.config, self.decoder.config
         self.build_prior(config, prior)

@@ -29,14 +29,14 @@ class SummarizerParts(TwoParts):
         Args:
             prior: a causal language model over the decoder's tokens, or with a tokenizer of its own; None for a new bigram
                 model.
-            compressor: of the posterior_type `vocab`, a causal language model that attends to states, or its folder, hub id or
-                config.
+            compressor: of the posterior_type `vocab`, a causal language model, or its folder, hub id or config; with the
+                compressor_injection `cross_attention`, by default, one that attends to states.
             processor: with the `prior_tokenizer` of such a prior, and the decoder's; the model is connected to it.
 
         Raises:
             ValueError: a prior that cannot score the decoder's tokens.
         """
-        compressor, keys = cls.compressor_of(compressor)
+        compressor, keys = cls.compressor_of(compressor, kwargs.get("compressor_injection", "cross_attention"))
         kwargs |= keys
         kwargs |= cls.prior_keys(prior, decoder, processor, kwargs)
         model = super().from_encoder_decoder_pretrained(encoder, decoder, **kwargs)

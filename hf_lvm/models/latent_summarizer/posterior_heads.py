@@ -9,8 +9,9 @@ from torch.distributions import Distribution
 from hf_lvm.backbones.decoders import build_decoder
 from hf_lvm.distributions import CanonicalDeletion
 from hf_lvm.distributions.lengths import may_look, rows_of
-from hf_lvm.generation.cached_decoder import CachedDecoder
+from hf_lvm.generation.cached_decoder import CachedDecoder, check_attends, embedding_table
 from hf_lvm.generation.symbol_sequences import SymbolSequences
+from hf_lvm.layers.decoder_interface import first_position
 from hf_lvm.layers.pair_scores import PairScorer
 from hf_lvm.layers.pointer import PointerNetwork
 from hf_lvm.layers.span_scores import init_linear
@@ -221,13 +222,17 @@ class PointerHead(SequenceHead):
 
 
 class VocabularyHead(SequenceHead):
-    """What a causal language model writes that attends to the states of the source's words."""
+    """What a causal language model writes that attends to the states of the source's words, or reads them as its prompt."""
 
     def __init__(self, config: LatentSummarizerConfig):
         super().__init__()
         wanted = config.compressor.get_text_config(decoder=True)
         self.decoder = build_decoder(config.compressor)
-        self.bridge = nn.Linear(config.encoder.hidden_size, wanted.hidden_size)
+        self.attends = config.compressor_injection == "cross_attention"
+        if self.attends:
+            check_attends(self.decoder)
+        table = self.decoder.get_input_embeddings()
+        self.bridge = nn.Linear(config.encoder.hidden_size, wanted.hidden_size if self.attends else table.embedding_dim)
         self.start, self.fewest, self.most = config.bos_token_id, config.min_summary_words, config.max_summary_words
         self.forbidden = config.excluded_ids
 
@@ -250,13 +255,20 @@ class VocabularyHead(SequenceHead):
             raise ValueError(
                 "The posterior_type 'vocab' cannot be given a number of words: set min_summary_words and max_summary_words."
             )
-        start = torch.full_like(source.labels[:, :1], self.start)
-        decoder = CachedDecoder(
-            self.decoder,
-            start,
-            encoder_hidden_states=self.bridge(encoded.states),
-            encoder_attention_mask=source.inside.long(),
+        start, states, inside = (
+            torch.full_like(source.labels[:, :1], self.start),
+            self.bridge(encoded.states),
+            source.inside.long(),
         )
+        if self.attends:
+            decoder = CachedDecoder(self.decoder, start, encoder_hidden_states=states, encoder_attention_mask=inside)
+        else:
+            decoder = CachedDecoder(
+                self.decoder,
+                prompt_embeds=torch.cat([states, embedding_table(self.decoder)[start].to(states.dtype)], 1),
+                prompt_mask=torch.cat([inside, torch.ones_like(start)], 1),
+                first_position=first_position(self.decoder),
+            )
         return SymbolSequences(decoder, source.end, self.most, min_length=self.fewest, forbidden=self.forbidden)
 
     def values_of(self, summary_ids: torch.Tensor, source: SourceWords, known: torch.Tensor) -> torch.Tensor:

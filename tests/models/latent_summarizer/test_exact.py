@@ -11,6 +11,7 @@ from tests.models.latent_summarizer.tiny_summarizers import leftmost, tiny_summa
 from tests.tiny_parts import END, START, batch_of, random_rows, row_generators
 
 SENTENCES = [[5, 9, 5, 7, 9, 5], [6], [8, 8, 8], [3, 4, 5, 6, 7, 8, 9]]
+TWELVE_WORDS = [5, 9, 5, 7, 9, 5, 5, 8, 3, 9, 4, 7]
 
 
 def model(**options):
@@ -27,15 +28,17 @@ def terms(summarizer, words: list[int]) -> tuple[torch.Tensor, ...]:
     gaps = summarizer.decoder(torch.tensor([words])).pair_log_probs[0]
     log_likelihood = torch.stack([gaps[pair].sum() for pair in pairs])
     log_prior = []
-    for compression in leftmost(words):
-        logits = summarizer.prior(torch.tensor([[START, *compression]])).logits[0].log_softmax(-1)
-        own = logits[torch.arange(len(compression) + 1), torch.tensor([*compression, END])].sum()
-        log_prior.append(own - torch.log1p(-logits[0, END].exp()))
+    for _, some in itertools.groupby(leftmost(words), key=len):
+        read = torch.tensor([[START, *compression, END] for compression in some])
+        logits = summarizer.prior(read[:, :-1]).logits.log_softmax(-1)
+        own = logits.gather(-1, read[:, 1:, None]).sum((1, 2))
+        log_prior += (own - torch.log1p(-logits[:, 0, END].exp())).unbind()
     return log_q, torch.stack(log_prior), log_likelihood
 
 
-@pytest.mark.parametrize("words", SENTENCES)
-@pytest.mark.parametrize("weight", [1.0, 0.3])
+@pytest.mark.parametrize(
+    ("words", "weight"), [*itertools.product(SENTENCES, (1.0, 0.3)), pytest.param(TWELVE_WORDS, 1.0, id="twelve words")]
+)
 def test_bound_and_likelihood_are_those_of_all_compressions(words, weight):
     summarizer, batch = model(), batch_of([[*words, END]])
     log_q, log_prior, log_likelihood = terms(summarizer, words)

@@ -6,18 +6,30 @@ import pytest
 import torch
 
 from tests.models.latent_summarizer.tiny_summarizers import tiny_summarizer
-from tests.tiny_parts import END, START, batch_of, perturb, row_generators
+from tests.tiny_parts import END, START, batch_of, perturb, row_generators, tiny_config
 
 SENTENCES = [[3, 4, 3, END], [4, 4, END]]
 SAMPLED = {"estimator": "rloo", "decoder": "hf_lvm_lstm_decoder"}
 
 
-def summarizer(posterior_type: str, vocab_size: int = 5, **options):
-    if posterior_type == "vocab":
-        from tests.tiny_parts import tiny_config
+# Language models that write compressions, attending to the sentence or with its states as their prompt.
+COMPRESSORS = {
+    "vocab": ("gpt2", "cross_attention"),
+    "vocab by BART": ("bart", "cross_attention"),
+    "vocab by T5": ("hf_lvm_t5_decoder", "cross_attention"),
+    "vocab by Llama": ("llama", "prompt"),
+    "vocab by prompted GPT-2": ("gpt2", "prompt"),
+}
+# The norms of Llama and T5 are float32 inside, whatever the model is.
+SINGLE = {"vocab by Llama", "vocab by T5"}
 
-        options["compressor"] = tiny_config("gpt2", vocab_size=vocab_size)
+
+def summarizer(posterior_type: str, vocab_size: int = 5, **options):
+    if posterior_type in COMPRESSORS:
+        family, options["compressor_injection"] = COMPRESSORS[posterior_type]
+        options["compressor"] = tiny_config(family, vocab_size=vocab_size)
         options.setdefault("max_summary_words", 3)
+        posterior_type = "vocab"
     model = tiny_summarizer(posterior_type=posterior_type, vocab_size=vocab_size, **SAMPLED | options).double()
     return perturb(model, 0.4, seed=5)
 
@@ -33,26 +45,29 @@ def every_compression(model, batch: dict) -> tuple[torch.Tensor, list[tuple[int,
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("posterior_type", ["pointer", "pointer_vocab", "vocab"])
+@pytest.mark.parametrize("posterior_type", ["pointer", "pointer_vocab", *COMPRESSORS])
 def test_all_outputs_together_have_the_probability_one(posterior_type):
     model, batch = summarizer(posterior_type), batch_of(SENTENCES)
+    tolerance = 1e-5 if posterior_type in SINGLE else 1e-10
     posterior = model.encode(**batch)
     values, sequences = every_compression(model, batch)
     log_q = posterior.log_prob(values)
-    torch.testing.assert_close(log_q.logsumexp(0), torch.zeros(2, dtype=torch.float64), atol=1e-10, rtol=0)
+    torch.testing.assert_close(log_q.logsumexp(0), torch.zeros(2, dtype=torch.float64), atol=tolerance, rtol=0)
     assert log_q[0].tolist() == [-torch.inf] * 2, "an empty one cannot be"
-    if posterior_type == "vocab":
-        return
-    longer = torch.tensor([len(each) > 2 for each in sequences])
-    assert (log_q[longer, 1] == -torch.inf).all(), "nor one that is longer than its sentence"
+    if posterior_type in COMPRESSORS:
+        assert (log_q[1:, 0] - log_q[1:, 1]).abs().max() > 1e-3, "it sees the sentence"
+    else:
+        longer = torch.tensor([len(each) > 2 for each in sequences])
+        assert (log_q[longer, 1] == -torch.inf).all(), "nor one that is longer than its sentence"
     # Draws have the probability that the sampler says, and are as frequent as that.
     drawn = posterior.draw((4000,), torch.Generator().manual_seed(1))
-    torch.testing.assert_close(posterior.log_prob(drawn.sequences), drawn.log_prob)
+    torch.testing.assert_close(posterior.log_prob(drawn.sequences), drawn.log_prob, atol=tolerance, rtol=tolerance)
     equal = (drawn.sequences.unsqueeze(1) == values.unsqueeze(0)).all(-1).double().mean(0)
     error = (log_q.exp() * (1 - log_q.exp()) / 4000).sqrt()
-    assert ((equal - log_q.exp()).abs() < 4.5 * error + 1e-9).all()
+    # One of the rarest may come once or twice, and what cannot be never does.
+    assert ((equal - log_q.exp()).abs() < 4.5 * error + 3 / 4000).all() and (equal[log_q == -torch.inf] == 0).all()
     found = posterior.beam(3, 60)
-    torch.testing.assert_close(found.log_prob, log_q.topk(3, 0).values)
+    torch.testing.assert_close(found.log_prob, log_q.topk(3, 0).values, atol=tolerance, rtol=tolerance)
 
 
 @torch.no_grad()
@@ -101,7 +116,7 @@ def test_mixtures_are_what_they_say():
     assert found[0] == found[START] == 0 < found[5]
 
 
-@pytest.mark.parametrize("posterior_type", ["pointer", "pointer_vocab", "vocab"])
+@pytest.mark.parametrize("posterior_type", ["pointer", "pointer_vocab", "vocab", "vocab by Llama"])
 def test_training_with_and_without_summaries(posterior_type):
     model = summarizer(posterior_type, vocab_size=9, classification_weight=0.5, empty_weight=0.1).train()
     batch = batch_of([[3, 4, 3, 5, END], [6, 7, END], [8, 3, 4, END]])
@@ -170,6 +185,10 @@ def test_summaries_that_cannot_be_are_refused(posterior_type, summary, said):
         ({"posterior_type": "words"}, "Unknown posterior_type 'words': choose one of 'delete', 'pointer'"),
         ({"posterior_type": "pointer"}, "A segment decoder fills the gaps"),
         ({"estimator": "exact", "decoder": "gpt2"}, "'elbo' does not take the estimator 'exact'"),
+        (
+            {"injection": "cross_attention", "decoder": "llama"},
+            "A 'llama' decoder without layers that attend.*would ignore them",
+        ),
         ({"posterior_type": "vocab"}, "A compressor is for the posterior_type 'vocab'"),
         ({"target_ratio": 0}, "target_ratio is 0: it is above 0 and at most 1"),
         ({"target_ratio": 1.5}, "target_ratio is 1.5"),
