@@ -15,8 +15,8 @@ from hf_lvm.grammars.transition_system import Lexicon
 class PythonMeanings(Language):
     """Python as a language: the grammar of the interpreter that runs. Texts are read, never run.
 
-    Two texts are the same if their trees are, by both rules: blanks, comments, brackets that change nothing and how a string is
-    quoted are not in a tree.
+    Two texts are the same if their trees are, by both rules: blanks, comments, brackets that change nothing and how a string
+    is quoted are not in a tree.
 
     Attributes:
         root: the type of a whole tree: `stmt`, one statement, `expr`, one expression, or `mod`, a file.
