@@ -172,3 +172,30 @@ def test_what_is_no_saved_language_is_refused():
     for saved in ("python", {"options": {}}, {"name": "python", "class": "os.system"}):
         with pytest.raises(ValueError, match="is no saved language: a mapping with 'name' and 'options' is"):
             language_from_dict(saved)
+
+
+def test_lines_of_files_become_statements():
+    lines = build_language("python", complete_lines=True)
+    tree = lines.parse("    def strip_tags ( value ) :")
+    assert lines.write(tree) == "def strip_tags(value):\n    pass"
+    for line in ("else :", "@ cached", "case 3 :", "x = 'a\\nb'", "try :", "with open ( p ) as f :"):
+        tree = lines.parse(line)
+        assert lines.parse(lines.write(tree)) == tree
+    with pytest.raises(ValueError, match="is not Python"):
+        build_language("python").parse("else :")
+    with pytest.raises(ValueError, match="root is 'expr': set it to 'stmt'"):
+        build_language("python", root="expr", complete_lines=True)
+
+
+def test_tokens_of_texts_that_have_a_tree_and_of_others():
+    expected = {
+        "lambda_calculus": ("(and ($0 ci0", ["(", "and", "(", "$0", "ci0"]),
+        "s_expressions": ("f:<e,t>)", ["f:<e,t>", ")"]),
+        "python": (
+            "def f( a=1.5, 'it\\'s', \"x y\" ->",
+            ["def", "f", "(", "a", "=", "1.5", ",", "'it\\'s'", ",", '"x y"', "-", ">"],
+        ),
+        "ebnf": ("bring 3 (", ["bring", "3", "("]),
+    }
+    for name, (text, tokens) in expected.items():
+        assert build_language(name, **EXAMPLES[name][0]).tokens(text) == tokens

@@ -7,7 +7,7 @@
 |---|---|---|
 | `lambda_calculus` | `prefix`, `spaced` | `( lambda $0 e ( boat $0 ) )` |
 | `s_expressions` | `spaced`, `unordered` | `( f x ( g y ) )`, whatever is in brackets |
-| `python` | `root`: `stmt`, `expr` or `mod` | of the Python that runs |
+| `python` | `root`: `stmt`, `expr` or `mod`; `complete_lines` | of the Python that runs |
 | `ebnf` | `text`, `patterns` | of a grammar that the user writes |
 """
 

@@ -31,6 +31,10 @@ class EBNFMeanings(EBNFLanguage, Language):
     def __hash__(self) -> int:
         return hash(self.text)
 
+    def tokens(self, text: str) -> list[str]:
+        """What blanks separate."""
+        return text.split()
+
     def canonical(self, tree: Node, rule: str) -> Node:
         """The tree itself, by both rules."""
         check_rule(rule)

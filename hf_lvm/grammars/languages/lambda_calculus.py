@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from hf_lvm.grammars.abstract_syntax import Node
 from hf_lvm.grammars.lambda_calculus import LambdaCalculus
 from hf_lvm.grammars.languages.language import Language, check_rule
+from hf_lvm.grammars.s_expressions import s_expression_tokens
 from hf_lvm.grammars.transition_system import ClosedLexicon, Lexicon, WordExcept
 
 # What stands in a lexicon where the trees have no value of its type.
@@ -34,6 +35,10 @@ class LambdaCalculusMeanings(LambdaCalculus, Language):
     language_name: ClassVar[str] = "lambda_calculus"
     # Predicates are a closed set, which are better the same action in every sentence; entities come from the sentence.
     copied: ClassVar[tuple[str, ...]] = ("entity",)
+
+    def tokens(self, text: str) -> list[str]:
+        """Brackets, names and signs."""
+        return s_expression_tokens(text)
 
     def canonical(self, tree: Node, rule: str) -> Node:
         """By `"published"` or `"full"`."""

@@ -37,6 +37,9 @@ class Language(Protocol):
             ValueError: a tree that the grammar does not derive, or that has no text.
         """
 
+    def tokens(self, text: str) -> list[str]:
+        """What a text is made of, whether it has a tree or not: what counts where a meaning is partly right."""
+
     def canonical(self, tree: Node, rule: str) -> Node:
         """The one tree that stands for all that mean the same as this one by a rule; itself a tree of the language.
 

@@ -8,7 +8,12 @@ from typing import Any, ClassVar
 from hf_lvm.grammars.abstract_syntax import Node
 from hf_lvm.grammars.asdl import Grammar
 from hf_lvm.grammars.languages.language import Language, check_rule
-from hf_lvm.grammars.s_expressions import parse_s_expression, s_expression_grammar, s_expression_text
+from hf_lvm.grammars.s_expressions import (
+    parse_s_expression,
+    s_expression_grammar,
+    s_expression_text,
+    s_expression_tokens,
+)
 from hf_lvm.grammars.transition_system import AnyWord, ClosedLexicon, Lexicon
 
 
@@ -50,6 +55,10 @@ class SExpressionMeanings(Language):
         if self.parse(text) != tree:
             raise ValueError(f"The meaning cannot be written: {text!r} is read as another tree than {tree}.")
         return text
+
+    def tokens(self, text: str) -> list[str]:
+        """Brackets and atoms."""
+        return s_expression_tokens(text)
 
     def canonical(self, tree: Node, rule: str) -> Node:
         """By `"published"` or `"full"`: see `unordered`."""
