@@ -24,8 +24,8 @@ class PythonMeanings(Language):
 
     Attributes:
         root: the type of a whole tree: `stmt`, one statement, `expr`, one expression, or `mod`, a file.
-        complete_lines: whether a text of one line is one of a file, such as `else :`, which becomes a whole statement before it
-            is read, see `complete_line`; what is written is the whole statement.
+        complete_lines: whether a text of one line is one of a file, such as `else :`, and becomes a whole statement before it
+            is read, see `complete_line`. What is written is the whole statement.
     """
 
     root: str = "stmt"
