@@ -1,12 +1,21 @@
 """Texts to train on: corpora, tokenizers, the processor of a latent-variable model, batches with little padding; trees."""
 
-from hf_lvm.data import documentation, synthetic_grammar
+from hf_lvm.data import documentation, synthetic_grammar, synthetic_meanings
 from hf_lvm.data.batching import LabelledShareSampler, LatentTextCollator, LengthBucketedSampler, padding_share
 from hf_lvm.data.classes import add_classes, class_names, hide_classes
 from hf_lvm.data.compressions import CompressionCollator, encode_compressions, load_compressions
 from hf_lvm.data.encoding import encode_dataset
 from hf_lvm.data.hub import check_hub_repository, is_hub_id
 from hf_lvm.data.loading import load_texts
+from hf_lvm.data.meanings import (
+    MeaningReport,
+    SkippedMeaning,
+    canonical_meaning,
+    documentation_meanings,
+    load_meanings,
+    meaning_overlap,
+    without_held_out,
+)
 from hf_lvm.data.processor import LatentTextProcessor, cut_alike
 from hf_lvm.data.tokenization import (
     check_special_tokens,
@@ -30,14 +39,18 @@ __all__ = [
     "LatentTextCollator",
     "LatentTextProcessor",
     "LengthBucketedSampler",
+    "MeaningReport",
+    "SkippedMeaning",
     "TreeCollator",
     "add_classes",
     "binarized",
+    "canonical_meaning",
     "check_hub_repository",
     "check_special_tokens",
     "class_names",
     "cut_alike",
     "documentation",
+    "documentation_meanings",
     "encode_compressions",
     "encode_dataset",
     "encode_trees",
@@ -46,19 +59,23 @@ __all__ = [
     "is_hub_id",
     "load_bracketings",
     "load_compressions",
+    "load_meanings",
     "load_texts",
     "load_tokenizer",
     "load_trees",
     "mask_to_spans",
     "mask_to_tree",
+    "meaning_overlap",
     "padding_share",
     "read_tree",
     "read_trees",
     "spans_to_mask",
     "start_token_id",
     "synthetic_grammar",
+    "synthetic_meanings",
     "tokenize_words",
     "train_bpe_tokenizer",
     "train_topic_tokenizer",
     "train_word_tokenizer",
+    "without_held_out",
 ]

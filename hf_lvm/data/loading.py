@@ -53,7 +53,8 @@ def load_texts(
         min_words, max_words (`int`, *optional*):
             Leave out texts with fewer / more words (split at white space); a log line counts them.
         config_name (`str`, *optional*):
-            Which configuration of a hub dataset, for those that have several.
+            Which configuration of a hub dataset, for those that have several; of a folder, only files with this name before
+            the split, as in `lambda.train.jsonl`.
         cache_dir (`str`, *optional*):
             Where downloads from the hub are kept; the folder of `datasets` by default.
 
@@ -87,7 +88,7 @@ def read_sources(
     if data_dir is not None and not path.is_dir():
         raise FileNotFoundError(f"data_dir={name!r} is not a folder.{_similar_names(path)}")
     if path.is_dir():
-        sources = {split: read_file(file, text_column) for split, file in split_files(path).items()}
+        sources = {split: read_file(file, text_column) for split, file in split_files(path, config_name).items()}
     elif path.is_file():
         sources = {"train": read_file(path, text_column)}
     elif name in BUILT_IN_KINDS:

@@ -87,15 +87,24 @@ def split_named(name: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def split_files(folder: Path) -> dict[str, Path]:
+def split_files(folder: Path, config_name: str | None = None) -> dict[str, Path]:
     """The files of a folder by split: those named train, valid(ation)/dev and test, with a known ending.
 
     A folder with a single file of a known type gives that file as `train`.
+
+    Args:
+        config_name: only the files with this name before the split, as in `lambda.train.jsonl`: for folders that hold several
+            data sets.
 
     Raises:
         ValueError: when the folder has no such file, or several for one split.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in FILE_TYPES)
+    if config_name is not None and files:
+        named = [path for path in files if path.name.startswith(f"{config_name}.")]
+        if not named:
+            raise ValueError(f"{folder} has no file named {config_name}.*; the files there: {_names(files)}.")
+        files = named
     if not files:
         raise ValueError(f"{folder} holds no file that could be read; known types are {', '.join(FILE_TYPES)}.")
     if len(files) == 1:
@@ -111,7 +120,8 @@ def split_files(folder: Path) -> dict[str, Path]:
         if len(paths) > 1:
             raise ValueError(
                 f"{folder} has {len(paths)} files for the split {split!r}: {_names(paths)}. Name one file with "
-                "dataset=..., or keep one file for each of train, validation and test in the folder."
+                "dataset=..., those of one data set with config_name=..., or keep one file for each of train, validation and "
+                "test in the folder."
             )
     if not found["train"]:
         raise ValueError(f"{folder} has no file for training (one named train.*); the files there: {_names(files)}.")

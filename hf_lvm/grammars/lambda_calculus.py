@@ -58,8 +58,11 @@ class LambdaCalculus:
     def _operators(self) -> dict[str, str]:
         """How an operator is written -> its constructor."""
         plain = {"Apply", "Variable", "Entity"}
-        names = (name for name in self.grammar.constructors if name not in plain)
-        return {self.prefix + _SIGNS.get(name, name.lower()): name for name in names}
+        return {self.operator(name): name for name in self.grammar.constructors if name not in plain}
+
+    def operator(self, constructor: str) -> str:
+        """How the operator that a constructor stands for is written, such as `=` for `Equal`."""
+        return self.prefix + _SIGNS.get(constructor, constructor.lower())
 
     def parse(self, text: str, name: str = "The meaning") -> Node:
         """The tree of a meaning.
@@ -70,8 +73,7 @@ class LambdaCalculus:
 
         Raises:
             ValueError: brackets that are not balanced, or what the grammar does not derive: the place among the tokens is
-            named,
-                what stands there, and which type is expected.
+                named, what stands there, and which type is expected.
         """
         tree, _ = self._node(read_s_expression(text, name), 0, name)
         return tree
@@ -141,8 +143,7 @@ class LambdaCalculus:
         if tree.constructor == "Apply":
             head, arguments = tree.children
             return (self.prefix + head, *map(self._expression, arguments))
-        name = self.prefix + _SIGNS.get(tree.constructor, tree.constructor.lower())
-        parts: list[Expression] = [name]
+        parts: list[Expression] = [self.operator(tree.constructor)]
         for child in tree.children:
             for part in child if isinstance(child, tuple) else (child,):
                 parts.append(part if isinstance(part, str) else self._expression(part))

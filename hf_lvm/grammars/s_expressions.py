@@ -26,7 +26,7 @@ def read_s_expression(text: str, name: str = "The expression") -> Expression:
     Raises:
         ValueError: no expression, brackets that are empty or not balanced, or something behind the expression.
     """
-    tokens = re.findall(r"[()]|[^\s()]+", text)
+    tokens = s_expression_tokens(text)
     open_rows: list[list[Expression]] = [[]]
     for place, token in enumerate(tokens):
         if len(open_rows) == 1 and open_rows[0]:
@@ -45,6 +45,11 @@ def read_s_expression(text: str, name: str = "The expression") -> Expression:
         missing = f"lacks {len(open_rows) - 1} closing bracket(s)" if len(open_rows) > 1 else "is empty"
         raise ValueError(f"{name} {missing}: {_begin(text)!r}.")
     return open_rows[0][0]
+
+
+def s_expression_tokens(text: str) -> list[str]:
+    """Brackets and atoms, of texts that are no expressions too."""
+    return re.findall(r"[()]|[^\s()]+", text)
 
 
 def write_s_expression(expression: Expression, spaced: bool = True) -> str:

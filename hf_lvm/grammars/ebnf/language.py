@@ -38,6 +38,7 @@ class EBNFLanguage:
 
     Attributes:
         grammar: of the trees.
+        terminals: all tokens of the texts that are no values.
 
     Raises:
         ValueError: what is no EBNF; a rule that begins with itself (left recursion), which no reading from left to right ends;
@@ -57,7 +58,7 @@ class EBNFLanguage:
         if unknown := [type_ for type_ in patterns or () if type_ not in primitives]:
             raise ValueError(f"{name} has a pattern for {unknown[0]!r}, and the primitive types {', '.join(primitives)}.")
         self._patterns = {type_: re.compile((patterns or {}).get(type_, r"\S+")) for type_ in primitives}
-        self._terminals = {token for form in self._forms.values() for item in form for token in _tokens(item)}
+        self.terminals = {token for form in self._forms.values() for item in form for token in _tokens(item)}
         self._empty = self._find_empty()
         self._check_repetitions(name)
         self._check_left_recursion(name)
@@ -96,7 +97,7 @@ class EBNFLanguage:
 
     def admits(self, type_: str, token: str) -> bool:
         """Whether a token is a value of a primitive type."""
-        return token not in self._terminals and self._patterns[type_].fullmatch(token) is not None
+        return token not in self.terminals and self._patterns[type_].fullmatch(token) is not None
 
     def _written(self, tree: Node) -> Iterable[str]:
         children = iter(tree.children)

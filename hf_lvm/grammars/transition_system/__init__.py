@@ -8,6 +8,7 @@ from hf_lvm.grammars.transition_system.characters import (
     CharacterRule,
     Digits,
     Identifier,
+    WordExcept,
 )
 from hf_lvm.grammars.transition_system.lexicons import ClosedLexicon, Lexicon, OpenLexicon, frequent_pieces
 from hf_lvm.grammars.transition_system.oracle import actions_of, tree_of
@@ -34,6 +35,7 @@ __all__ = [
     "Lexicon",
     "OpenLexicon",
     "Source",
+    "WordExcept",
     "actions_of",
     "frequent_pieces",
     "tree_of",

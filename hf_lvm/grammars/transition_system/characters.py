@@ -2,8 +2,8 @@
 
 import keyword
 import unicodedata
-from collections.abc import Hashable
-from typing import Protocol
+from collections.abc import Hashable, Iterable
+from typing import Any, Protocol
 
 
 class CharacterRule(Protocol):
@@ -44,6 +44,37 @@ class AnyWord(CharacterRule):
 
     def accepts(self, state: int) -> bool:
         return state == 1
+
+
+class WordExcept(CharacterRule):
+    """Every word of `AnyWord` but some, such as the operators of a language.
+
+    Args:
+        excluded: the words that are no values.
+        beginnings: characters that no value begins with.
+    """
+
+    start = ""
+
+    def __init__(self, excluded: Iterable[str] = (), beginnings: str = ""):
+        self.excluded, self.beginnings = tuple(excluded), beginnings
+        self._words = frozenset(self.excluded)
+        self._on_the_way = {word[:length] for word in self._words for length in range(1, len(word) + 1)}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the rule is made of, as JSON has it."""
+        return {"excluded": list(self.excluded), "beginnings": self.beginnings}
+
+    def step(self, state: str, character: str) -> str | None:
+        if character.isspace() or character in "()" or (state == "" and character in self.beginnings):
+            return None
+        # What begins no excluded word need not be kept. A blank is in no word, so that one state stands for all of it.
+        following = f"{state}{character}"
+        return following if following in self._on_the_way else " "
+
+    def accepts(self, state: str) -> bool:
+        return state != "" and state not in self._words
 
 
 class Digits(CharacterRule):
@@ -89,7 +120,13 @@ class Identifier(CharacterRule):
 
 
 # By what a vocabulary names them when it is saved.
-CHARACTER_RULES = {"any_text": AnyText, "any_word": AnyWord, "digits": Digits, "identifier": Identifier}
+CHARACTER_RULES = {
+    "any_text": AnyText,
+    "any_word": AnyWord,
+    "word_except": WordExcept,
+    "digits": Digits,
+    "identifier": Identifier,
+}
 
 
 def admitted(rule: CharacterRule, value: str) -> bool:

@@ -294,12 +294,16 @@ def lexicon_to_dict(lexicon: Lexicon) -> dict[str, Any]:
     rule = next((name for name, cls in CHARACTER_RULES.items() if type(lexicon.rule) is cls), None)
     if rule is None and lexicon.rule is not None:
         raise ValueError(f"The rule {type(lexicon.rule).__name__} cannot be saved: one of {', '.join(CHARACTER_RULES)} can.")
+    if options := getattr(lexicon.rule, "options", None):
+        rule = {"name": rule, **options}
     return {"open": isinstance(lexicon, OpenLexicon), "pieces": list(lexicon.pieces), "rule": rule}
 
 
 def lexicon_from_dict(saved: Mapping[str, Any]) -> ClosedLexicon | OpenLexicon:
     """The lexicon that was saved."""
-    if saved["rule"] not in (None, *CHARACTER_RULES):
-        raise ValueError(f"{saved['rule']!r} is no rule for characters: {', '.join(CHARACTER_RULES)} are there.")
-    rule = None if saved["rule"] is None else CHARACTER_RULES[saved["rule"]]()
+    options = dict(saved["rule"]) if isinstance(saved["rule"], Mapping) else {"name": saved["rule"]}
+    name = options.pop("name")
+    if name not in (None, *CHARACTER_RULES):
+        raise ValueError(f"{name!r} is no rule for characters: {', '.join(CHARACTER_RULES)} are there.")
+    rule = None if name is None else CHARACTER_RULES[name](**options)
     return (OpenLexicon if saved["open"] else ClosedLexicon)(saved["pieces"], rule)
