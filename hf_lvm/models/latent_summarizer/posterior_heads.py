@@ -11,6 +11,7 @@ from hf_lvm.distributions import CanonicalDeletion
 from hf_lvm.distributions.lengths import may_look, rows_of
 from hf_lvm.generation.cached_decoder import CachedDecoder
 from hf_lvm.generation.symbol_sequences import SymbolSequences
+from hf_lvm.layers.decoder_interface import attended_size
 from hf_lvm.layers.pair_scores import PairScorer
 from hf_lvm.layers.pointer import PointerNetwork
 from hf_lvm.layers.span_scores import init_linear
@@ -225,9 +226,8 @@ class VocabularyHead(SequenceHead):
 
     def __init__(self, config: LatentSummarizerConfig):
         super().__init__()
-        wanted = config.compressor.get_text_config(decoder=True)
         self.decoder = build_decoder(config.compressor)
-        self.bridge = nn.Linear(config.encoder.hidden_size, wanted.hidden_size)
+        self.bridge = nn.Linear(config.encoder.hidden_size, attended_size(config.compressor))
         self.start, self.fewest, self.most = config.bos_token_id, config.min_summary_words, config.max_summary_words
         self.forbidden = config.excluded_ids
 
