@@ -31,12 +31,9 @@ def rows_of(given: dict, row: int) -> dict:
 
 def by_hand(model: LSTMDecoderModel, words: list[int], states: torch.Tensor, condition=None, cell=None) -> torch.Tensor:
     """Logits (T, V) after each word: Luong et al. (2015), one equation a line; states (S, E) that all count."""
-    h = [
-        torch.zeros(HIDDEN, dtype=torch.float64) if cell is None else each.tanh()
-        for each in (cell if cell is not None else "12")
-    ]
-    c = [torch.zeros(HIDDEN, dtype=torch.float64) for _ in h] if cell is None else list(cell)
-    fed, logits = torch.zeros(HIDDEN, dtype=torch.float64), []
+    c = list(states.new_zeros(len(model.layers), HIDDEN) if cell is None else cell)
+    h = [each.tanh() for each in c]
+    fed, logits = states.new_zeros(HIDDEN), []
     for word in words:
         below = model.embeddings.weight[word]
         if condition is not None:
@@ -182,7 +179,8 @@ def test_beams_carry_their_own_states(feeding):
     start = torch.tensor([[START], [START]])
     beams = model.generate(start, num_beams=4, return_dict_in_generate=True, output_scores=True, **given, **options)
     logits = model(beams.sequences[:, :-1], **given).logits.log_softmax(-1)
-    torch.testing.assert_close(beams.sequences_scores, logits.gather(-1, beams.sequences[:, 1:, None]).sum((1, 2)))
+    scores = logits.gather(-1, beams.sequences[:, 1:, None]).sum((1, 2))
+    torch.testing.assert_close(beams.sequences_scores.double(), scores, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()

@@ -23,8 +23,8 @@ class CrossAttentionInjection(Injection):
             mend = (
                 "build it with config.add_cross_attention=True"
                 if "encoder_hidden_states" in interface.arguments
-                else "choose a decoder such as 'gpt2', 'bart', 't5' or 'lstm', or the injection 'prefix', 'embedding', 'memory' "
-                "or 'logits'"
+                else "choose a decoder such as 'gpt2', 'bart', 't5' or 'lstm', or the injection 'prefix', 'embedding', "
+                "'memory' or 'logits'"
             )
             raise ValueError(
                 f"injection 'cross_attention' needs cross-attention layers, and this {interface.family!r} decoder has "
