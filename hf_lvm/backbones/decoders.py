@@ -63,7 +63,7 @@ def as_decoder_config(
     """The config with which a family reads from left to right, with the stack sizes of its decoder.
 
     Args:
-        cross_attention: give it layers that attend to states.
+        cross_attention: give it layers that attend to states, if it can have some.
         condition_size: size of what it concatenates to its embeddings, for a family that can; None leaves it as it is.
 
     Raises:

@@ -5,7 +5,7 @@ to step as they carry keys and values.
 """
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, EncoderDecoderCache
 
 
 class StateLayer(CacheLayerMixin):
@@ -78,6 +78,9 @@ class StateCache(Cache):
         Raises:
             ValueError: a cache that another kind of decoder has filled.
         """
+        if isinstance(past_key_values, EncoderDecoderCache):
+            # So a cache is handed to decoders that attend to a source; states keep nothing of it.
+            past_key_values = past_key_values.self_attention_cache
         if isinstance(past_key_values, cls):
             return past_key_values
         if past_key_values is not None and past_key_values.get_seq_length() > 0:

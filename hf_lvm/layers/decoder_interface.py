@@ -8,7 +8,7 @@ import inspect
 from dataclasses import dataclass
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
 from hf_lvm.generation.cached_decoder import attends
 
@@ -22,7 +22,8 @@ class DecoderInterface:
     Attributes:
         family: its `model_type`, for error messages.
         embedding_dim: size of a token embedding (not always the hidden size: OPT projects).
-        hidden_size: size of the states that cross-attention reads.
+        hidden_size: size of its states.
+        attended_size: size of the states that its cross-attention reads.
         vocab_size: number of logits.
         arguments: names its `forward` takes.
         has_cross_attention: whether it was built with layers that attend to `encoder_hidden_states`.
@@ -36,6 +37,7 @@ class DecoderInterface:
     family: str
     embedding_dim: int
     hidden_size: int
+    attended_size: int
     vocab_size: int
     arguments: frozenset[str]
     has_cross_attention: bool
@@ -68,6 +70,7 @@ class DecoderInterface:
             family=config.model_type,
             embedding_dim=decoder.get_input_embeddings().embedding_dim,
             hidden_size=config.hidden_size,
+            attended_size=attended_size(config),
             vocab_size=config.vocab_size,
             arguments=arguments,
             has_cross_attention=attends(decoder),
@@ -76,6 +79,12 @@ class DecoderInterface:
             receptive_field=getattr(config, "receptive_field", None),
             first_position=first_position(decoder) if "position_ids" in arguments else None,
         )
+
+
+def attended_size(config: PreTrainedConfig) -> int:
+    """Size of the states that a decoder with this config attends to: its own, unless a key of transformers says another."""
+    config = config.get_text_config(decoder=True)
+    return getattr(config, "cross_attention_hidden_size", None) or config.hidden_size
 
 
 def first_position(model: PreTrainedModel) -> int | None:

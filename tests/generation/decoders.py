@@ -13,7 +13,7 @@ from tests.tiny_parts import END, SIZES, START, perturb, tiny_config
 
 # Whole encoder-decoder models, decoders with cross-attention, and decoders that have a prompt only.
 WHOLE = ("bart", "t5")
-CROSS = ("bart_decoder", "t5_decoder", "gpt2_cross")
+CROSS = ("bart_decoder", "t5_decoder", "gpt2_cross", "lstm_cross", "lstm_fed")
 PROMPTED = ("gpt2", "llama", "lstm")
 FAMILIES = (*PROMPTED, *CROSS, *WHOLE)
 SOURCE_LENGTH = 5
@@ -27,8 +27,10 @@ def tiny_model(family: str, vocabulary: int = 7, dtype: torch.dtype = torch.floa
     torch.manual_seed(0)
     if family in WHOLE:
         model = AutoModelForSeq2SeqLM.from_config(tiny_config(family, num_hidden_layers=2, **sizes))
-    elif family == "lstm":
-        model = LSTMDecoderModel(tiny_config("hf_lvm_lstm_decoder", **({"condition_size": 3} | sizes)))
+    elif family.startswith("lstm"):
+        attends = {"add_cross_attention": family != "lstm", "input_feeding": family == "lstm_fed"}
+        condition = {"condition_size": 3} if family == "lstm" else {}
+        model = LSTMDecoderModel(tiny_config("hf_lvm_lstm_decoder", **(condition | attends | sizes)))
     else:
         config = tiny_config(family.removesuffix("_decoder").removesuffix("_cross"), num_hidden_layers=2, **sizes)
         model = AutoModelForCausalLM.from_config(as_decoder_config(config, cross_attention=family in CROSS))

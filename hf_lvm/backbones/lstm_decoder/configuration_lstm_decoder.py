@@ -14,8 +14,12 @@ class LSTMDecoderConfig(PreTrainedConfig):
         hidden_size: of a state.
         num_hidden_layers: LSTMs on top of each other.
         condition_size: size of what is concatenated to every word's embedding, 0 for nothing.
+        add_cross_attention: attend to the states of a source, by the "general" score of Luong et al. (2015).
+        cross_attention_hidden_size: size of those states; the hidden size where it is not given.
+        input_feeding: with `add_cross_attention`, read each attentional vector beside the next word (their section 3.3).
         embedding_dropout: share of the embeddings set to zero in training.
-        dropout: share of the states set to zero in training, between layers and before the output layer.
+        dropout: share of the states set to zero in training, between layers and before the output layer. An
+            attentional vector is fed as the output layer reads it.
         initializer_range: weights begin uniform in +- this.
         embedding_initializer_range: embeddings begin uniform in +- this.
     """
@@ -27,6 +31,9 @@ class LSTMDecoderConfig(PreTrainedConfig):
     hidden_size: int = 256
     num_hidden_layers: int = 1
     condition_size: int = 0
+    add_cross_attention: bool = False
+    cross_attention_hidden_size: int | None = None
+    input_feeding: bool = False
     embedding_dropout: float | int = 0.5
     dropout: float | int = 0.5
     initializer_range: float = 0.01
@@ -47,6 +54,11 @@ class LSTMDecoderConfig(PreTrainedConfig):
         for key in ("embedding_dropout", "dropout"):
             if not 0 <= getattr(self, key) < 1:
                 raise ValueError(f"{key} must be in [0, 1), but is {getattr(self, key)}.")
+        if self.cross_attention_hidden_size is not None and self.cross_attention_hidden_size < 1:
+            raise ValueError(
+                f"cross_attention_hidden_size must be at least 1, but is {self.cross_attention_hidden_size}: leave it out "
+                "for the hidden size."
+            )
         if self.condition_size < 0:
             raise ValueError(f"condition_size must be 0 or more, but is {self.condition_size}.")
         if self.tie_word_embeddings and self.embedding_size != self.hidden_size:

@@ -5,7 +5,7 @@
 | `prefix` | soft tokens before the sentence | attention |
 | `embedding` | a vector added to every token embedding | every step |
 | `memory` | keys and values in every layer | attention |
-| `cross_attention` | states to attend to, as an encoder's | cross-attention |
+| `cross_attention` | states to attend to, as an encoder's | cross-attention, also that of LSTM decoders |
 | `logits` | a bias over the vocabulary | the output |
 | `concatenation` | a part of every embedding, of LSTM and dilated CNN decoders | every step |
 | `initial_state` | the state before the first token, of LSTM decoders | the first step |

@@ -11,7 +11,7 @@ from hf_lvm.distributions import CanonicalDeletion
 from hf_lvm.distributions.lengths import may_look, rows_of
 from hf_lvm.generation.cached_decoder import CachedDecoder, check_attends, embedding_table
 from hf_lvm.generation.symbol_sequences import SymbolSequences
-from hf_lvm.layers.decoder_interface import first_position
+from hf_lvm.layers.decoder_interface import attended_size, first_position
 from hf_lvm.layers.pair_scores import PairScorer
 from hf_lvm.layers.pointer import PointerNetwork
 from hf_lvm.layers.span_scores import init_linear
@@ -226,13 +226,12 @@ class VocabularyHead(SequenceHead):
 
     def __init__(self, config: LatentSummarizerConfig):
         super().__init__()
-        wanted = config.compressor.get_text_config(decoder=True)
         self.decoder = build_decoder(config.compressor)
         self.attends = config.compressor_injection == "cross_attention"
         if self.attends:
             check_attends(self.decoder)
         table = self.decoder.get_input_embeddings()
-        self.bridge = nn.Linear(config.encoder.hidden_size, wanted.hidden_size if self.attends else table.embedding_dim)
+        self.bridge = nn.Linear(config.encoder.hidden_size, attended_size(config.compressor) if self.attends else table.embedding_dim)
         self.start, self.fewest, self.most = config.bos_token_id, config.min_summary_words, config.max_summary_words
         self.forbidden = config.excluded_ids
 

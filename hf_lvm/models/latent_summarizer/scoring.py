@@ -13,6 +13,7 @@ from hf_lvm.backbones.segment_decoder import SegmentDecoderModel
 from hf_lvm.distributions import CanonicalDeletion
 from hf_lvm.distributions.deletion.canonical import scores_of_pairs
 from hf_lvm.generation.cached_decoder import embedding_table
+from hf_lvm.layers.decoder_interface import attended_size
 from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import LatentSummarizerConfig
 from hf_lvm.models.latent_summarizer.source_words import IGNORED, SourceWords
 from hf_lvm.objectives import exact_posterior as exact_deletion
@@ -43,7 +44,7 @@ class Scoring:
         size = (config.encoder if reader is None else config.reader).hidden_size
         if config.reader == "compressor":
             size = config.pointer_hidden_size or size
-        wanted = config.decoder.get_text_config(decoder=True).hidden_size
+        wanted = attended_size(config.decoder)
         return reader, None if size == wanted else nn.Linear(size, wanted)
 
     @property

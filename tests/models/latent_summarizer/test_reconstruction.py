@@ -12,6 +12,7 @@ DECODERS = {
     "prompt of GPT-2": {"decoder": "gpt2"},
     "prompt of Llama": {"decoder": "llama", "prior": "gpt2"},
     "GPT-2 attends to the encoder": {"encoder": "bert", "decoder": "gpt2", "injection": "cross_attention"},
+    "an LSTM attends to the encoder": {"decoder": "hf_lvm_lstm_decoder", "injection": "cross_attention"},
     "T5 attends to a reader": {"decoder": "hf_lvm_t5_decoder", "injection": "cross_attention", "reader": "bert"},
 }
 SAMPLED = {"estimator": "rloo", "num_samples": 3}

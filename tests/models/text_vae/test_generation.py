@@ -14,6 +14,7 @@ PLAIN = ("prefix", "embedding", "memory", "logits")
 PAIRS = [
     *itertools.product(DECODERS, PLAIN),
     *((decoder, "cross_attention") for decoder in WITH_CROSS_ATTENTION),
+    ("hf_lvm_lstm_decoder", "cross_attention"),
     *((decoder, "all") for decoder in ("gpt2", "llama", "bart", "t5")),
     *((decoder, "prefix") for decoder in ("mistral", "bloom", "falcon", "gemma2", "bert")),
 ]

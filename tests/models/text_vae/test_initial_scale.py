@@ -9,13 +9,14 @@ from hf_lvm.backbones.decoders import as_decoder_config, build_decoder
 from tests.tiny_parts import tiny_config, tiny_vae
 
 DECODERS = ("gpt2", "llama", "qwen3", "opt", "gpt_neox", "bart", "t5")
+LSTM = "hf_lvm_lstm_decoder"
 INJECTIONS = ("prefix", "embedding", "memory", "logits", "cross_attention")
 CASES = [
     (decoder, injection)
     for decoder in DECODERS
     for injection in INJECTIONS
     if injection != "cross_attention" or decoder in ("gpt2", "bart", "t5")
-]
+] + [(LSTM, "cross_attention")]
 
 
 def ratios(model) -> torch.Tensor:

@@ -106,7 +106,7 @@ def test_what_contradicts_itself_is_refused_before_anything_is_built(options, me
         ({"injection": "concatenation"}, "choose the decoder 'lstm'"),
         ({"injection": "initial_state"}, "choose the decoder 'lstm'"),
         ({"decoder": "hf_lvm_lstm_decoder", "injection": "memory"}, "memory"),
-        ({"decoder": "hf_lvm_lstm_decoder", "injection": "cross_attention"}, "cross_attention"),
+        ({"decoder": "hf_lvm_dilated_cnn_decoder", "injection": "cross_attention"}, "cross_attention"),
     ],
 )
 def test_what_a_family_or_decoder_cannot_do_is_refused_when_it_is_built(options, message):
