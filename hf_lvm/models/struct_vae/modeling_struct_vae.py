@@ -10,8 +10,8 @@ What a batch is made of, B sentences of n words at most:
 | `labels` | (B, T) | tokens of the decoder with their end, -100 behind it |
 | `meaning_ids` | (B, L) | known meanings as actions with END, -100 behind it; all -100 where none is known |
 
-Known meanings are spelled out, `actions_of(vocabulary, tree)` without a source (or `model.grammar.ids_of_trees`); what of them q
-copies is found here. A latent is a sequence of the actions of q, which may copy: (B, max_actions + 1), with END and padding
+Known meanings are spelled out, `actions_of(vocabulary, tree)` without a source (or `model.grammar.ids_of_trees`); what of them
+q copies is found here. A latent is a sequence of the actions of q, which may copy: (B, max_actions + 1), with END and padding
 behind it. p(x|z) and p(z) see the same tree spelled out (`model.grammar.spelled_ids`).
 """
 
@@ -61,8 +61,8 @@ class StructVAEOutput(ModelOutput):
             prior learns) - classification_weight log q(z|x).
         reconstruction: (B,), nats: E_q[-log p(x|z)] over samples; of a known meaning -log p(x|z).
         kl: (B,), nats, never weighted: E_q[log q(z|x) - log p(z)] over samples, of which it may be negative; of a known
-            meaning -log p(z). The two sum to the negative bound on log p(x), or -log p(x, z). Under the prior_type `uniform` it is the
-            negative entropy of q, and of a known meaning 0. With a joint_weight of 0 nothing of p is computed for a known
+            meaning -log p(z). The two sum to the negative bound on log p(x), or -log p(x, z). Under the prior_type `uniform` it
+            is the negative entropy of q, and of a known meaning 0. With a joint_weight of 0 nothing of p is computed for a known
             meaning: `reconstruction` is -log q(z|x) and `kl` 0.
         negative_entropy: (B,), nats, E_q[log q(z|x)] over samples, where the prior_type is `uniform`: what `kl` is then.
         latents: (R, B, T), the trees the terms were computed from; None where some meanings are known.

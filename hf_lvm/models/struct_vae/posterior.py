@@ -53,7 +53,8 @@ class MeaningPosterior(SymbolSequences):
     """q(z|x) over trees, as sequences of actions: `SymbolSequences` that draw without dropout.
 
     In training mode a tree is drawn, or found by a beam, from q with its dropout off, and scored (`log_prob`) under one
-    dropout mask: the score-function gradient is slightly biased, as it is with two masks. In evaluation mode the two are the same q.
+    dropout mask: the score-function gradient is slightly biased, as it is with two masks. In evaluation mode the two are the
+    same q.
 
     Args:
         decoder: a `GrammarDecoder`.
