@@ -36,6 +36,8 @@ _PUBLIC = {
     "RNNGDecoderModel": "hf_lvm.backbones.rnng_decoder",
     "SegmentDecoderConfig": "hf_lvm.backbones.segment_decoder",
     "SegmentDecoderModel": "hf_lvm.backbones.segment_decoder",
+    "StructVAEConfig": "hf_lvm.models.struct_vae",
+    "StructVAEModel": "hf_lvm.models.struct_vae",
     "T5DecoderConfig": "hf_lvm.backbones.t5_decoder",
     "T5DecoderForCausalLM": "hf_lvm.backbones.t5_decoder",
     "TextVAEConfig": "hf_lvm.models.text_vae",

@@ -25,6 +25,7 @@ MODEL_MODULES = {
     "hf_lvm_neural_topic": "hf_lvm.models.neural_topic",
     "hf_lvm_rnng_decoder": "hf_lvm.backbones.rnng_decoder",
     "hf_lvm_segment_decoder": "hf_lvm.backbones.segment_decoder",
+    "hf_lvm_struct_vae": "hf_lvm.models.struct_vae",
     "hf_lvm_t5_decoder": "hf_lvm.backbones.t5_decoder",
     "hf_lvm_text_vae": "hf_lvm.models.text_vae",
     "hf_lvm_urnng": "hf_lvm.models.urnng",

@@ -75,6 +75,11 @@ def continuation_log_prob(
         encoder_hidden_states=encoder_hidden_states,
         encoder_attention_mask=encoder_attention_mask,
     )
+    return labels_log_prob(cached, labels, read)
+
+
+def labels_log_prob(cached: CachedDecoder, labels: torch.Tensor, read: torch.Tensor | None = None) -> torch.Tensor:
+    """log p(labels) of N sequences by what a decoder goes on from: (N,), nats; see `continuation_log_prob`."""
     state = cached.begin()
     nll = sentence_nll(state.logits.unsqueeze(1), labels[:, :1])
     if labels.shape[1] > 1:

@@ -15,6 +15,7 @@
 """
 
 from hf_lvm.estimators.base import Estimator
+from hf_lvm.estimators.best_candidates import BestDraws, draw_best
 from hf_lvm.estimators.disarm import Disarm
 from hf_lvm.estimators.doubly_reparameterized import DoublyReparameterized
 from hf_lvm.estimators.draws import Draws
@@ -79,6 +80,7 @@ def build_estimator(name: str, **options) -> Estimator:
 __all__ = [
     "ESTIMATORS",
     "TEMPERATURE_SCHEDULES",
+    "BestDraws",
     "Disarm",
     "DoublyReparameterized",
     "Draws",
@@ -99,5 +101,6 @@ __all__ = [
     "build_estimator",
     "check_temperature",
     "check_temperature_schedule",
+    "draw_best",
     "temperature_at",
 ]

@@ -96,6 +96,32 @@ class MovingAverageBaseline(NoBaseline):
         self.moments.copy_(torch.where(sums[0] > 0, moments, self.moments))
 
 
+class LinearBaseline(MovingAverageBaseline):
+    """b = a f + c of one number f that is known of x, such as log p(x) of a language model (Yin et al. 2018, equation 8).
+
+    Trained by least squares, whose loss is divided by the moving variance of the scores, so that it does not take over the
+    gradient norm. That changes its scale and not where it is smallest.
+
+    Args:
+        slope: a to begin with.
+        intercept: c to begin with.
+        decay: of the moving variance.
+    """
+
+    def __init__(self, slope: float = 1.0, intercept: float = 0.0, decay: float = 0.9):
+        super().__init__(decay)
+        self.slope = nn.Parameter(torch.tensor(float(slope)))
+        self.intercept = nn.Parameter(torch.tensor(float(intercept)))
+
+    def forward(self, scores, mode_score, features):
+        if features is None or features.shape[-1] != 1:
+            shape = None if features is None else tuple(features.shape)
+            raise ValueError(f"The linear baseline is of one number that is known of each x: features (B, 1), not {shape}.")
+        predicted = self.slope * features.squeeze(-1).to(self.slope.dtype) + self.intercept
+        error = ((scores - predicted) / self.stddev).square().mean(0)
+        return predicted.detach().to(scores.dtype), error
+
+
 class LearnedBaseline(MovingAverageBaseline):
     """A network of what is known of x, trained by least squares (Mnih and Gregor 2014, section 2.2).
 

@@ -8,11 +8,13 @@ value, or the mean of the other samples. See `hf_lvm.estimators.baselines`.
 from typing import ClassVar
 
 import torch
+from torch.distributions import Distribution
 
 from hf_lvm.estimators.base import Estimator
 from hf_lvm.estimators.baselines import (
     LearnedBaseline,
     LeaveOneOutBaseline,
+    LinearBaseline,
     MovingAverageBaseline,
     NoBaseline,
     SelfCriticalBaseline,
@@ -21,7 +23,14 @@ from hf_lvm.estimators.draws import Draws, value_and_gradient
 
 
 class ScoreFunction(Estimator):
-    """A score-function estimator with a baseline."""
+    """A score-function estimator with a baseline.
+
+    Attributes:
+        signal_clip: f(z) - b is raised to this where it is less, as in the code of Yin et al. (2018); the gradient is then a
+            biased one. None for the signal as it is.
+    """
+
+    signal_clip: float | None = None
 
     def __init__(self, baseline: NoBaseline | None = None):
         super().__init__()
@@ -35,17 +44,26 @@ class ScoreFunction(Estimator):
         latents = posterior.sample((num_samples,), generator)
         if self.baseline.uses_mode:
             latents = torch.cat([latents, posterior.mode.unsqueeze(0)])
-        return ScoreFunctionDraws(latents, posterior, num_samples, self.baseline, features)
+        return ScoreFunctionDraws(latents, posterior, num_samples, self.baseline, features, self.signal_clip)
 
 
 class ScoreFunctionDraws(Draws):
     """K samples, behind them the mode where it serves as the baseline."""
 
-    def __init__(self, latents, posterior, num_samples: int, baseline: NoBaseline, features: torch.Tensor | None):
+    def __init__(
+        self,
+        latents: torch.Tensor,
+        posterior: Distribution,
+        num_samples: int,
+        baseline: NoBaseline,
+        features: torch.Tensor | None,
+        signal_clip: float | None = None,
+    ):
         super().__init__(latents, posterior)
         self.num_samples = num_samples
         self.baseline = baseline
         self.features = features
+        self.signal_clip = signal_clip
 
     @property
     def log_posterior(self) -> torch.Tensor:
@@ -58,7 +76,10 @@ class ScoreFunctionDraws(Draws):
         signal = scores[: self.num_samples].detach()
         mode_score = scores[-1].detach() if self.baseline.uses_mode else None
         baseline, error = self.baseline(signal, mode_score, self.features)
-        score_function = ((signal - baseline) * self.log_prob[: self.num_samples]).mean(0)
+        centred = signal - baseline
+        if self.signal_clip is not None:
+            centred = centred.clamp(min=self.signal_clip)
+        score_function = (centred * self.log_prob[: self.num_samples]).mean(0)
         if error is not None:
             score_function = score_function - error
         if self.baseline.training and torch.is_grad_enabled():
@@ -86,10 +107,19 @@ class ReinforceLearned(ScoreFunction):
     """The estimator `reinforce_learned`."""
 
     name = "reinforce_learned"
-    config_options: ClassVar[dict[str, str]] = {"baseline_decay": "decay", "feature_size": "feature_size"}
+    config_options: ClassVar[dict[str, str]] = {
+        "baseline_decay": "decay",
+        "feature_size": "feature_size",
+        "baseline_slope": "slope",
+        "baseline_intercept": "intercept",
+    }
 
-    def __init__(self, feature_size: int, decay: float = 0.9):
-        super().__init__(LearnedBaseline(feature_size, decay))
+    def __init__(self, feature_size: int, decay: float = 0.9, slope: float | None = None, intercept: float | None = None):
+        """A network of the features, or with a slope and an intercept a line through one feature."""
+        if slope is None:
+            super().__init__(LearnedBaseline(feature_size, decay))
+        else:
+            super().__init__(LinearBaseline(slope, intercept or 0.0, decay))
 
 
 class ReinforceSelfCritical(ScoreFunction):

@@ -8,13 +8,14 @@ import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils import ModelOutput
 
 from hf_lvm.distributions.lengths import may_look, rows_of
 
@@ -97,6 +98,8 @@ class DecodingState:
 class CachedDecoder:
     """A decoder with what it is to go on from: a `SymbolDecoder`.
 
+    A subclass may make other logits out of what the decoder's output layer reads, by `_logits`, from `conditions` of its own.
+
     Args:
         decoder: a causal language model (GPT-2, Llama, the decoder of a BART or T5, this package's LSTM), or an
             encoder-decoder model, whose encoder is not run. It is used in the mode it is in.
@@ -113,6 +116,10 @@ class CachedDecoder:
         ValueError: no prompt or two, shapes that do not go together, a row without a token, prompts of several lengths for a
             decoder that cannot be told positions, or states for one that does not attend.
     """
+
+    # Conditions that are a subclass's, and not the decoder's; whether it asks for the states behind the logits.
+    own_conditions: ClassVar[frozenset[str]] = frozenset()
+    reads_states: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -213,6 +220,8 @@ class CachedDecoder:
             inputs[prefix + "position_ids"] = positions + (self.first_position or 0)
         if logits_to_keep and "logits_to_keep" in self.arguments:
             inputs["logits_to_keep"] = logits_to_keep
+        if self.reads_states:
+            inputs["output_hidden_states"] = True
         output = self.decoder(
             **inputs,
             **self._sources(state.conditions),
@@ -227,8 +236,26 @@ class CachedDecoder:
                 f"{type(self.decoder).__name__} kept no cache. Decoders drop it in training under activation checkpointing: "
                 "switch that off for this part."
             )
-        logits = output.logits[:, -logits_to_keep:]
+        logits = self._logits(output, state.conditions, logits_to_keep)
         return logits, replace(state, logits=logits[:, -1], cache=cache, positions=positions[:, -1] + 1, mask=mask)
+
+    def _logits(self, output: ModelOutput, conditions: dict[str, torch.Tensor], keep: int) -> torch.Tensor:
+        """The logits of symbols, (N, L, V) of the last `keep` places where it is not 0, from what the decoder returned."""
+        return output.logits[:, -keep:]
+
+    def states_of(self, output: ModelOutput, keep: int = 0) -> torch.Tensor:
+        """What the output layer of the decoder has read: (N, L, H), of the last `keep` places where it is not 0.
+
+        Raises:
+            ValueError: a decoder that does not return its states.
+        """
+        states = output.get("hidden_states") or output.get("decoder_hidden_states")
+        if not states:
+            raise ValueError(
+                f"{type(self.decoder).__name__} does not return its states (output_hidden_states), which a pointer reads: "
+                "choose another decoder, or switch copying off."
+            )
+        return states[-1][:, -keep:]
 
     @property
     def _takes_positions(self) -> bool:
@@ -237,6 +264,7 @@ class CachedDecoder:
 
     def _sources(self, conditions: dict[str, torch.Tensor]) -> dict[str, Any]:
         """What the decoder is conditioned on, by the names it has in its `forward`."""
+        conditions = {name: tensor for name, tensor in conditions.items() if name not in self.own_conditions}
         if not self.decoder.config.is_encoder_decoder:
             return conditions
         names = ("encoder_hidden_states", "encoder_attention_mask")

@@ -51,7 +51,8 @@ class GrammarDecoder:
     """A decoder under a grammar: a `SymbolDecoder`.
 
     Args:
-        decoder: gives the logits of all A actions of the vocabulary, those that copy at the end.
+        decoder: gives the logits of all A actions of the vocabulary, those that copy at the end. One whose `reads_fields` is
+            true is told with every action which place the next one fills (`DerivationStates.fields`).
         automaton: of the grammar.
         limit: the most steps of a tree, END not counted: the `max_length` of the `SymbolSequences` over this.
         sources: B, whose words may be copied; None where nothing is copied.
@@ -81,15 +82,17 @@ class GrammarDecoder:
 
         After an action that is not legal only END is: what `log_prob` says of the whole is -inf already.
         """
-        logits, inner = self.decoder.advance(state.inner, symbols)
         derivations, steps = state.derivations, []
         for actions in symbols.T.tolist():
             derivations = derivations.advance(actions)
             steps.append(derivations)
-        if len(steps) == 1:
-            legal = derivations.legal(logits.device).unsqueeze(1)
+        joined = derivations if len(steps) == 1 else DerivationStates.joined(steps)
+        if getattr(self.decoder, "reads_fields", False):
+            fields = joined.fields(self.device).view(len(steps), -1).T
+            logits, inner = self.decoder.advance(state.inner, symbols, fields)
         else:
-            legal = DerivationStates.joined(steps).legal(logits.device).unflatten(0, (len(steps), -1)).transpose(0, 1)
+            logits, inner = self.decoder.advance(state.inner, symbols)
+        legal = joined.legal(logits.device).unflatten(0, (len(steps), -1)).transpose(0, 1)
         logits = torch.where(legal, logits, -torch.inf)
         return logits, GrammarState(inner, derivations, logits[:, -1])
 

@@ -24,7 +24,14 @@ from hf_lvm.objectives.kl_schedules import KL_SCHEDULES, check_kl_schedule, kl_w
 from hf_lvm.objectives.marginal import MarginalTerms, marginal_terms
 from hf_lvm.objectives.minimum_risk import draw_candidates, risk
 from hf_lvm.objectives.posterior_refinement import refine_gaussian
-from hf_lvm.objectives.semi_supervision import RowCounts, check_classes, have_brackets, semi_supervised_mean
+from hf_lvm.objectives.semi_supervision import (
+    RowCounts,
+    check_classes,
+    have_brackets,
+    joined_terms,
+    select_rows,
+    semi_supervised_mean,
+)
 from hf_lvm.objectives.structured_bound import structured_bound
 
 __all__ = [
@@ -53,6 +60,7 @@ __all__ = [
     "free_bits_kl",
     "have_brackets",
     "importance_weighted_bound",
+    "joined_terms",
     "kl_terms",
     "kl_weight",
     "log_importance_weights",
@@ -61,6 +69,7 @@ __all__ = [
     "negative_iwae",
     "refine_gaussian",
     "risk",
+    "select_rows",
     "semi_supervised_mean",
     "structured_bound",
 ]

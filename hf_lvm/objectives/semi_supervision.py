@@ -8,8 +8,11 @@ rows; divided by the counts of the whole batch, their sum is the loss of the who
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+from hf_lvm.objectives.discrete_bound import BoundTerms
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,26 @@ def semi_supervised_mean(
         unlabelled_weight / num_unlabelled.clamp(min=1).to(losses),
     )
     return (losses * shares).sum()
+
+
+def select_rows(values: Any, rows: torch.Tensor) -> Any:
+    """The rows of a tensor, or of a list with one entry a row; anything else as it is."""
+    if isinstance(values, torch.Tensor):
+        return values[rows]
+    return [values[row] for row in rows.tolist()] if isinstance(values, list | tuple) else values
+
+
+def joined_terms(parts: Sequence[BoundTerms], name: str, order: torch.Tensor) -> torch.Tensor | None:
+    """A field of the terms of some rows and of others, in their order; 0 where only others have it, None where none has.
+
+    Args:
+        order: (B,), where each row of the whole batch stands in the parts one behind the other.
+    """
+    values = [getattr(part, name, None) for part in parts]
+    if all(value is None for value in values):
+        return None
+    filled = [torch.zeros_like(part.kl) if value is None else value for part, value in zip(parts, values, strict=True)]
+    return torch.cat(filled)[order]
 
 
 def have_brackets(spans: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from hf_lvm.grammars.transition_system.characters import (
 from hf_lvm.grammars.transition_system.lexicons import ClosedLexicon, Lexicon, OpenLexicon, frequent_pieces
 from hf_lvm.grammars.transition_system.oracle import actions_of, tree_of
 from hf_lvm.grammars.transition_system.sources import Source
+from hf_lvm.grammars.transition_system.spelling import copied, spelled
 from hf_lvm.grammars.transition_system.vocabulary import END, FINISH, PAD, REDUCE, START, ActionKind, ActionVocabulary
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "Source",
     "WordExcept",
     "actions_of",
+    "copied",
     "frequent_pieces",
+    "spelled",
     "tree_of",
 ]

@@ -60,13 +60,22 @@ class Automaton:
         vocabulary: of the actions.
         max_stacks: how many stacks are remembered; past them all are forgotten, and made again as they are needed. States in
             use stay what they are.
+
+    Attributes:
+        num_fields: how many numbers a place in a tree may have: 0 for the root, one for each field of each constructor, one
+            for each primitive type, whose value is being written, and the last one where nothing is to be filled.
     """
 
     def __init__(self, vocabulary: ActionVocabulary, max_stacks: int = 1_000_000):
         self.vocabulary, self.max_stacks = vocabulary, max_stacks
         self.costs = Costs(vocabulary)
-        self._first = {name: frames_of(constructor) for name, constructor in vocabulary.grammar.constructors.items()}
-        self._root = FieldFrame(vocabulary.grammar.root, Cardinality.SINGLE, None)
+        self._root = FieldFrame(vocabulary.grammar.root, Cardinality.SINGLE, None, 0)
+        self._first, number = {}, 1
+        for name, constructor in vocabulary.grammar.constructors.items():
+            self._first[name] = frames_of(constructor, number)
+            number += len(constructor.fields)
+        self._type_numbers = {type_: number + place for place, type_ in enumerate(vocabulary.lexicons)}
+        self.num_fields = number + len(self._type_numbers) + 1
         self._table = torch.full((64, len(vocabulary)), NEVER, dtype=torch.int16)
         self._copies: dict[torch.device, tuple[torch.Tensor, int]] = {}
         self._num_rows = 1
@@ -177,7 +186,7 @@ class Automaton:
 
     def _value(self, type_: str, state: int) -> ValueFrame:
         if (type_, state) not in self._values:
-            self._values[type_, state] = ValueFrame(type_, state)
+            self._values[type_, state] = ValueFrame(type_, state, self._type_numbers[type_])
         return self._values[type_, state]
 
     # ---- costs -------------------------------------------------------------------------------------------------------
@@ -326,6 +335,12 @@ class DerivationStates:
             values = torch.cat([changes.values for _, changes in found])
             device = costs.device
             costs[rows.to(device), actions.to(device)] = values.to(device)
+
+    def fields(self, device: torch.device | str = "cpu") -> torch.Tensor:
+        """(N,), the number of the place that the next action fills: see `Automaton.num_fields`."""
+        nothing = self.automaton.num_fields - 1
+        numbers = [nothing if stack.frame is None else stack.frame.number for stack in self.stacks]
+        return torch.tensor(numbers, device=device)
 
     def select(self, rows: Sequence[int]) -> "DerivationStates":
         """These rows, in this order; a row may come several times."""

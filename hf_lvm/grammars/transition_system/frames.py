@@ -14,16 +14,17 @@ class FieldFrame:
         type, cardinality: of the field. After the first thing of a `NONEMPTY` one it is a `SEQUENCE`.
         next: the frame of the field after it; None where it is the last one.
         filled: the frame after one thing has been put into it; itself where it is a sequence.
+        number: of the field among all of the grammar, see `Automaton.num_fields`.
         row: its row in the automaton's table.
     """
 
-    __slots__ = ("cardinality", "filled", "next", "row", "type")
+    __slots__ = ("cardinality", "filled", "next", "number", "row", "type")
 
-    def __init__(self, type_: str, cardinality: Cardinality, following: "FieldFrame | None"):
-        self.type, self.cardinality, self.next = type_, cardinality, following
+    def __init__(self, type_: str, cardinality: Cardinality, following: "FieldFrame | None", number: int = 0):
+        self.type, self.cardinality, self.next, self.number = type_, cardinality, following, number
         self.row = -1
         if cardinality is Cardinality.NONEMPTY:
-            self.filled: FieldFrame | None = FieldFrame(type_, Cardinality.SEQUENCE, following)
+            self.filled: FieldFrame | None = FieldFrame(type_, Cardinality.SEQUENCE, following, number)
         else:
             self.filled = self if cardinality is Cardinality.SEQUENCE else following
 
@@ -34,20 +35,21 @@ class ValueFrame:
     Attributes:
         type: the primitive type.
         state: of its lexicon.
+        number: of the type behind the numbers of all fields.
         row: its row in the automaton's table.
     """
 
-    __slots__ = ("row", "state", "type")
+    __slots__ = ("number", "row", "state", "type")
 
-    def __init__(self, type_: str, state: int):
-        self.type, self.state, self.row = type_, state, -1
+    def __init__(self, type_: str, state: int, number: int = 0):
+        self.type, self.state, self.number, self.row = type_, state, number, -1
 
 
-def frames_of(constructor: Constructor) -> FieldFrame | None:
-    """The frame of the first field of a node; None where it has no fields."""
+def frames_of(constructor: Constructor, first_number: int = 0) -> FieldFrame | None:
+    """The frame of the first field of a node, its fields numbered on from `first_number`; None where it has no fields."""
     frame: FieldFrame | None = None
-    for field in reversed(constructor.fields):
-        frame = FieldFrame(field.type, field.cardinality, frame)
+    for place, field in reversed(list(enumerate(constructor.fields))):
+        frame = FieldFrame(field.type, field.cardinality, frame, first_number + place)
     return frame
 
 

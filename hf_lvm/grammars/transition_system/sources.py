@@ -7,7 +7,7 @@ copied word, or the beginning of one, is being spelled.
 
 from collections.abc import Sequence
 
-from hf_lvm.grammars.transition_system.lexicons import NEVER
+from hf_lvm.grammars.transition_system.lexicons import NEVER, Lexicon
 from hf_lvm.grammars.transition_system.vocabulary import ActionVocabulary
 
 
@@ -17,19 +17,21 @@ class Source:
     Args:
         vocabulary: of the actions.
         words: those past `vocabulary.copy_slots` are not copied.
+        spelled_within: copy only words that the lexicon of the type can spell, too, in so many steps at most; None for any
+            word that it admits.
 
     Attributes:
         words: as given.
         slots: primitive type -> word -> the number of the first place where the source has it.
     """
 
-    def __init__(self, vocabulary: ActionVocabulary, words: Sequence[str]):
+    def __init__(self, vocabulary: ActionVocabulary, words: Sequence[str], spelled_within: int | None = None):
         self.vocabulary, self.words = vocabulary, tuple(words)
         self.slots: dict[str, dict[str, int]] = {}
         for type_ in sorted(vocabulary.copied):
             lexicon, slots = vocabulary.lexicons[type_], {}
             for slot, word in enumerate(self.words[: vocabulary.copy_slots]):
-                if word and word not in slots and lexicon.admits(word):
+                if word and word not in slots and lexicon.admits(word) and _is_spelled(lexicon, word, spelled_within):
                     slots[word] = slot
             self.slots[type_] = slots
         self._steps: dict[tuple[str, str], int] = {}
@@ -87,3 +89,10 @@ class Source:
                 steps = min(1 + int(after.min()), NEVER)
             self._steps[type_, text] = steps
         return self._steps[type_, text]
+
+
+def _is_spelled(lexicon: Lexicon, word: str, within: int | None) -> bool:
+    if within is None:
+        return True
+    pieces = lexicon.segment(word)
+    return pieces is not None and len(pieces) + lexicon.is_open <= within

@@ -25,7 +25,7 @@ from hf_lvm.models.latent_summarizer.configuration_latent_summarizer import RELA
 from hf_lvm.models.latent_summarizer.likelihood import SummaryLikelihood
 from hf_lvm.models.latent_summarizer.parts import SummarizerParts
 from hf_lvm.models.latent_summarizer.posterior_heads import POSTERIOR_HEADS, EncodedWords, entropy_of
-from hf_lvm.models.latent_summarizer.prior_scoring import PriorScoring, SummaryTerms, joined
+from hf_lvm.models.latent_summarizer.prior_scoring import PriorScoring, SummaryTerms
 from hf_lvm.models.latent_summarizer.relaxed_bound import RelaxedBound
 from hf_lvm.models.latent_summarizer.scoring import Scoring
 from hf_lvm.models.latent_summarizer.source_words import SourceWords
@@ -36,6 +36,8 @@ from hf_lvm.objectives import (
     check_combination,
     deletion_bound,
     draw_for,
+    joined_terms,
+    select_rows,
     semi_supervised_mean,
     structured_bound,
 )
@@ -290,23 +292,23 @@ class LatentSummarizerModel(
                 zero = encoded.features[chosen].sum(-1) * 0.0
                 parts.append(BoundTerms(zero, zero.detach(), zero.detach()))
                 continue
-            some = source.select(chosen), encoded.select(chosen), _rows_of(decoder_input_ids, chosen)
+            some = source.select(chosen), encoded.select(chosen), select_rows(decoder_input_ids, chosen)
             if labelled:
                 parts.append(self._told(*some, values[chosen], kl_weight))
             else:
-                terms, _, posterior = self._bound(*some, _rows_of(generator, chosen), *bound)
+                terms, _, posterior = self._bound(*some, select_rows(generator, chosen), *bound)
                 parts.append(terms)
         if not len(rows[0]):
             self._sit_out()
         place = torch.cat(rows).argsort()
-        row_loss, reconstruction, kl = (joined(parts, name, place) for name in ("loss", "reconstruction", "kl"))
+        row_loss, reconstruction, kl = (joined_terms(parts, name, place) for name in ("loss", "reconstruction", "kl"))
         loss = semi_supervised_mean(row_loss, known, unlabelled_weight=config.unlabelled_weight, counts=row_counts)
         return LatentSummarizerOutput(
             loss=loss,
             row_loss=row_loss,
             reconstruction=reconstruction,
             kl=kl,
-            non_canonical=joined(parts, "non_canonical", place),
+            non_canonical=joined_terms(parts, "non_canonical", place),
             posterior=posterior if not len(rows[1]) else None,
         )
 
@@ -406,13 +408,6 @@ class LatentSummarizerModel(
         """Say to the estimator that a training batch leaves nothing to draw."""
         if self.estimator is not None and self.training and torch.is_grad_enabled():
             self.estimator.sit_out()
-
-
-def _rows_of(values, rows: torch.Tensor):
-    """The rows of a tensor, or of a list with one entry a row; anything else as it is."""
-    if isinstance(values, torch.Tensor):
-        return values[rows]
-    return [values[row] for row in rows.tolist()] if isinstance(values, list | tuple) else values
 
 
 AutoConfig.register(LatentSummarizerConfig.model_type, LatentSummarizerConfig)

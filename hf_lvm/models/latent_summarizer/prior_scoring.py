@@ -289,12 +289,3 @@ def keys_of(bridge: PriorBridge) -> dict[str, Any]:
         "prior_eos_token_id": bridge.prior_eos_token_id,
         "excluded_token_ids": list(bridge.unscorable) or None,
     }
-
-
-def joined(parts: list[BoundTerms], name: str, order: torch.Tensor) -> torch.Tensor | None:
-    """A field of the terms of some rows and of others, in their order; 0 where only others have it, None where none has."""
-    values = [getattr(part, name, None) for part in parts]
-    if all(value is None for value in values):
-        return None
-    filled = [torch.zeros_like(part.kl) if value is None else value for part, value in zip(parts, values, strict=True)]
-    return torch.cat(filled)[order]

@@ -1,0 +1,81 @@
+"""The K best values of q in the place of samples, as in the code of Yin et al. (2018), which calls the beam "samples".
+
+    1/K sum over the K best z of  (f(z) - b) d log q(z|x)  +  d log p(x, z)
+
+This is biased, both its value and its gradient. Each of the K best counts alike, however probable it is, and all other values
+count nothing, so that the value estimates no expectation under q and is no bound. The gradient of q is that of a sum of log q
+over a fixed set, times the signal: E_q[d log q] = 0 does not hold for it, so a baseline changes not only its variance but what
+it is the gradient of; and where f - b > 0 for all K it is self-training, towards whatever the beam has found. With K no less
+than the number of values q has, sum q d log q f becomes 1/K sum d log q f: the bias does not go away.
+"""
+
+import torch
+from torch.distributions import Distribution
+
+from hf_lvm.distributions.noise import Generators
+from hf_lvm.estimators.baselines import LeaveOneOutBaseline
+from hf_lvm.estimators.draws import value_and_gradient
+from hf_lvm.estimators.score_function import ScoreFunction, ScoreFunctionDraws
+
+
+def draw_best(
+    estimator: ScoreFunction,
+    posterior: Distribution,
+    num_candidates: int,
+    features: torch.Tensor | None = None,
+    generator: Generators = None,
+) -> "BestDraws":
+    """The K best values that a beam of K finds, with the baseline and the clip of a score function.
+
+    Args:
+        estimator: whose baseline is subtracted.
+        posterior: q(z|x), with a `beam`.
+        num_candidates: K. A row with fewer values has them only.
+        features: (B, H), for a baseline that learns from them.
+        generator: not used: a beam is no matter of chance.
+
+    Raises:
+        ValueError: a baseline that is made of other samples, or of the most probable value.
+    """
+    if isinstance(estimator.baseline, LeaveOneOutBaseline) or estimator.baseline.uses_mode:
+        raise ValueError(
+            f"The estimator {estimator.name!r} judges samples by others or by the mode, and the best of a beam are no "
+            "samples: choose 'reinforce_learned', 'reinforce_moving_average' or 'reinforce'."
+        )
+    found = posterior.beam(num_candidates)
+    exists = found.log_prob > -torch.inf
+    # What is not there is scored as the best one, and not counted.
+    latents = torch.where(exists.unsqueeze(-1), found.sequences, found.sequences[:1])
+    features = None if features is None else features.detach()
+    return BestDraws(latents, posterior, exists, estimator, features)
+
+
+class BestDraws(ScoreFunctionDraws):
+    """The best values of each row, each that exists counted alike."""
+
+    def __init__(
+        self,
+        latents: torch.Tensor,
+        posterior: Distribution,
+        exists: torch.Tensor,
+        estimator: ScoreFunction,
+        features: torch.Tensor | None,
+    ):
+        super().__init__(latents, posterior, len(latents), estimator.baseline, features, estimator.signal_clip)
+        self.exists = exists
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        return values.masked_fill(~self.exists, 0.0).sum(0) / self.exists.sum(0)
+
+    def expectation(self, scores: torch.Tensor) -> torch.Tensor:
+        signal = scores.detach()
+        baseline, error = self.baseline(signal, None, self.features)
+        centred = signal - baseline
+        if self.signal_clip is not None:
+            centred = centred.clamp(min=self.signal_clip)
+        score_function = self.mean(centred * self.log_prob)
+        if error is not None:
+            score_function = score_function - error
+        if self.baseline.training and torch.is_grad_enabled():
+            self.baseline.update(signal[self.exists])
+        return value_and_gradient(self.mean(scores), score_function)
