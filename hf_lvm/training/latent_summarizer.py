@@ -64,11 +64,22 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     with as_file(files("hf_lvm.training") / "defaults" / "latent_summarizer.yaml") as path:
         config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
         arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
-    data = arguments[1]
-    if config and flag_value(argv, "--data_dir") is not None and flag_value(argv, "--dataset") is None:
-        data.dataset = None
+    if config:
+        leave_defaults(argv, *arguments[:2])
     trainer, texts = prepare(*arguments)
     return train_and_report(trainer, texts, *arguments, command=[prog or sys.argv[0], *argv])
+
+
+def leave_defaults(argv: Sequence[str], model_arguments: SummarizerArguments, data: DataArguments) -> None:
+    """Take back what the packaged config says of its own corpus and posterior, where the command line has others."""
+    if flag_value(argv, "--data_dir") is not None and flag_value(argv, "--dataset") is None:
+        data.dataset = None
+    if (data.dataset, data.data_dir) != ("documentation", None):
+        for key in ("min_words", "max_words"):
+            if flag_value(argv, f"--{key}") is None:
+                setattr(data, key, None)
+    if model_arguments.posterior_type == "vocab" and flag_value(argv, "--target_ratio") is None:
+        model_arguments.target_ratio = None
 
 
 def prepare(
@@ -229,12 +240,19 @@ def build_summarizer(arguments: SummarizerArguments, processor: LatentTextProces
         prior = BigramDecoderModel(BigramDecoderConfig(vocab_size=decoder.config.vocab_size, **ids, **sizes))
     else:
         prior = decoder_of_run(arguments.prior, processor, **sizes)
-    keys = LatentSummarizerModel.config_class.own_keys() - {"prior"}
+    compressor = None
+    if arguments.compressor is not None:
+        sized = arguments.compressor_hidden_size is not None and is_from_scratch(full_name("decoder", arguments.compressor))
+        sizes = {"hidden_size": arguments.compressor_hidden_size} if sized else {}
+        attends = arguments.compressor_injection == "cross_attention"
+        compressor = decoder_of_run(arguments.compressor, processor, cross_attention=attends, **sizes)
+    keys = LatentSummarizerModel.config_class.own_keys() - {"prior", "compressor"}
     settings = {key: value for key, value in asdict(arguments).items() if key in keys}
     return LatentSummarizerModel.from_encoder_decoder_pretrained(
         encoder_of_run(arguments.encoder, processor, **options["encoder"]),
         decoder,
         prior,
+        compressor=compressor,
         processor=processor,
         **settings,
         **ids,

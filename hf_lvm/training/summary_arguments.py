@@ -56,7 +56,22 @@ class SummarizerArguments:
         metadata={"help": "Of a prior that reads texts: the probability of all tokens but the decoder's own for a text."},
     )
     prior_hidden_size: int | None = field(default=None, metadata={"help": "Size of a prior built from scratch."})
-    posterior_type: str = field(default="delete", metadata={"help": f"q(c|x): {', '.join(POSTERIOR_TYPES[:-1])}."})
+    posterior_type: str = field(default="delete", metadata={"help": f"q(c|x): {', '.join(POSTERIOR_TYPES)}."})
+    compressor: str | None = field(
+        default=None,
+        metadata={
+            "help": "Of vocab, the causal language model that writes compressions in the decoder's tokens: a folder, a hub "
+            "id, or a model type to build from scratch (gpt2, llama, ..., lstm). It needs max_summary_words."
+        },
+    )
+    compressor_hidden_size: int | None = field(default=None, metadata={"help": "Size of a compressor built from scratch."})
+    compressor_injection: str = field(
+        default="cross_attention",
+        metadata={
+            "help": "How a compressor sees the text: cross_attention to the encoder's states, or prompt, which any family "
+            "can read."
+        },
+    )
     unlabelled_posterior: str | None = field(
         default=None,
         metadata={
@@ -146,8 +161,11 @@ class SummarizerArguments:
             raise ValueError(f"model_type is {self.model_type!r}; this recipe trains hf_lvm_latent_summarizer")
         if self.estimator == "none" or self.objective == "minimum_risk":
             self.estimator = None
-        if self.posterior_type == "vocab":
-            raise ValueError("posterior_type 'vocab' needs a compressor of its own: build such a model in Python")
+        if (self.posterior_type == "vocab") != (self.compressor is not None):
+            raise ValueError(
+                f"posterior_type is {self.posterior_type!r} and compressor {self.compressor!r}: 'vocab' needs a compressor, "
+                "such as gpt2 or lstm, and the others have none"
+            )
         if self.reader not in (None, "compressor"):
             raise ValueError(f"reader is {self.reader!r}: it is compressor, or left out; build models with others in Python")
         if self.num_labelled < -1:

@@ -108,6 +108,18 @@ def test_pointers(data, tmp_path, posterior_type, estimator):
     assert not results["test"]["likelihood"]["exact"] and results["test"]["compression"]["own length"]["empty_share"] == 0
 
 
+@pytest.mark.parametrize("compressor", [("lstm", "cross_attention"), ("llama", "prompt")])
+def test_a_language_model_that_compresses(data, tmp_path, compressor):
+    family, injection = compressor
+    more = ("--posterior_type", "vocab", "--compressor", family, "--compressor_injection", injection, "--estimator", "rloo",
+            "--compressor_hidden_size", "16", "--max_summary_words", "6", "--decoder", "lstm", "--num_samples", "2",
+            "--injection", "cross_attention", "--num_labelled", "8", "--max_train_samples", "16")  # fmt: skip
+    main(arguments(data, tmp_path / "run", *more))
+    model, processor = AutoModel.from_pretrained(tmp_path / "run").eval(), AutoProcessor.from_pretrained(tmp_path / "run")
+    assert model.config.compressor_injection == injection and model.config.compressor.hidden_size == 16
+    assert 1 <= len(model.summarize("the girl saw Anna", processor=processor)[0].split()) <= 6
+
+
 @pytest.fixture(scope="module")
 def priors(data, tmp_path_factory):
     """Folders of language models with their tokenizers: of letters, and of the words of the texts by other ids."""
@@ -156,7 +168,6 @@ def test_asc_and_fsc_with_words_dropped(data, tmp_path):
     [
         (["--prior_tokenizer", "somewhere"], "prior_tokenizer is for a pretrained prior, and 'bigram' is built from scratch"),
         (["--posterior_type", "pointer"], "A segment decoder fills the gaps"),
-        (["--posterior_type", "vocab"], "needs a compressor of its own"),
         (["--summary_column", "short"], "has no column 'short'"),
         (["--num_labelled", "-2"], "num_labelled is -2"),
         (["--estimator", "reparameterization"], "'reparameterization' is not for summed latents"),
@@ -166,6 +177,8 @@ def test_asc_and_fsc_with_words_dropped(data, tmp_path):
         (["--length_model", "sum"], "Unknown length_model 'sum'"),
         (["--reader", "bert"], "reader is 'bert': it is compressor, or left out"),
         (["--prior", "lstm"], "prior_epochs trains a bigram prior"),
+        (["--posterior_type", "vocab"], "'vocab' needs a compressor, such as gpt2 or lstm"),
+        (["--compressor", "gpt2"], "posterior_type is 'delete' and compressor 'gpt2'"),
         (["--prior_max_words", "0"], "prior_max_words is 0; it is 1 or more"),
         (["--prior_max_words", "5", "--prior_epochs", "0"], "set these, too"),
     ],
