@@ -1,7 +1,7 @@
 """Meanings that need no parser, to print beside those of one: of the nearest training utterance, and of the usual shape."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -32,8 +32,8 @@ def nearest_neighbour(train_texts: Sequence[str], train_meanings: Sequence[str],
     """
     if len(train_texts) != len(train_meanings) or not train_texts:
         raise ValueError(
-            f"there are {len(train_texts)} training utterances and {len(train_meanings)} meanings; one meaning for each, and at "
-            "least one pair, is needed"
+            f"there are {len(train_texts)} training utterances and {len(train_meanings)} meanings; one meaning for each, "
+            "and at least one pair, is needed"
         )
     vectorizer = TfidfVectorizer(token_pattern=r"\w+")
     try:
@@ -51,9 +51,9 @@ def majority_template(language: Language, train_meanings: Sequence[str]) -> str:
     """The meaning of the most frequent shape, with the most frequent value in each of its places.
 
     The shape of a meaning is its tree without the values of the types that may be copied from a sentence (`language.copied`):
-    entities of lambda calculus; names, whole numbers and strings of Python, so that `def f(x): pass` and `def g(y): pass` have one
-    shape. Where the values together make no text of the language, the most frequent meaning of that shape is taken. Of equally
-    frequent ones the first counts. It is one meaning, to be predicted for every sentence.
+    entities of lambda calculus; names, whole numbers and strings of Python, so that `def f(x): pass` and `def g(y): pass` have
+    one shape. Where the values together make no text of the language, the most frequent meaning of that shape is taken. Of
+    equally frequent ones the first counts. It is one meaning, to be predicted for every sentence.
 
     Args:
         language: of the meanings.
@@ -79,8 +79,8 @@ def majority_template(language: Language, train_meanings: Sequence[str]) -> str:
         return language.write(Counter(trees[row] for row in rows).most_common(1)[0][0])
 
 
-def _replaced(language: Language, tree: Node, values: list[str], others=None) -> Node:
-    """A tree with other values, or none, in the places of the types that may be copied; those that were there go to `values`."""
+def _replaced(language: Language, tree: Node, values: list[str], others: Iterator[str] | None = None) -> Node:
+    """A tree with other values, or empty ones, where they may be copied; what was there goes to `values`."""
     children: list[Value] = []
     for field, child in zip(language.grammar.constructors[tree.constructor].fields, tree.children, strict=True):
         parts = []

@@ -21,11 +21,12 @@ calculus, in s-expressions, in Python or in a language given by EBNF; texts are 
 
 _INPUTS_DESCRIPTION = """
 Args:
-    predictions: for each sentence a meaning, a list of meanings with the best first, or None or an empty list where nothing was
-        found.
+    predictions: for each sentence a meaning, a list of meanings with the best first, or None or an empty list where nothing
+        was found.
     references: gold meanings, one a sentence, in the same order.
     language (defaults to "lambda_calculus"): "lambda_calculus", "s_expressions", "python" or "ebnf".
-    language_options: of the language, such as {"prefix": "_"}; {"root": "expr"} for Python; {"text": ...}, the grammar, for EBNF.
+    language_options: of the language, such as {"prefix": "_"}; {"root": "expr"} for Python; {"text": ...}, the grammar, for
+        EBNF.
 
 Returns:
     exact_match_published, exact_match_canonical: share of sentences whose best prediction is the gold meaning, 0-100.
@@ -101,8 +102,8 @@ def compute_semantic_parsing(
         - `sentences`, `without_prediction`, `hypotheses` (all predictions), and `language`.
 
     Raises:
-        ValueError: an unknown language or option, no sentence, lengths that differ, one string in place of a list; and, with the
-            row named, what is no string, or a reference that the language does not derive.
+        ValueError: an unknown language or option, no sentence, lengths that differ, one string in place of a list; and, with
+            the row named, what is no string, or a reference that the language does not derive.
 
     Example:
         >>> compute_semantic_parsing(["( f b a )"], ["( f a b )"])["exact_match_canonical"]
@@ -114,14 +115,16 @@ def compute_semantic_parsing(
 
     @cache
     def read(text: str) -> _Read:
-        return _read(text, chosen, None)
+        return _read(text, chosen)
 
     places: dict[str, list[int | None]] = {column: [] for column in _RULES}
     overlaps = []
     for row, (hypotheses, reference) in enumerate(zip(ranked, references, strict=True)):
         if not isinstance(reference, str):
             raise ValueError(f"references[{row}] is a {type(reference).__name__}; a string is needed")
-        gold = _read(reference, chosen, f"references[{row}]")
+        gold = read(reference)
+        if gold.canonical is None:
+            _read(reference, chosen, f"references[{row}]")
         found = [read(text) for text in hypotheses]
         overlaps.append(token_f1(found[0].tokens, gold.tokens) if found else 0.0)
         for column, own in places.items():
@@ -153,8 +156,8 @@ def compute_semantic_parsing(
     }
 
 
-def _read(text: str, language: Language, name: str | None) -> _Read:
-    """A text as it is compared; of a reference, which has a name, an error is raised, and a prediction has no tree then."""
+def _read(text: str, language: Language, name: str | None = None) -> _Read:
+    """A text as it is compared. What the language does not derive has no tree, or, if it has a name, is an error."""
     try:
         tree = language.parse(text, name or "The prediction")
         canonical = {column: language.canonical(tree, rule) for column, rule in _RULES.items()}
