@@ -130,7 +130,7 @@ def test_overlap_depends_on_what_is_the_same(folder):
 
 
 def test_signatures_of_the_documentation_are_meanings(monkeypatch):
-    signatures = ["def f(a, *, b: int = 1) -> str", "async def g()", "def h(self, *names, **options)"]
+    signatures = ["def f(a, *, b: int=1) -> str", "async def g()", "def h(self, *names, **options)"]
     small = {"text": ["Does one.", "Does two.", "Does three."], "signature": signatures}
     corpus = DatasetDict({split: Dataset.from_dict(small) for split in ("train", "validation", "test")})
     monkeypatch.setattr(documentation, "load", lambda kind, site: corpus if kind == "signatures" and not site else None)

@@ -43,6 +43,11 @@ INPUTS = {
         "reconstruction_nats": [20.0, 12.5],
         "limit_bytes": 8,
     },
+    "semantic_parsing": {
+        "predictions": [None, ["( and ( p $0 ) ( q a ) )", "( f"], "( f x )"],
+        "references": ["( f x )", "( and ( q a ) ( p $0 ) )", "( f y )"],
+        "language_options": {"spaced": False},
+    },
     "topics": {"topics": [["file", "path"]], "documents": [["file", "path"], ["file"], ["path", "file"]], "top_words": 2},
 }
 
