@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hf_lvm.grammars.abstract_syntax import Node
-from hf_lvm.grammars.languages import CANONICAL_RULES, LANGUAGES, build_language, language_from_dict
+from hf_lvm.grammars.languages import CANONICAL_RULES, LANGUAGES, Language, build_language, language_from_dict
 from hf_lvm.grammars.transition_system import (
     FINISH,
     ActionVocabulary,
@@ -52,6 +52,7 @@ def test_every_language_has_an_example():
 
 def test_texts_come_back_and_wrong_ones_are_named(example):
     language, texts, _, wrong = example
+    assert isinstance(language, Language) and set(language.copied) <= set(language.grammar.primitives)
     for text in texts:
         tree = language.parse(text)
         language.grammar.check(tree)

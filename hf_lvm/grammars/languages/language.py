@@ -1,7 +1,7 @@
 """What a model, a metric or a data set asks of a language that meanings are written in."""
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from hf_lvm.grammars.abstract_syntax import Node
 from hf_lvm.grammars.asdl import Grammar
@@ -10,6 +10,7 @@ from hf_lvm.grammars.transition_system import Lexicon
 CANONICAL_RULES = ("published", "full")
 
 
+@runtime_checkable
 class Language(Protocol):
     """A language that meanings are written in: texts to trees and back, and when two trees mean the same.
 
