@@ -13,9 +13,10 @@ ROWS = (
     ("google_supervised", "all labels"),
     ("google_supervised_exact", "8,000 labels with exact masks"),
     ("google_1000_alone", "1,000 labels alone"),
-    ("google_1000", "1,000 labels and texts without"),
+    ("google_1000", "1,000 labels and texts without, of weight .05"),
+    ("google_1000_heavy", "1,000 labels and texts without, of weight 1"),
     ("google_10000_alone", "10,000 labels alone"),
-    ("google_10000", "10,000 labels and texts without"),
+    ("google_10000", "10,000 labels and texts without, of weight .05"),
     ("google_unsupervised", "no labels"),
 )
 COLUMNS = (
