@@ -231,7 +231,9 @@ class VocabularyHead(SequenceHead):
         if self.attends:
             check_attends(self.decoder)
         table = self.decoder.get_input_embeddings()
-        self.bridge = nn.Linear(config.encoder.hidden_size, attended_size(config.compressor) if self.attends else table.embedding_dim)
+        self.bridge = nn.Linear(
+            config.encoder.hidden_size, attended_size(config.compressor) if self.attends else table.embedding_dim
+        )
         self.start, self.fewest, self.most = config.bos_token_id, config.min_summary_words, config.max_summary_words
         self.forbidden = config.excluded_ids
 
