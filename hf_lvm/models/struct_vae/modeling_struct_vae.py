@@ -33,6 +33,7 @@ from hf_lvm.estimators import Draws, build_estimator, draw_best
 from hf_lvm.models.struct_vae.configuration_struct_vae import StructVAEConfig
 from hf_lvm.models.struct_vae.likelihood import MeaningLikelihood
 from hf_lvm.models.struct_vae.meaning_grammar import IGNORED, MeaningGrammar
+from hf_lvm.models.struct_vae.meanings_and_texts import MeaningsAndTexts
 from hf_lvm.models.struct_vae.parts import StructVAEParts
 from hf_lvm.models.struct_vae.posterior import EncodedSentences, MeaningPosterior, ParsingPart
 from hf_lvm.models.struct_vae.scoring import Scoring
@@ -61,9 +62,9 @@ class StructVAEOutput(ModelOutput):
             prior learns) - classification_weight log q(z|x).
         reconstruction: (B,), nats: E_q[-log p(x|z)] over samples; of a known meaning -log p(x|z).
         kl: (B,), nats, never weighted: E_q[log q(z|x) - log p(z)] over samples, of which it may be negative; of a known
-            meaning -log p(z). The two sum to the negative bound on log p(x), or -log p(x, z). Under the prior_type `uniform` it
-            is the negative entropy of q, and of a known meaning 0. With a joint_weight of 0 nothing of p is computed for a known
-            meaning: `reconstruction` is -log q(z|x) and `kl` 0.
+            meaning -log p(z). The two sum to the negative bound on log p(x), or -log p(x, z). Under the prior_type `uniform`
+            it is the negative entropy of q, and of a known meaning 0. With a joint_weight of 0 nothing of p is computed for a
+            known meaning: `reconstruction` is -log q(z|x) and `kl` 0.
         negative_entropy: (B,), nats, E_q[log q(z|x)] over samples, where the prior_type is `uniform`: what `kl` is then.
         latents: (R, B, T), the trees the terms were computed from; None where some meanings are known.
         posterior: q(z|x) of sentences that are all unlabelled.
@@ -78,7 +79,7 @@ class StructVAEOutput(ModelOutput):
     posterior: Distribution | None = None
 
 
-class StructVAEModel(MeaningLikelihood, Scoring, ParsingPart, StructVAEParts, PreTrainedModel):
+class StructVAEModel(MeaningsAndTexts, MeaningLikelihood, Scoring, ParsingPart, StructVAEParts, PreTrainedModel):
     """Sentences and their meanings: an encoder and a parser that writes a tree, a prior over trees, a reader of trees and a
     decoder that writes the sentence.
 
@@ -184,7 +185,7 @@ class StructVAEModel(MeaningLikelihood, Scoring, ParsingPart, StructVAEParts, Pr
         Raises:
             ValueError: sentences or meanings that do not fit the parts, or each other; free bits.
         """
-        self.check_labels(labels)
+        self.check_labels(labels, with_end=latents is None)
         if latents is not None:
             values = latents.unsqueeze(0) if latents.dim() == 2 else latents
             spelled = self.grammar.spelled_ids(values, self.sources_of(words))
@@ -229,10 +230,12 @@ class StructVAEModel(MeaningLikelihood, Scoring, ParsingPart, StructVAEParts, Pr
         loss = semi_supervised_mean(row_loss, known, unlabelled_weight=config.unlabelled_weight, counts=row_counts)
         return self._output(loss, parts, place, values, posterior)
 
-    def check_labels(self, labels: torch.Tensor | None) -> None:
+    def check_labels(self, labels: torch.Tensor | None, with_end: bool = True) -> None:
         """Raise a `ValueError` for sentences that are not there, or without their end."""
         if labels is None:
             raise ValueError("Pass labels: the sentences, each with its end, -100 where padded.")
+        if not with_end:
+            return
         endless = ~(labels == self.config.eos_token_id).any(1)
         if may_look(labels, False) and endless.any():
             raise ValueError(
