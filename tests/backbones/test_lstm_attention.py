@@ -200,7 +200,9 @@ def test_autocast_leaves_the_recurrence_in_the_precision_of_its_weights(feeding)
     given = {"encoder_hidden_states": STATES.bfloat16(), "encoder_attention_mask": COUNTS * torch.tensor([[1], [1], [0]])}
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(IDS, use_cache=True, **given)
-    assert {state.dtype for state in output.past_key_values.states} == {torch.float32}
+        step = model(IDS[:, :1], use_cache=True, **given)
+    for cache in (output.past_key_values, step.past_key_values):
+        assert {state.dtype for state in cache.states} == {torch.float32}
     torch.testing.assert_close(output.logits.float(), model(IDS, **given).logits, rtol=0.05, atol=0.05)
 
 

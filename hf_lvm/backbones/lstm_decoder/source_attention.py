@@ -24,7 +24,7 @@ class SourceStates(NamedTuple):
 
 
 class SourceAttention(nn.Module):
-    """The "general" score h^T W_a s (eq. 8) and the attentional vector tanh(W_c [context; h]) (eq. 5), both without bias.
+    """The "general" score h^T W_a s (section 3.1) and the attentional vector tanh(W_c [context; h]) (eq. 5), without bias.
 
     Args:
         hidden_size: H of the decoder's states and of the attentional vectors.
@@ -40,13 +40,16 @@ class SourceAttention(nn.Module):
     def forward(self, hidden: torch.Tensor, source: SourceStates | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attentional vectors (B, T, H) of states (B, T, H), and the weights (B, T, S).
 
-        Without a source the context is zeros, as beside one of which no state counts.
+        Without a source the context is zeros, as beside one of which no state counts. All is in the precision of the weights,
+        not in that of autocast: an attentional vector may be read by the next step, and a recurrence is not to be rounded.
         """
-        if source is None:
-            return torch.tanh(functional.linear(hidden, self.by_hidden)), None
-        weights = (self.query(hidden) @ source.states.mT + source.bias).softmax(-1)
-        context = weights.to(source.states.dtype) @ source.states
-        return torch.tanh(self.output(torch.cat([context, hidden.to(context.dtype)], dim=-1))), source.without_padding(weights)
+        hidden = hidden.to(self.query.weight.dtype)
+        with torch.autocast(hidden.device.type, enabled=False):
+            if source is None:
+                return torch.tanh(functional.linear(hidden, self.by_hidden)), None
+            weights = (self.query(hidden) @ source.states.mT + source.bias).softmax(-1)
+            context = weights @ source.states
+            return torch.tanh(self.output(torch.cat([context, hidden], dim=-1))), source.without_padding(weights)
 
     def source(self, states: torch.Tensor, mask: torch.Tensor | None, batch: int) -> SourceStates:
         """The states (B, S, E) of `batch` rows, of which those count at which the mask (B, S) is not 0.

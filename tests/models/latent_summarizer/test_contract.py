@@ -208,9 +208,9 @@ class TestPointer(SummaryContract):
 
 
 class TestMixture(TestPointer):
-    """The same with words of the vocabulary."""
+    """The same with words of the vocabulary, and a decoder that attends to the states of what is left."""
 
-    settings: ClassVar[dict] = {"estimator": "rloo", "posterior_type": "pointer_vocab"}
+    settings: ClassVar[dict] = {"estimator": "rloo", "posterior_type": "pointer_vocab", "injection": "cross_attention"}
     left_out: ClassVar[dict[str, str]] = TestPointer.left_out | {
         "test_the_estimate_converges_to_the_likelihood": "compressions are of any words: too many to list",
         "test_a_stock_trainer_trains_it": "a softmax over words is not made certain by a factor",

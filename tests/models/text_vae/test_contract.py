@@ -73,7 +73,10 @@ NO_ATTENTION = {"test_eager_equals_sdpa": "no part attends"}
 
 
 class TestBidirectionalLSTMToLSTM(TextVAEContract):
-    encoder, decoder, injection = "hf_lvm_lstm_encoder", "hf_lvm_lstm_decoder", ["concatenation", "initial_state"]
+    """The two ways into an LSTM that other decoders do not have, and attention."""
+
+    encoder, decoder = "hf_lvm_lstm_encoder", "hf_lvm_lstm_decoder"
+    injection: ClassVar[list[str]] = ["concatenation", "initial_state", "cross_attention"]
     options: ClassVar[dict] = {"encoder_bidirectional": True, "decoder_num_hidden_layers": 2, "pooling": "last"}
     perturbation = (1.0, 0.2)
     falls_to = 0.9
