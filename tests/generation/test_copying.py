@@ -1,4 +1,4 @@
-"""Decoders that copy: symbols behind their vocabulary, or symbols of it, against their formulas and one pass without a cache."""
+"""Decoders that copy symbols behind their vocabulary, or of it: against their formulas, and one pass without a cache."""
 
 import pytest
 import torch
@@ -23,7 +23,9 @@ def copying(family: str, with_fields: bool = False):
     weights.init_weights()
     copied = weights(given["encoder_hidden_states"], given["encoder_attention_mask"], SLOTS)
     fields = FieldEmbeddings(3, SIZE).double() if with_fields else None
-    return model, given, copied, CopyingDecoder(model, copied=copied, field_embeddings=fields, first_position=first_position(model), **given)  # fmt: skip
+    position = first_position(model)
+    decoder = CopyingDecoder(model, copied=copied, field_embeddings=fields, first_position=position, **given)
+    return model, given, copied, decoder
 
 
 @torch.no_grad()

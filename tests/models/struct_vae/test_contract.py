@@ -27,6 +27,9 @@ class TestMeanings(ModelContract):
         model = tiny_struct_vae(**options, perturbation=0.3).double()
         # Both words are words, also that with the number of the start.
         model.encoder.config.bos_token_id = model.encoder.config.pad_token_id = None
+        # A q that misses no tree, so that the weights of its samples have no heavy tail.
+        with torch.no_grad():
+            model.parser.lm_head.weight.mul_(0.3)
         pieces = model.grammar.vocabulary.pieces
         return model.copy_actions({pieces["a"]: 0, pieces["b"]: 1})
 
