@@ -60,8 +60,8 @@ class StructVAEArguments:
         default="labelled",
         metadata={
             "help": f"What p(z) reads in prior_epochs, one of: {', '.join(PRIOR_MEANINGS)}. labelled: the meanings of "
-            "labelled rows; train: of all training rows; extra: of labelled rows and those that have no utterance, without the ones of "
-            "held-out rows. A new model also takes the values of its lexicons from these."
+            "labelled rows; train: of all training rows; extra: of labelled rows and those that have no utterance, without the "
+            "ones of held-out rows. A new model also takes the values of its lexicons from these."
         },
     )
     prior_epochs: int = field(
@@ -91,7 +91,8 @@ class StructVAEArguments:
     estimator: str | None = field(
         default="rloo",
         metadata={
-            "help": f"Estimator of its gradient: {', '.join((*STRUCTURED['elbo'], *STRUCTURED['iwae']))}; none for minimum_risk."
+            "help": f"Of its gradient: {', '.join((*STRUCTURED['elbo'], *STRUCTURED['iwae']))}; none for "
+            "minimum_risk."
         },
     )
     num_samples: int = field(default=4, metadata={"help": "Trees of each utterance without a known meaning."})
