@@ -11,6 +11,8 @@ from hf_lvm.analysis.meaning_parsing import ExactMatch, FoundMeaning, meaning_ba
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.grammars.languages import Language
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
+from hf_lvm.metrics.semantic_parsing.baselines import majority_template, nearest_neighbour
+from hf_lvm.metrics.semantic_parsing.semantic_parsing import compute_semantic_parsing
 from hf_lvm.metrics.text_likelihood.text_likelihood import compute_text_likelihood
 
 
@@ -19,7 +21,9 @@ class MeaningReport:
     """Measured on N utterances.
 
     Attributes:
-        metrics: for `results.json`: `parsing`, `controls`, `bound`, its two terms, `likelihood`.
+        metrics: for `results.json`: `parsing`, what `compute_semantic_parsing` gives of the parses, with `num_beams`,
+            `mean_log_prob` of the best ones and `underivable`, meanings that the model cannot write; `controls`, the same of
+            `nearest_neighbour` and `majority_template`; `bound`, its two terms, and `likelihood`.
         parses: N rows of texts, best first; of a tree without a text, how it is built.
         is_right: N, whether the best one is the meaning, by the published rule.
     """
@@ -52,26 +56,30 @@ def report_meanings(
     """
     found = parse_rows(model, dataset, processor, num_beams, batch_size=batch_size, description="Parses")
     best = [found[row] for row in range(len(dataset))]
-    meanings = dataset["meaning"][:]
-    matches = {rule: ExactMatch(language, rule) for rule in ("published", "full")}
-    right = {
-        rule: [[match(each.tree, meaning) for each in own] for own, meaning in zip(best, meanings, strict=True)]
-        for rule, match in matches.items()
-    }
     parses = [[written(language, each) for each in own] for own in best]
-    count = len(dataset)
-    parsing = {
-        "utterances": count,
-        "exact_match_published": 100 * sum(any(own[:1]) for own in right["published"]) / count,
-        "exact_match_canonical": 100 * sum(any(own[:1]) for own in right["full"]) / count,
-        "oracle": 100 * sum(map(any, right["published"])) / count,
-        "oracle_k": num_beams,
+    meanings = dataset["meaning"][:]
+    saved = language.to_dict()
+    compared = {"references": meanings, "language": saved["name"], "language_options": saved["options"]}
+    parsing = compute_semantic_parsing(parses, **compared)
+    parsing |= {
+        "num_beams": num_beams,
+        "mean_log_prob": sum(own[0].log_prob for own in best if own) / max(sum(map(bool, best)), 1),
         "underivable": sum(not ids for ids in dataset["meaning_ids"][:]),
     }
-    metrics: dict[str, Any] = {"parsing": parsing, "controls": {}}
+    controls = {}
+    if known:
+        texts, told = zip(*known, strict=True)
+        guesses = {
+            "nearest_neighbour": nearest_neighbour(texts, told, dataset["text"][:]),
+            "majority_template": [majority_template(language, told)] * len(dataset),
+        }
+        controls = {name: compute_semantic_parsing(own, **compared) for name, own in guesses.items()}
+    metrics: dict[str, Any] = {"parsing": parsing, "controls": controls}
     if model.prior is not None:
         metrics |= _likelihoods(model, dataset, processor, num_importance_samples, batch_size, seed)
-    return MeaningReport(metrics, parses, [any(own[:1]) for own in right["published"]])
+    match = ExactMatch(language)
+    is_right = [bool(own) and match(own[0].tree, meaning) for own, meaning in zip(best, meanings, strict=True)]
+    return MeaningReport(metrics, parses, is_right)
 
 
 def written(language: Language, found: FoundMeaning) -> str:

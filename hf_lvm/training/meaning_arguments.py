@@ -60,7 +60,7 @@ class StructVAEArguments:
         default="labelled",
         metadata={
             "help": f"What p(z) reads in prior_epochs, one of: {', '.join(PRIOR_MEANINGS)}. labelled: the meanings of "
-            "labelled rows; train: of all training rows; extra: of labelled rows and those that have no utterance, without the "
+            "labelled rows; train: of all training rows; extra: of labelled rows and those without an utterance, but for the "
             "ones of held-out rows. A new model also takes the values of its lexicons from these."
         },
     )
@@ -90,10 +90,7 @@ class StructVAEArguments:
     objective: str = field(default="elbo", metadata={"help": f"What is trained: {', '.join(STRUCTURED)}."})
     estimator: str | None = field(
         default="rloo",
-        metadata={
-            "help": f"Of its gradient: {', '.join((*STRUCTURED['elbo'], *STRUCTURED['iwae']))}; none for "
-            "minimum_risk."
-        },
+        metadata={"help": f"Of its gradient: {', '.join((*STRUCTURED['elbo'], *STRUCTURED['iwae']))}; none for minimum_risk."},
     )
     num_samples: int = field(default=4, metadata={"help": "Trees of each utterance without a known meaning."})
     unlabelled_candidates: str = field(

@@ -310,14 +310,17 @@ def summary(metrics: dict[str, Any], split: str) -> str:
     """The results in a few lines, each unit named; parses always with their controls."""
     parsing = metrics["parsing"]
     lines = [
-        f"On the {split} split, {parsing['utterances']:,} utterances:",
-        f"  exact match {parsing['exact_match_published']:.1f} (published rule), {parsing['exact_match_canonical']:.1f} (all "
-        "orders and names)",
-        f"  among the best {parsing['oracle_k']}: {parsing['oracle']:.1f}",
+        f"On the {split} split, {parsing['sentences']:,} utterances:",
+        f"  exact match {parsing['exact_match_published']:.1f} (published rule), {parsing['exact_match_canonical']:.1f} (any "
+        "order, any names of variables)",
+        f"  among the best {parsing['num_beams']}: {parsing['oracle_at_k']['published'][-1]:.1f}; well-formed "
+        f"{parsing['well_formed']:.1%}; token F1 {parsing['token_f1']:.3f}",
+        f"  meanings that the model cannot write: {parsing['underivable']:,}",
     ]
     for name, scores in metrics["controls"].items():
-        lines.append(f"  {name}: exact match {scores['exact_match_published']:.1f}, token F1 {scores['token_f1']:.3f}")
-    lines.append(f"  {parsing['underivable']:,} meanings cannot be written by the model")
+        lines.append(
+            f"  {name.replace('_', ' ')}: exact match {scores['exact_match_published']:.1f}, token F1 {scores['token_f1']:.3f}"
+        )
     if "bound" in metrics:
         lines.append(f"  -ELBO {metrics['bound']['nats_per_sentence']:.2f} nats/sentence")
     if "likelihood" in metrics:
