@@ -145,8 +145,6 @@ class StructVAEArguments:
         ):
             if getattr(self, key) < least:
                 raise ValueError(f"{key} is {getattr(self, key)}; it is {least} or more")
-        if self.self_training and self.model is None:
-            raise ValueError("self_training begins with a parser: name a trained model by `model`")
         if self.self_training and self.unlabelled_weight == 0:
             raise ValueError("self_training learns from rows of weight unlabelled_weight, and this is 0: set it to 1, say")
         if self.language_model_epochs and self.language_model is None and self.model is None:

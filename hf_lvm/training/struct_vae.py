@@ -81,6 +81,10 @@ def prepare(
 ) -> tuple[MeaningTrainer, dict[str, Any]]:
     """A trainer with its model, processor and data, ready to train."""
     refuse_keys(args, ("aggressive", "free_bits"), "A meaning is no latent vector")
+    if model_arguments.self_training and model_arguments.model is None:
+        raise ValueError("self_training begins with a parser: name a trained model by `model`")
+    if args.metric_for_best_model in ("exact_match", "eval_exact_match") and not report.validation_beams:
+        raise ValueError("metric_for_best_model is exact_match, and validation_beams 0 parses nothing: set it to 1 or more")
     begin_run(args)
     model, processor = None, None
     if model_arguments.model is not None:
@@ -109,8 +113,6 @@ def prepare(
         fit_parts(model, model_arguments, prior, encoded, utterances, processor)
     if model_arguments.self_training:
         encoded["train"] = guess_meanings(model, encoded["train"], processor, model_arguments.self_training_beams)
-    if args.metric_for_best_model in ("exact_match", "eval_exact_match") and not report.validation_beams:
-        raise ValueError("metric_for_best_model is exact_match, and validation_beams 0 parses nothing: set it to 1 or more.")
 
     def trainer_class(**options) -> MeaningTrainer:
         return MeaningTrainer(language=language, num_beams=report.validation_beams, **options)
