@@ -66,10 +66,23 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     with as_file(files("hf_lvm.training") / "defaults" / "struct_vae.yaml") as path:
         config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
         arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
-    if config and flag_value(argv, "--data_dir") is not None and flag_value(argv, "--dataset") is None:
-        arguments[1].dataset = None
+    if config:
+        _forget_default_texts(argv, arguments)
     trainer, told = prepare(*arguments)
     return train_and_report(trainer, told, *arguments, command=[prog or sys.argv[0], *argv])
+
+
+def _forget_default_texts(argv: Sequence[str], arguments: tuple) -> None:
+    """Where flags name other texts than the packaged settings do, these say nothing of them, nor how many are labelled."""
+    given = {
+        key: flag_value(argv, f"--{key}") is not None for key in ("dataset", "data_dir", "num_labelled", "labelled_share")
+    }
+    if given["data_dir"] and not given["dataset"]:
+        arguments[1].dataset = None
+    if (given["data_dir"] or given["dataset"]) and not given["num_labelled"]:
+        arguments[0].num_labelled = -1
+        if not given["labelled_share"]:
+            arguments[-1].labelled_share = 0.0
 
 
 def prepare(
@@ -108,6 +121,11 @@ def prepare(
     encoded = encode_meanings(
         texts, processor, language, model.grammar, data.max_length, (encoder_positions(model.encoder), None)
     )
+    if not any(encoded["train"]["meaning_ids"][:]):
+        raise ValueError(
+            f"None of the {len(labelled):,} meanings to train on can be written by the model; the log says why of the first: "
+            "raise max_actions, or choose rows with values that its lexicons have"
+        )
     # What was fitted before a checkpoint is in it.
     if not _resumes(args):
         fit_parts(model, model_arguments, prior, encoded, utterances, processor)
