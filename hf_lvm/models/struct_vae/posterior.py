@@ -1,6 +1,5 @@
 """q(z|x): an encoder reads the sentence, a parser writes the tree, action by action, as far as the grammar lets it."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,7 +12,7 @@ from hf_lvm.backbones.decoders import decoder_positions
 from hf_lvm.backbones.word_encoding import WordInputs, encode_words, word_inputs
 from hf_lvm.distributions import Generators
 from hf_lvm.distributions.lengths import rows_of
-from hf_lvm.generation.cached_decoder import CachedDecoder, SymbolDecoder
+from hf_lvm.generation.cached_decoder import CachedDecoder, SymbolDecoder, check_attends
 from hf_lvm.generation.copying_decoder import CopyingDecoder
 from hf_lvm.generation.grammar_decoder import GrammarDecoder
 from hf_lvm.generation.symbol_sequences import ScoredSequences, SymbolSequences
@@ -99,7 +98,7 @@ class ParsingPart:
         Raises:
             ValueError: a parser that does not attend, or that has another number of actions or too few positions.
         """
-        check_attends(self.parser, "parser")
+        check_attends(self.parser)
         room = decoder_positions(self.parser)
         if room is not None and room < config.max_actions:
             raise ValueError(
@@ -203,16 +202,6 @@ class ParsingPart:
         grammar = self.grammar
         decoder = GrammarDecoder(decoder, grammar.automaton, grammar.max_actions, encoded.sources)
         return MeaningPosterior(decoder, grammar.max_actions, without_dropout)
-
-
-def check_attends(decoder: PreTrainedModel, name: str) -> None:
-    """Raise a `ValueError` for a decoder that does not attend to states."""
-    takes = "encoder_hidden_states" in inspect.signature(decoder.forward).parameters
-    if not takes or not getattr(decoder.config, "add_cross_attention", True):
-        raise ValueError(
-            f"The {name}, a {decoder.config.model_type!r} model, does not attend to states: choose a family with "
-            "cross-attention, such as 'gpt2', 'bart' or 't5', and load it with add_cross_attention=True."
-        )
 
 
 def source_size(decoder: PreTrainedModel) -> int:

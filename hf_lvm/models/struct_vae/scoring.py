@@ -6,7 +6,7 @@ from torch import nn
 from hf_lvm.backbones.decoders import decoder_positions
 from hf_lvm.backbones.encoders import encode_tokens, encoder_positions
 from hf_lvm.backbones.reconstructors import continuation_log_prob, labels_log_prob
-from hf_lvm.generation.cached_decoder import CachedDecoder
+from hf_lvm.generation.cached_decoder import CachedDecoder, check_attends
 from hf_lvm.generation.grammar_decoder import GrammarDecoder
 from hf_lvm.generation.pointer_generator import PointerGeneratorDecoder
 from hf_lvm.generation.symbol_sequences import SymbolSequences
@@ -15,7 +15,7 @@ from hf_lvm.grammars.transition_system.lexicons import NEVER
 from hf_lvm.layers.copying import SymbolCopies
 from hf_lvm.models.struct_vae.configuration_struct_vae import StructVAEConfig
 from hf_lvm.models.struct_vae.meaning_grammar import IGNORED, MeaningGrammar
-from hf_lvm.models.struct_vae.posterior import check_attends, source_size
+from hf_lvm.models.struct_vae.posterior import source_size
 
 
 class Scoring:
@@ -39,7 +39,7 @@ class Scoring:
 
     def build_telling(self, config: StructVAEConfig, grammar: MeaningGrammar) -> None:
         """What stands between the reader and the decoder: a layer between their sizes, copying."""
-        check_attends(self.decoder, "decoder")
+        check_attends(self.decoder)
         size, wanted = config.reader.hidden_size, source_size(self.decoder)
         self.reader_bridge = None if size == wanted else nn.Linear(size, wanted)
         self.pointer = None
