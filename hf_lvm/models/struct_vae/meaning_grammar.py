@@ -44,11 +44,13 @@ class MeaningGrammar:
                 f"Spelled trees have {max_spelled} steps at most, as the prior and the reader have no more positions, and "
                 f"those of q up to {max_actions}: lower max_actions, or choose parts with more positions."
             )
-        self.vocabulary = ActionVocabulary.from_dict(saved)
-        self.automaton = self.spelling = Automaton(self.vocabulary)
-        if self.vocabulary.copy_slots:
-            vocabulary = self.vocabulary
-            self.spelling = Automaton(ActionVocabulary(vocabulary.grammar, vocabulary.lexicons))
+        # `from_pretrained` builds models on the meta device, where tables would have no numbers.
+        with torch.device("cpu"):
+            self.vocabulary = ActionVocabulary.from_dict(saved)
+            self.automaton = self.spelling = Automaton(self.vocabulary)
+            if self.vocabulary.copy_slots:
+                vocabulary = self.vocabulary
+                self.spelling = Automaton(ActionVocabulary(vocabulary.grammar, vocabulary.lexicons))
         self.size = self.vocabulary.first_copy
         if self.automaton.shortest > max_actions:
             raise ValueError(

@@ -57,8 +57,7 @@ def tiny_struct_vae(
         decoder=part(decoder, words, attends=True),
         prior=None if prior is None else part(prior, size),
         language_model=None if language_model is None else part(language_model, words),
-        actions=actions.to_dict(),
-        **{"max_actions": LIMIT, "max_spelled_actions": SPELLED, "num_samples": 3, **options},
+        **{"actions": actions.to_dict(), "max_actions": LIMIT, "max_spelled_actions": SPELLED, "num_samples": 3, **options},
     )
     model = perturb(StructVAEModel(config), perturbation).eval()
     if config.copy_from_meaning and vocab_size > 6:
