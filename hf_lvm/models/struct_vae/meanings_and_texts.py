@@ -100,7 +100,7 @@ class MeaningsAndTexts:
                     values = torch.where(exists.unsqueeze(-1), beam.sequences, beam.sequences[:1])
                     spelled = self.grammar.spelled_ids(values, encoded.sources)
                     scores = self.log_likelihood(batch["labels"], spelled) + self.log_prior(spelled)
-            ranks = scores.masked_fill(~exists, -torch.inf).argsort(0, descending=True, stable=True)[:num_meanings]
+            ranks = scores.masked_fill(~exists, -torch.inf).argsort(dim=0, descending=True, stable=True)[:num_meanings]
             sequences, scores, exists = (each.tolist() for each in (beam.sequences, scores, exists))
             for place, row in enumerate(rows):
                 source = None if encoded.sources is None else encoded.sources[place]
@@ -125,8 +125,8 @@ class MeaningsAndTexts:
             meanings: one, or several: trees, or texts of the model's language.
 
         Raises:
-            ValueError: texts for a model without a language, or a meaning that the grammar does not derive or that has too many
-                steps; it is named.
+            ValueError: texts for a model without a language, or a meaning that the grammar does not derive or that has too
+                many steps; it is named.
         """
         meanings = [meanings] if isinstance(meanings, str | Node) else meanings
         room = decoder_positions(self.decoder)
@@ -178,8 +178,8 @@ class MeaningsAndTexts:
             for row, labels in enumerate(columns["labels"]):
                 if len(labels) > room:
                     raise ValueError(
-                        f"sentence {row} has {len(labels)} tokens, and the decoder has room for {room}: leave it out, or choose "
-                        "scored_by='posterior'."
+                        f"sentence {row} has {len(labels)} tokens, and the decoder has room for {room}: leave it out, or "
+                        "choose scored_by='posterior'."
                     )
         collate = TreeCollator(processor)
         order = sorted(range(len(sentences)), key=lambda row: len(columns["input_ids"][row]))

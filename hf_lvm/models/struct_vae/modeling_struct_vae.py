@@ -33,6 +33,7 @@ from hf_lvm.estimators import Draws, build_estimator, draw_best
 from hf_lvm.models.struct_vae.configuration_struct_vae import StructVAEConfig
 from hf_lvm.models.struct_vae.likelihood import MeaningLikelihood
 from hf_lvm.models.struct_vae.meaning_grammar import IGNORED, MeaningGrammar
+from hf_lvm.models.struct_vae.meanings_and_texts import MeaningsAndTexts
 from hf_lvm.models.struct_vae.parts import StructVAEParts
 from hf_lvm.models.struct_vae.posterior import EncodedSentences, MeaningPosterior, ParsingPart
 from hf_lvm.models.struct_vae.scoring import Scoring
@@ -61,9 +62,9 @@ class StructVAEOutput(ModelOutput):
             prior learns) - classification_weight log q(z|x).
         reconstruction: (B,), nats: E_q[-log p(x|z)] over samples; of a known meaning -log p(x|z).
         kl: (B,), nats, never weighted: E_q[log q(z|x) - log p(z)] over samples, of which it may be negative; of a known
-            meaning -log p(z). The two sum to the negative bound on log p(x), or -log p(x, z). Under the prior_type `uniform` it
-            is the negative entropy of q, and of a known meaning 0. With a joint_weight of 0 nothing of p is computed for a known
-            meaning: `reconstruction` is -log q(z|x) and `kl` 0.
+            meaning -log p(z). The two sum to the negative bound on log p(x), or -log p(x, z). Under the prior_type `uniform`
+            it is the negative entropy of q, and of a known meaning 0. With a joint_weight of 0 nothing of p is computed for a
+            known meaning: `reconstruction` is -log q(z|x) and `kl` 0.
         negative_entropy: (B,), nats, E_q[log q(z|x)] over samples, where the prior_type is `uniform`: what `kl` is then.
         latents: (R, B, T), the trees the terms were computed from; None where some meanings are known.
         posterior: q(z|x) of sentences that are all unlabelled.
@@ -78,7 +79,7 @@ class StructVAEOutput(ModelOutput):
     posterior: Distribution | None = None
 
 
-class StructVAEModel(MeaningLikelihood, Scoring, ParsingPart, StructVAEParts, PreTrainedModel):
+class StructVAEModel(MeaningsAndTexts, MeaningLikelihood, Scoring, ParsingPart, StructVAEParts, PreTrainedModel):
     """Sentences and their meanings: an encoder and a parser that writes a tree, a prior over trees, a reader of trees and a
     decoder that writes the sentence.
 

@@ -11,6 +11,15 @@ from tests.tiny_parts import END, row_generators
 
 PARSERS = {
     "GPT-2": {},
+    "LSTM that copies, is fed its input and reads fields": {
+        "encoder": "hf_lvm_lstm_encoder",
+        "parser": "hf_lvm_lstm_decoder",
+        "reader": "hf_lvm_lstm_encoder",
+        "decoder": "hf_lvm_lstm_decoder",
+        "prior": "hf_lvm_lstm_decoder",
+        "copy_slots": 3,
+        "frontier_embedding": True,
+    },
     "GPT-2 that copies": {"copy_slots": 3},
     "BART that copies and reads fields": {"parser": "bart", "decoder": "bart", "copy_slots": 3, "frontier_embedding": True},
     "T5 that copies": {"parser": "hf_lvm_t5_decoder", "decoder": "hf_lvm_t5_decoder", "copy_slots": 3},

@@ -45,7 +45,7 @@ def tiny_struct_vae(
     def part(family: str, size: int, **more):
         more |= {"bidirectional": True} if family == "hf_lvm_lstm_encoder" else {}
         if family == "hf_lvm_lstm_decoder" and "attends" in more:
-            more["add_cross_attention"] = True
+            more |= {"add_cross_attention": True, "input_feeding": True}
         more.pop("attends", None)
         return tiny_config(family, vocab_size=size, **ids | more)
 
