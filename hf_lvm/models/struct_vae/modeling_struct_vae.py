@@ -188,7 +188,7 @@ class StructVAEModel(MeaningsAndTexts, MeaningLikelihood, Scoring, ParsingPart, 
         Raises:
             ValueError: sentences or meanings that do not fit the parts, or each other; free bits.
         """
-        self.check_labels(labels)
+        self.check_labels(labels, with_end=latents is None)
         if latents is not None:
             values = latents.unsqueeze(0) if latents.dim() == 2 else latents
             spelled = self.grammar.spelled_ids(values, self.sources_of(words))
@@ -236,10 +236,12 @@ class StructVAEModel(MeaningsAndTexts, MeaningLikelihood, Scoring, ParsingPart, 
         loss = semi_supervised_mean(row_loss, known, unlabelled_weight=config.unlabelled_weight, counts=row_counts)
         return self._output(loss, parts, place, values, posterior)
 
-    def check_labels(self, labels: torch.Tensor | None) -> None:
+    def check_labels(self, labels: torch.Tensor | None, with_end: bool = True) -> None:
         """Raise a `ValueError` for sentences that are not there, or without their end."""
         if labels is None:
             raise ValueError("Pass labels: the sentences, each with its end, -100 where padded.")
+        if not with_end:
+            return
         endless = ~(labels == self.config.eos_token_id).any(1)
         if may_look(labels, False) and endless.any():
             raise ValueError(

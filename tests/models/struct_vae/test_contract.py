@@ -25,6 +25,8 @@ class TestMeanings(ModelContract):
     def build_tiny(self):
         options = {"vocab_size": 3, "max_actions": 4, "max_spelled_actions": 4}
         model = tiny_struct_vae(**options, perturbation=0.3).double()
+        # Both words are words, also that with the number of the start.
+        model.encoder.config.bos_token_id = model.encoder.config.pad_token_id = None
         pieces = model.grammar.vocabulary.pieces
         return model.copy_actions({pieces["a"]: 0, pieces["b"]: 1})
 
