@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from hf_lvm.analysis.meaning_parsing import ExactMatch, FoundMeaning, meaning_batches, parse_rows
+from hf_lvm.analysis.meaning_parsing import ExactMatch, meaning_batches, parse_rows
 from hf_lvm.data import LatentTextProcessor
+from hf_lvm.grammars.abstract_syntax import Node
 from hf_lvm.grammars.languages import Language
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.metrics.semantic_parsing.baselines import majority_template, nearest_neighbour
@@ -56,7 +57,7 @@ def report_meanings(
     """
     found = parse_rows(model, dataset, processor, num_beams, batch_size=batch_size, description="Parses")
     best = [found[row] for row in range(len(dataset))]
-    parses = [[written(language, each) for each in own] for own in best]
+    parses = [[written_tree(language, each.tree) for each in own] for own in best]
     meanings = dataset["meaning"][:]
     saved = language.to_dict()
     compared = {"references": meanings, "language": saved["name"], "language_options": saved["options"]}
@@ -82,12 +83,12 @@ def report_meanings(
     return MeaningReport(metrics, parses, is_right)
 
 
-def written(language: Language, found: FoundMeaning) -> str:
-    """The text of a tree, or the tree as it is built where it has none."""
+def written_tree(language: Language | None, tree: Node) -> str:
+    """The text of a tree, or the tree as it is built where it has none or there is no language."""
     try:
-        return language.write(found.tree)
+        return str(tree) if language is None else language.write(tree)
     except ValueError:
-        return str(found.tree)
+        return str(tree)
 
 
 def _likelihoods(

@@ -9,10 +9,10 @@ from transformers.utils import logging
 from hf_lvm.data import LatentTextProcessor, check_hub_repository, is_hub_id
 
 # What a method is for and a model that has it, where its name does not say so.
-_MEANS = {"parse_n_best": "find trees", "meaning_prior": "judge meanings"}
+_MEANS = {"surprisal": "find trees", "meaning_prior": "judge meanings", "verbalize": "tell meanings"}
 _FOR_EXAMPLE = {
     "parse": "a URNNG",
-    "parse_n_best": "a URNNG",
+    "surprisal": "a URNNG",
     "summarize": "a latent summarizer",
     "meaning_prior": "a StructVAE",
 }

@@ -84,7 +84,11 @@ class StructVAEArguments:
         metadata={"help": "The most steps of a tree; by default a fifth more than the longest training meaning takes."},
     )
     max_spelled_actions: int | None = field(
-        default=None, metadata={"help": "The most steps of a tree without copies; by default as the parts have positions for."}
+        default=None,
+        metadata={
+            "help": "The most steps of a tree without copies; by default as the parts have positions for, and of LSTMs as "
+            "many as meanings and copied words ask for."
+        },
     )
     num_pieces: int = field(default=2000, metadata={"help": "Pieces of each open lexicon (names and strings of Python)."})
     objective: str = field(default="elbo", metadata={"help": f"What is trained: {', '.join(STRUCTURED)}."})

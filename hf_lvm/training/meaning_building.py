@@ -18,6 +18,8 @@ from hf_lvm.models.struct_vae.configuration_struct_vae import ACTION_IDS
 from hf_lvm.training.building import SCRATCH_SIZES, decoder_of_run, encoder_of_run
 from hf_lvm.training.meaning_arguments import StructVAEArguments
 
+# A word is copied only where it can be spelled in so many steps, on average over the steps of the longest tree.
+COPIED_STEPS = 8
 # Which kind of part each part over actions is.
 KINDS = {"parser": "decoder", "reader": "encoder", "prior": "decoder"}
 
@@ -51,12 +53,16 @@ def build_struct_vae(
         "eos_token_id": processor.end_token_id,
     }
     own = StructVAEModel.config_class.own_keys()
-    left = {"prior", "parser", "reader", "language_model", "max_actions"}
+    left = {"prior", "parser", "reader", "language_model", "max_actions", "max_spelled_actions"}
     settings: dict[str, Any] = {key: value for key, value in asdict(arguments).items() if key in own - left}
     parts = {
         name: part_over_actions(name, getattr(arguments, name), vocabulary, options[name])
         for name in ("parser", "reader", *(("prior",) if arguments.prior_type == "model" else ()))
     }
+    most = arguments.max_actions or room_for(vocabulary, language, labelled)
+    spelled = arguments.max_spelled_actions
+    if spelled is None and all(isinstance(part, PreTrainedConfig) and _is_endless(part) for part in parts.values()):
+        spelled = room_for_spelled(vocabulary, language, meanings, most)
     if arguments.language_model is not None:
         parts["language_model"] = decoder_of_run(arguments.language_model, processor, **options["language_model"])
     return StructVAEModel.from_encoder_decoder_pretrained(
@@ -66,7 +72,8 @@ def build_struct_vae(
         processor=processor if arguments.copy_from_meaning else None,
         actions=vocabulary.to_dict(),
         language=language.to_dict(),
-        max_actions=arguments.max_actions or room_for(vocabulary, language, labelled),
+        max_actions=most,
+        max_spelled_actions=spelled,
         **settings,
         **ids,
     )
@@ -98,6 +105,19 @@ def room_for(vocabulary: ActionVocabulary, language: Language, labelled: Dataset
         actions = actions_of(vocabulary, language.parse(meaning), source)
         longest = max(longest, len(actions) + sum(action >= vocabulary.first_copy for action in actions))
     return longest + longest // 5 + 1
+
+
+def room_for_spelled(vocabulary: ActionVocabulary, language: Language, meanings: Sequence[str], most: int) -> int:
+    """Likewise without copies, of all meanings; and so many that a copied word may take `COPIED_STEPS` for each of its own."""
+    spelled = ActionVocabulary(vocabulary.grammar, vocabulary.lexicons)
+    longest = max(len(actions_of(spelled, tree)) for tree in trees_of(language, meanings))
+    is_open = any(vocabulary.lexicons[type_].is_open for type_ in vocabulary.copied)
+    return max(longest + longest // 5 + 1, most * (COPIED_STEPS if is_open else 1))
+
+
+def _is_endless(part: PreTrainedConfig) -> bool:
+    """Whether a part reads on without positions, so that nothing but a limit ends the trees that an untrained p(z) draws."""
+    return part.model_type in ("hf_lvm_lstm_encoder", "hf_lvm_lstm_decoder")
 
 
 def add_language_model(model: StructVAEModel, arguments: StructVAEArguments, processor: LatentTextProcessor) -> None:

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel
 
+from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.cli.main import main as command
 from hf_lvm.data import synthetic_meanings
 from hf_lvm.training.struct_vae import main
@@ -136,6 +137,39 @@ def test_self_training_learns_from_what_the_parser_guesses(data, supervised, tmp
     assert results["steps"] == 6 and len(losses) == 6
     # Its own guesses are more probable than the labels: the loss is less than that of labels at both weights.
     assert all(loss > 0 for loss in losses)
+
+
+SENTENCES = ["which red boats are in pier2", "how many ferries are there"]
+
+
+def test_commands_find_meanings_with_a_trained_model(data, supervised, tmp_path, capsys):
+    folder = str(supervised[1])
+    model, processor = load_trained(folder, "verbalize")
+    best = model.parse_n_best(SENTENCES, 2, processor=processor)
+    capsys.readouterr()
+    assert command(["parse", *SENTENCES, "--model", folder]) == 0
+    assert capsys.readouterr().out.splitlines() == [own[0].text for own in best]
+    assert command(["parse", *SENTENCES, "--model", folder, "--num_trees", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{best[0][0].log_prob:.4f}\t{best[0][0].text}" and lines[2] == ""
+    assert (
+        command(["parse", *SENTENCES, "--model", folder, "--num_trees", "2", "--format", "json", "--scored_by", "joint"]) == 0
+    )
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["text"] for each in found] == SENTENCES and found[0]["scored_by"] == "joint"
+    assert found[0]["meanings"][0]["log_prob"] >= found[0]["meanings"][1]["log_prob"]
+    assert command(["sample", "--model", folder, "--num_texts", "3"]) == 0
+    drawn = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert len(drawn) == 3 and all(model.language.parse(meaning) for _, meaning in drawn)
+    evaluation = tmp_path / "evaluation.json"
+    assert command(["evaluate", "--model", folder, "--data_dir", str(data), "--report_beams", "2", "--num_importance_samples",
+                    "2", "--output", str(evaluation)]) == 0  # fmt: skip
+    assert "exact match, published rule" in capsys.readouterr().out
+    measured, trained = json.loads(evaluation.read_text())["test"], supervised[0]["test"]
+    for name, key in (("parsing", "mean_log_prob"), ("parsing", "token_f1"), ("bound", "nats_per_sentence")):
+        assert measured[name][key] == pytest.approx(trained[name][key], rel=1e-4), key
+    assert command(["parse", *SENTENCES, "--model", folder, "--surprisal"]) == 2
+    assert "--surprisal is for trees over words" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
