@@ -9,8 +9,13 @@ from transformers.utils import logging
 from hf_lvm.data import LatentTextProcessor, check_hub_repository, is_hub_id
 
 # What a method is for and a model that has it, where its name does not say so.
-_MEANS = {"parse_n_best": "find trees"}
-_FOR_EXAMPLE = {"parse": "a URNNG", "parse_n_best": "a URNNG", "summarize": "a latent summarizer"}
+_MEANS = {"surprisal": "find trees", "meaning_prior": "judge meanings", "verbalize": "tell meanings"}
+_FOR_EXAMPLE = {
+    "parse": "a URNNG",
+    "surprisal": "a URNNG",
+    "summarize": "a latent summarizer",
+    "meaning_prior": "a StructVAE",
+}
 
 
 def load_trained(name: str, needs: str | Sequence[str]) -> tuple[PreTrainedModel, LatentTextProcessor]:

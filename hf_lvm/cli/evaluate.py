@@ -18,6 +18,12 @@ from hf_lvm.analysis.reverse_perplexity import JudgeProtocol
 from hf_lvm.analysis.text_vae_report import report_on
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.encoders import encoder_positions
+from hf_lvm.cli.evaluate_meanings import (
+    add_meaning_options,
+    check_meaning_options,
+    evaluate_meanings,
+    load_meanings_for,
+)
 from hf_lvm.cli.evaluate_summaries import add_summary_options, check_summary_options, evaluate_summaries
 from hf_lvm.cli.evaluate_trees import evaluate_trees
 from hf_lvm.cli.options import add_model_options
@@ -27,6 +33,8 @@ from hf_lvm.training.run_arguments import DataArguments
 
 # Wide enough for a row a line where nobody's terminal sets the width.
 TABLE_WIDTH = 150
+# Samples of z a text in the likelihood; trees of a grammar are slow to draw.
+NUM_SAMPLES, NUM_MEANING_SAMPLES = 500, 20
 
 
 def main(argv: Sequence[str], prog: str) -> None:
@@ -41,18 +49,22 @@ def main(argv: Sequence[str], prog: str) -> None:
         )
     if options.judge_steps < 1:
         raise ValueError(f"--judge_steps {options.judge_steps}: an untrained language model judges nothing; give 1 or more")
-    model, processor = load_trained(options.model, ("encode_texts", "parse_n_best", "summarize"))
-    has_classes, has_trees = hasattr(model, "class_probabilities"), hasattr(model, "parse_n_best")
-    has_summaries = hasattr(model, "summarize")
+    model, processor = load_trained(options.model, ("encode_texts", "surprisal", "summarize", "verbalize"))
+    has_classes, has_trees = hasattr(model, "class_probabilities"), hasattr(model, "surprisal")
+    has_summaries, has_meanings = hasattr(model, "summarize"), hasattr(model, "verbalize")
     for key in ("inference_gap", "reverse_perplexity"):
-        if (has_classes or has_trees or has_summaries) and getattr(options, key):
+        if (has_classes or has_trees or has_summaries or has_meanings) and getattr(options, key):
             latent = "a tree" if has_trees else "a summary" if has_summaries else "a vector of categories"
+            latent = "a meaning" if has_meanings else latent
             raise ValueError(f"--{key} is for a text VAE, and the latent of {options.model} is {latent}: leave it out")
     check_summary_options(options, has_summaries)
+    check_meaning_options(options, has_meanings)
     if options.class_column and not has_classes:
         raise ValueError(f"--class_column is for a latent class model, and {options.model} is none: leave it out")
     if options.tree_column and not has_trees:
         raise ValueError(f"--tree_column is for a model of trees, and {options.model} is none: leave it out")
+    if options.num_importance_samples is None:
+        options.num_importance_samples = NUM_MEANING_SAMPLES if has_meanings else NUM_SAMPLES
     model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     source = {
         "data_dir": options.data_dir,
@@ -60,7 +72,9 @@ def main(argv: Sequence[str], prog: str) -> None:
         "min_words": options.min_words,
         "max_words": options.max_words,
     }
-    if options.tree_column:
+    if has_meanings:
+        splits = load_meanings_for(model, options)
+    elif options.tree_column:
         splits = load_trees(options.dataset, tree_column=options.tree_column, **source)
     else:
         splits = load_texts(options.dataset, **source)
@@ -87,6 +101,8 @@ def main(argv: Sequence[str], prog: str) -> None:
     chosen = _texts_of(splits, options.split, options.max_samples)
     if has_trees:
         metrics, rows = evaluate_trees(model, processor, chosen, options)
+    elif has_meanings:
+        metrics, rows = evaluate_meanings(model, processor, chosen, splits["train"], options)
     elif has_summaries:
         metrics, rows = evaluate_summaries(model, processor, chosen, options)
     elif has_classes:
@@ -125,6 +141,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--tree_column", help="column with bracketed strings, to hold the trees of a URNNG against")
     add_summary_options(parser)
+    add_meaning_options(parser)
     parser.add_argument(
         "--proposal_temperature",
         type=float,
@@ -144,8 +161,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--num_importance_samples",
         type=int,
-        default=500,
-        help="samples of z a text in the likelihood (default: 500; 0 leaves it out)",
+        help="samples of z a text in the likelihood (default: 500, and 20 for meanings; 0 leaves it out)",
     )
     parser.add_argument(
         "--num_generated", type=int, default=100, help="texts to reconstruct, and texts to sample (default: 100)"

@@ -11,12 +11,14 @@ import torch
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.analysis.tree_drawing import draw_tree, tree_text
 from hf_lvm.cli.options import add_model_options, read_sentences
+from hf_lvm.cli.parse_meanings import meanings_of
 from hf_lvm.data import read_tree
 
 FORMATS = ("text", "brackets", "json")
 SCORES = {"posterior": "log q(z|x)", "joint": "log p(x, z)"}
 # Options that a model without trees cannot take; none is set by itself.
 OF_TREES = ("num_trees", "scored_by", "surprisal", "svg")
+BEAM_SIZE = 100
 Surprisal = Sequence[tuple[str, float]]
 
 
@@ -26,12 +28,13 @@ def main(argv: Sequence[str], prog: str) -> None:
     _check(options)
     sentences = read_sentences(options.texts, options.file, "parse")
     model, processor = load_trained(options.model, "parse")
-    finds_trees = hasattr(model, "parse_n_best")
-    if not finds_trees:
+    finds_trees, finds_meanings = hasattr(model, "surprisal"), hasattr(model, "verbalize")
+    if not finds_trees and not finds_meanings:
         _refuse_what_is_of_trees(options)
     model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    find = _trees if finds_trees else _other_parses
-    text = ("\n\n" if finds_trees and options.format == "text" else "\n").join(find(model, processor, sentences, options))
+    find = _trees if finds_trees else meanings_of if finds_meanings else _other_parses
+    blocks = options.format == "text" and (finds_trees or (finds_meanings and options.num_trees is not None))
+    text = ("\n\n" if blocks else "\n").join(find(model, processor, sentences, options))
     if options.output is None:
         print(text)
     else:
@@ -41,7 +44,7 @@ def main(argv: Sequence[str], prog: str) -> None:
 def _trees(model, processor, sentences: list[str], options: argparse.Namespace) -> Iterator[str]:
     """What is said of each sentence by a model that finds trees, several of them if asked."""
     scored_by = options.scored_by or "posterior"
-    effort = {"processor": processor, "beam_size": options.beam_size, "batch_size": options.batch_size}
+    effort = {"processor": processor, "beam_size": options.beam_size or BEAM_SIZE, "batch_size": options.batch_size}
     found = model.parse_n_best(sentences, options.num_trees or 1, scored_by=scored_by, **effort)
     costs = model.surprisal(sentences, **effort) if options.surprisal else [None] * len(sentences)
     write = _WRITERS[options.format]
@@ -121,8 +124,9 @@ def _refuse_what_is_of_trees(options: argparse.Namespace) -> None:
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Find the trees of sentences with a trained URNNG. Sentences are arguments, lines of a file, or lines of "
-        "the standard input; words are separated by blanks, as in the texts the model was trained on.",
+        description="Find the trees of sentences with a trained URNNG, or their meanings with a StructVAE. Sentences are "
+        "arguments, lines of a file, or lines of the standard input; words are separated by blanks, as in the texts the model "
+        "was trained on.",
     )
     parser.add_argument("texts", nargs="*", help="sentences, each in quotes")
     add_model_options(parser)
@@ -133,12 +137,14 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         choices=FORMATS,
         default="text",
         help="text: trees drawn in characters; brackets: one bracketed string a line, which `bracketings` of `hf-lvm train` "
-        "reads, too; json: one object a line (default: text)",
+        "reads, too; json: one object a line (default: text). Meanings are text, one a line, or json",
     )
     parser.add_argument("--ascii", action="store_true", help="draw with -, + and | where box characters are not shown")
     parser.add_argument("--svg", metavar="FOLDER", help="also draw every tree as an SVG file, sentence_0.svg and so on")
     parser.add_argument(
-        "--num_trees", type=int, help="so many trees of each sentence, best first, with their scores (default: the best one)"
+        "--num_trees",
+        type=int,
+        help="so many trees or meanings of each sentence, best first, with their scores (default: the best one)",
     )
     parser.add_argument(
         "--scored_by",
@@ -148,7 +154,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--surprisal", action="store_true", help="also -log p of each word given the words before it, in nats, by a beam"
     )
-    parser.add_argument("--beam_size", type=int, default=100, help="partial trees of a sentence on the beam (default: 100)")
+    parser.add_argument(
+        "--beam_size", type=int, help="partial trees of a sentence on the beam (default: 100, and 5 for meanings)"
+    )
     parser.add_argument("--batch_size", type=int, default=64, help="sentences at once (default: 64)")
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:1 (default: a GPU where there is one)")
     return parser

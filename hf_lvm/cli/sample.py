@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from hf_lvm.analysis.meaning_report import written_tree
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.analysis.tree_drawing import tree_text
 from hf_lvm.cli.options import add_model_options
@@ -14,7 +15,8 @@ FORMATS = ("text", "brackets", "plain")
 
 
 def main(argv: Sequence[str], prog: str) -> None:
-    """Draw z from the prior, write its text, print one a line; of a model of trees each sentence with its tree."""
+    """Draw z from the prior, write its text, print one a line; of a model of trees each sentence with its tree, of one of
+    meanings with its meaning."""
     parser = argparse.ArgumentParser(prog=prog, description="Write new texts: z from the prior, then the text of z.")
     add_model_options(parser)
     parser.add_argument("--num_texts", type=int, default=8, help="how many texts (default: 8)")
@@ -29,13 +31,16 @@ def main(argv: Sequence[str], prog: str) -> None:
         "sentences alone (default: text)",
     )
     options = parser.parse_args(argv)
-    model, processor = load_trained(options.model, "sample")
+    model, processor = load_trained(options.model, ("sample", "verbalize"))
     torch.manual_seed(options.seed)
-    if hasattr(model, "parse_n_best"):
+    if hasattr(model, "surprisal"):
         print(_sentences_with_trees(model, processor, options))
         return
     if options.format is not None:
         raise ValueError(f"--format is for a model of trees, and {options.model} is none: leave it out")
+    if hasattr(model, "verbalize"):
+        print(_sentences_with_meanings(model, processor, options))
+        return
     decoding = {}
     if options.temperature != 1.0:
         decoding = {"do_sample": False} if options.temperature == 0 else {"temperature": options.temperature}
@@ -47,6 +52,18 @@ def main(argv: Sequence[str], prog: str) -> None:
         **decoding,
     )
     print("\n".join(texts))
+
+
+def _sentences_with_meanings(model, processor, options: argparse.Namespace) -> str:
+    """Meanings drawn from p(z), each behind the most probable sentence that tells it."""
+    if options.temperature != 1.0:
+        raise ValueError(f"{options.model} draws meanings from p(z) as it is, without temperature: leave it out")
+    generator = torch.Generator().manual_seed(options.seed)
+    with torch.no_grad():
+        actions = model.meaning_prior().sample((options.num_texts,), generator).squeeze(1).tolist()
+    trees = [model.grammar.tree(row, None) for row in actions]
+    texts = model.verbalize(trees, processor=processor, max_new_tokens=options.max_new_tokens)
+    return "\n".join(f"{text}\t{written_tree(model.language, tree)}" for text, tree in zip(texts, trees, strict=True))
 
 
 def _sentences_with_trees(model, processor, options: argparse.Namespace) -> str:

@@ -7,6 +7,15 @@ from hf_lvm.data.compressions import CompressionCollator, encode_compressions, l
 from hf_lvm.data.encoding import encode_dataset
 from hf_lvm.data.hub import check_hub_repository, is_hub_id
 from hf_lvm.data.loading import load_texts
+from hf_lvm.data.meaning_batching import (
+    MeaningCollator,
+    PriorMeanings,
+    choose_labelled,
+    encode_meanings,
+    meaning_actions,
+    prior_meanings,
+    trees_of,
+)
 from hf_lvm.data.meanings import (
     MeaningReport,
     SkippedMeaning,
@@ -39,7 +48,9 @@ __all__ = [
     "LatentTextCollator",
     "LatentTextProcessor",
     "LengthBucketedSampler",
+    "MeaningCollator",
     "MeaningReport",
+    "PriorMeanings",
     "SkippedMeaning",
     "TreeCollator",
     "add_classes",
@@ -47,12 +58,14 @@ __all__ = [
     "canonical_meaning",
     "check_hub_repository",
     "check_special_tokens",
+    "choose_labelled",
     "class_names",
     "cut_alike",
     "documentation",
     "documentation_meanings",
     "encode_compressions",
     "encode_dataset",
+    "encode_meanings",
     "encode_trees",
     "end_token_id",
     "hide_classes",
@@ -65,8 +78,10 @@ __all__ = [
     "load_trees",
     "mask_to_spans",
     "mask_to_tree",
+    "meaning_actions",
     "meaning_overlap",
     "padding_share",
+    "prior_meanings",
     "read_tree",
     "read_trees",
     "spans_to_mask",
@@ -77,5 +92,6 @@ __all__ = [
     "train_bpe_tokenizer",
     "train_topic_tokenizer",
     "train_word_tokenizer",
+    "trees_of",
     "without_held_out",
 ]

@@ -19,6 +19,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from hf_lvm.training.flat_yaml import read_flat_yaml, read_scalar
 
+# The parts that most models are made of; a class with `part_options` may name others as `_part_names`.
 PARTS = ("encoder", "decoder")
 # The few keys of `TrainingArguments` that almost every run sets; `--help` shows them, `--help-all` shows all.
 COMMON_KEYS = (
@@ -41,7 +42,8 @@ def parse(dataclass_types: Sequence[type], argv: Sequence[str], description: str
 
     In a class with a field `part_options` (declared `field(init=False, default_factory=dict)`) the keys that start
     with `encoder_` or `decoder_` and are no fields are collected into it, such as `encoder_hidden_size: 192` into
-    `{"encoder": {"hidden_size": 192}, "decoder": {}}`. Whoever builds the parts checks them.
+    `{"encoder": {"hidden_size": 192}, "decoder": {}}`; its attribute `_part_names` names other parts. Whoever builds the parts
+    checks them.
 
     Args:
         dataclass_types: classes whose fields are the keys; `--help` lists them in this order, and what they inherit
@@ -64,7 +66,7 @@ def parse(dataclass_types: Sequence[type], argv: Sequence[str], description: str
         parser.print_help()
         raise SystemExit(0)
     path, argv = _take_config_path(argv)
-    values, part_options = parser.read_file(path) if path is not None else ({}, _no_part_options())
+    values, part_options = parser.read_file(path) if path is not None else ({}, parser.no_part_options())
     argv = parser.take_part_options(argv, part_options)
     values |= parser.read_flags(argv)
     missing = [key for key, action in parser.keys.items() if action.required and key not in values]
@@ -85,7 +87,8 @@ class _ConfigParser(HfArgumentParser):
     def __init__(self, dataclass_types: Sequence[type], **kwargs) -> None:
         super().__init__(dataclass_types, add_help=False, allow_abbrev=False, **kwargs)
         self.help_lists_all = False
-        self.takes_part_options = any(map(_takes_part_options, dataclass_types))
+        taking = [cls for cls in dataclass_types if _takes_part_options(cls)]
+        self.parts = tuple(dict.fromkeys(part for cls in taking for part in getattr(cls, "_part_names", PARTS)))
         self.keys: dict[str, Action] = {}
         for action in self._actions:
             self.keys.setdefault(action.dest, action)
@@ -97,7 +100,7 @@ class _ConfigParser(HfArgumentParser):
     # ---- The file ----
 
     def read_file(self, path: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-        values, part_options = {}, _no_part_options()
+        values, part_options = {}, self.no_part_options()
         for key, (value, line) in read_flat_yaml(path).items():
             part = self._part_of(key)
             if part is not None:
@@ -178,9 +181,12 @@ class _ConfigParser(HfArgumentParser):
         return rest
 
     def _part_of(self, key: str) -> str | None:
-        if not self.takes_part_options or key in self.keys:
+        if key in self.keys:
             return None
-        return next((part for part in PARTS if key.startswith(f"{part}_") and key != f"{part}_"), None)
+        return next((part for part in self.parts if key.startswith(f"{part}_") and key != f"{part}_"), None)
+
+    def no_part_options(self) -> dict[str, dict[str, Any]]:
+        return {part: {} for part in self.parts}
 
     def _nearest(self, key: str, prefix: str = "") -> str:
         close = difflib.get_close_matches(key, self.keys, n=1)
@@ -194,11 +200,13 @@ class _ConfigParser(HfArgumentParser):
             *(textwrap.fill(" ".join(text.split()), 100) for text in (self.description or "").split("\n\n")),
             "Each key below is a line `key: value` of the YAML file or a flag `--key value`; flags win over the file.",
         ]
-        if self.takes_part_options:
-            blocks[-1] += (
-                "\nFurther keys that start with encoder_ or decoder_ go to the configuration of that part, such as\n"
-                "`encoder_hidden_size: 192`."
+        if self.parts:
+            prefixes = [f"{part}_" for part in self.parts]
+            text = (
+                f"Further keys that start with {', '.join(prefixes[:-1])} or {prefixes[-1]} go to the configuration of that "
+                "part, such as `encoder_hidden_size: 192`."
             )
+            blocks[-1] += f"\n{textwrap.fill(text, 100, break_on_hyphens=False)}"
         inherited: list[str] = []
         for cls in self.dataclass_types:
             own = [field.name for field in dataclasses.fields(cls) if field.init]
@@ -242,10 +250,6 @@ def _title(cls: type) -> str:
 
 def _takes_part_options(cls: type) -> bool:
     return any(field.name == "part_options" for field in dataclasses.fields(cls))
-
-
-def _no_part_options() -> dict[str, dict[str, Any]]:
-    return {part: {} for part in PARTS}
 
 
 def _take_config_path(argv: Sequence[str]) -> tuple[str | None, list[str]]:

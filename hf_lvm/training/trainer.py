@@ -207,9 +207,9 @@ class LatentTrainer(BucketingTrainer):
     def _evaluation_loss(self, model: nn.Module, inputs: dict) -> tuple[torch.Tensor, ModelOutput]:
         classes = inputs.pop("classes", None)
         inputs.pop("required_spans", None)
-        # A model that is trained on known compressions alone has no bound to watch, but log q of those.
+        # A model that is trained on known compressions or meanings alone has no bound to watch, but log q of those.
         if getattr(getattr(self.accelerator.unwrap_model(model), "config", None), "unlabelled_weight", 1.0) != 0.0:
-            for name in ("kept", "summary_ids"):
+            for name in ("kept", "summary_ids", "meaning_ids"):
                 inputs.pop(name, None)
         rows = self._rows(self._evaluation_step, self.args.eval_batch_size, find_batch_size(inputs))
         generators = row_generators(self.args.seed, NoiseStream.EVALUATION_LATENTS, 0, rows)

@@ -81,7 +81,7 @@ def prepare(
     bracketed = choose_brackets(texts, model_arguments, trees)
     logger.info("Sentences: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
     if model_arguments.model is not None:
-        model, processor = load_trained(model_arguments.model, "parse_n_best")
+        model, processor = load_trained(model_arguments.model, "surprisal")
         take_objective(model, model_arguments)
         if model_arguments.reset_decoder:
             model.reset_decoder(args.seed)

@@ -152,6 +152,7 @@ class StructVAEModel(MeaningsAndTexts, MeaningLikelihood, Scoring, ParsingPart, 
         labels: torch.LongTensor | None = None,
         decoder_word_ids: torch.LongTensor | None = None,
         meaning_ids: torch.LongTensor | None = None,
+        guessed_ids: torch.LongTensor | None = None,
         latents: torch.LongTensor | None = None,
         decoder_input_ids: torch.LongTensor | None = None,
         sample_posterior: bool = True,
@@ -173,6 +174,8 @@ class StructVAEModel(MeaningsAndTexts, MeaningLikelihood, Scoring, ParsingPart, 
             labels: (B, T), the sentences for the decoder: tokens and the end, -100 where padded (on the right).
             decoder_word_ids: taken, so that collators of words serve, and not used.
             meaning_ids: (B, L), known meanings, see the module.
+            guessed_ids: (B, L), likewise, meanings that a parser has guessed for sentences without a known one
+                (self-training): their loss is that of a known meaning, their weight that of sentences without one.
             latents: (B, T) or (K, B, T), actions of q to score the sentences with instead of parsing them: `kl` is None,
                 `loss` and `reconstruction` the mean of -log p(x|z).
             decoder_input_ids: (B, T), read by the decoder instead of the shifted labels (with some words dropped, say).
@@ -199,31 +202,34 @@ class StructVAEModel(MeaningsAndTexts, MeaningLikelihood, Scoring, ParsingPart, 
             raise ValueError("The KL of trees has no part that free bits could hold up: set free_bits to 0.")
         kl_weight = kl_weight * config.prior_weight
         encoded = self.encoded(input_ids, attention_mask, word_ids, words)
+        if guessed_ids is not None and meaning_ids is None:
+            meaning_ids = torch.full_like(guessed_ids[:, :1], IGNORED)
         known = None if meaning_ids is None else (meaning_ids != IGNORED).any(1)
         if known is None:
             terms, values, posterior = self._bound(labels, encoded, decoder_input_ids, generator, sample_posterior, kl_weight)
             return self._output(terms.loss.mean(), [terms], None, values, posterior)
-        rows = [mask.nonzero().squeeze(1) for mask in (~known, known)]
+        guessed = torch.zeros_like(known) if guessed_ids is None else (guessed_ids != IGNORED).any(1) & ~known
+        rows = [mask.nonzero().squeeze(1) for mask in (~known & ~guessed, known, guessed)]
         parts: list[BoundTerms] = []
         values = posterior = None
-        for chosen, labelled in zip(rows, (False, True), strict=True):
+        for chosen, ids in zip(rows, (None, meaning_ids, guessed_ids), strict=True):
             if not len(chosen):
                 continue
-            if not labelled and config.unlabelled_weight == 0:
+            if ids is not meaning_ids and config.unlabelled_weight == 0:
                 # A batch of nothing else still has a gradient, of 0.
                 zero = encoded.features[chosen].sum(-1) * 0.0
                 parts.append(BoundTerms(zero, zero.detach(), zero.detach()))
                 continue
             some = labels[chosen], encoded.select(chosen), select_rows(decoder_input_ids, chosen)
-            if labelled:
-                parts.append(self._told(*some, meaning_ids[chosen]))
+            if ids is not None:
+                parts.append(self._told(*some, ids[chosen]))
             else:
                 own = select_rows(generator, chosen)
                 terms, values, posterior = self._bound(*some, own, sample_posterior, kl_weight)
                 parts.append(terms)
         if not len(rows[0]):
             self._sit_out()
-        if len(rows[1]):
+        if len(rows[1]) + len(rows[2]):
             values = posterior = None
         place = torch.cat(rows).argsort()
         row_loss = joined_terms(parts, "loss", place)

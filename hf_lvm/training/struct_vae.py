@@ -1,0 +1,359 @@
+"""Train a StructVAE and report on it: the `main` behind `recipes/train_struct_vae.py`."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict
+
+from hf_lvm.analysis.figures import collect_curves, draw_training_curves
+from hf_lvm.analysis.meaning_report import MeaningReport, report_meanings
+from hf_lvm.analysis.trained_model import load_trained
+from hf_lvm.backbones.encoders import encoder_positions
+from hf_lvm.backbones.sources import full_name
+from hf_lvm.data import (
+    LatentTextProcessor,
+    MeaningCollator,
+    PriorMeanings,
+    canonical_meaning,
+    choose_labelled,
+    encode_meanings,
+    load_meanings,
+    meaning_actions,
+    prior_meanings,
+)
+from hf_lvm.grammars.languages import Language, build_language, language_from_dict
+from hf_lvm.models.struct_vae import StructVAEModel
+from hf_lvm.training.arguments import LatentTrainingArguments
+from hf_lvm.training.building import build_processor
+from hf_lvm.training.checkpoints import last_checkpoint
+from hf_lvm.training.config_file import parse
+from hf_lvm.training.meaning_arguments import MeaningDataArguments, MeaningReportArguments, StructVAEArguments
+from hf_lvm.training.meaning_building import add_language_model, build_struct_vae
+from hf_lvm.training.meaning_phases import fit_language_model, fit_prior, guess_meanings
+from hf_lvm.training.meaning_trainer import MeaningTrainer
+from hf_lvm.training.recipes import flag_value
+from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
+from hf_lvm.training.run_arguments import DataArguments
+from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save
+
+logger = logging.getLogger(__name__)
+
+ARGUMENTS = (StructVAEArguments, DataArguments, MeaningDataArguments, MeaningReportArguments, LatentTrainingArguments)
+# Keys of a model that a run which goes on from it may set anew: how it is trained, not what it is.
+OBJECTIVE_KEYS = (
+    "objective", "estimator", "num_samples", "unlabelled_candidates", "signal_clip", "baseline_slope", "baseline_intercept",
+    "baseline_decay", "prior_weight", "train_prior", "classification_weight", "joint_weight", "unlabelled_weight",
+)  # fmt: skip
+SHOWN_PARSES = 30
+
+DESCRIPTION = """Train a semantic parser whose meanings are latent (Yin et al. 2018): an encoder and a parser write the meaning
+of an utterance as a tree of a grammar, a decoder has to tell the utterance from it, and a language model of trees judges it.
+
+With num_labelled so many training rows show their meaning; unlabelled_weight 0 trains on these alone, self_training on what a
+trained parser guesses of the others. Without a config it trains on one-line descriptions of Python functions and their
+signatures. Afterwards the output folder holds the model (AutoModel.from_pretrained loads it after `import hf_lvm`), its
+processor, results.json, parses.txt and figures/."""
+
+
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
+    """Train by the command line and return the results that are also written to `results.json`."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    with as_file(files("hf_lvm.training") / "defaults" / "struct_vae.yaml") as path:
+        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
+        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
+    if config:
+        _forget_default_texts(argv, arguments)
+    trainer, told = prepare(*arguments)
+    return train_and_report(trainer, told, *arguments, command=[prog or sys.argv[0], *argv])
+
+
+def _forget_default_texts(argv: Sequence[str], arguments: tuple) -> None:
+    """Where flags name other texts than the packaged settings do, these say nothing of them, nor how many are labelled."""
+    given = {
+        key: flag_value(argv, f"--{key}") is not None for key in ("dataset", "data_dir", "num_labelled", "labelled_share")
+    }
+    if given["data_dir"] and not given["dataset"]:
+        arguments[1].dataset = None
+    if (given["data_dir"] or given["dataset"]) and not given["num_labelled"]:
+        arguments[0].num_labelled = -1
+        if not given["labelled_share"]:
+            arguments[-1].labelled_share = 0.0
+
+
+def prepare(
+    model_arguments: StructVAEArguments,
+    data: DataArguments,
+    meanings: MeaningDataArguments,
+    report: MeaningReportArguments,
+    args: LatentTrainingArguments,
+) -> tuple[MeaningTrainer, dict[str, Any]]:
+    """A trainer with its model, processor and data, ready to train."""
+    refuse_keys(args, ("aggressive", "free_bits"), "A meaning is no latent vector")
+    if model_arguments.self_training and model_arguments.model is None:
+        raise ValueError("self_training begins with a parser: name a trained model by `model`")
+    if args.metric_for_best_model in ("exact_match", "eval_exact_match") and not report.validation_beams:
+        raise ValueError("metric_for_best_model is exact_match, and validation_beams 0 parses nothing: set it to 1 or more")
+    begin_run(args)
+    model, processor = None, None
+    if model_arguments.model is not None:
+        model, processor = load_trained(model_arguments.model, "meaning_prior")
+    language = language_of_run(data, meanings, model)
+    splits, skipped = load_splits(data, meanings, language)
+    labelled = choose_labelled(splits["train"], model_arguments.num_labelled, model_arguments.label_seed)
+    prior = prior_meanings(splits, labelled, model_arguments.prior_meanings, canonical_meaning(language, "published"))
+    logger.info("%s of %s training rows show their meaning.", f"{len(labelled):,}", f"{len(splits['train']):,}")
+    logger.info("The prior may read %s.", prior.describe())
+    corpus = describe_corpus(data, splits)
+    texts = hide_meanings(splits, labelled)
+    if model is None:
+        processor = build_processor(data, model_arguments.encoder, _tokenized_as(model_arguments.decoder), texts)
+        model = build_struct_vae(model_arguments, processor, language, prior.texts, splits["train"].select(labelled))
+    else:
+        take_objective(model, model_arguments, processor)
+    utterances = texts["train"]
+    if model.config.unlabelled_weight == 0:
+        texts["train"] = texts["train"].select(labelled)
+    encoded = encode_meanings(
+        texts, processor, language, model.grammar, data.max_length, (encoder_positions(model.encoder), None)
+    )
+    if not any(encoded["train"]["meaning_ids"][:]):
+        raise ValueError(
+            f"None of the {len(labelled):,} meanings to train on can be written by the model; the log says why of the first: "
+            "raise max_actions, or choose rows with values that its lexicons have"
+        )
+    # What was fitted before a checkpoint is in it.
+    if not _resumes(args):
+        fit_parts(model, model_arguments, prior, encoded, utterances, processor)
+    if model_arguments.self_training:
+        encoded["train"] = guess_meanings(model, encoded["train"], processor, model_arguments.self_training_beams)
+
+    def trainer_class(**options) -> MeaningTrainer:
+        return MeaningTrainer(language=language, num_beams=report.validation_beams, **options)
+
+    trainer = build_trainer(model, args, encoded, processor, trainer_class, MeaningCollator(processor))
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    logger.info("Model: %s parameters to train, of %s; %d actions, trees of up to %d steps.",
+                f"{trained:,}", f"{model.num_parameters():,}", model.grammar.size, model.grammar.max_actions)  # fmt: skip
+    pairs = zip(utterances["text"][:], utterances["meaning"][:], strict=True)
+    return trainer, {
+        "encoded": encoded,
+        "corpus": corpus,
+        "language": language,
+        "known": [(text, meaning) for text, meaning in pairs if meaning],
+        "prior": prior.counts,
+        "skipped": skipped,
+    }
+
+
+def language_of_run(data: DataArguments, meanings: MeaningDataArguments, model: StructVAEModel | None) -> Language:
+    """What meanings are written in: that of a trained model, as it is named, or as the corpus has them.
+
+    Raises:
+        ValueError: another language than that of the trained model, or a trained model without one.
+    """
+    named = meanings.language or ("python" if data.data_dir is None and data.dataset in (None, "documentation") else None)
+    if model is None:
+        return build_language(named or "lambda_calculus", **(meanings.language_options or {}))
+    if model.config.language is None:
+        raise ValueError("The trained model says no language, so its meanings cannot be read: train one by this recipe.")
+    language = language_from_dict(model.config.language)
+    if meanings.language is not None:
+        given = build_language(meanings.language, **(meanings.language_options or {}))
+        if given != language:
+            raise ValueError(
+                f"The trained model is of {language.to_dict()}, and not of {given.to_dict()}: leave language out."
+            )
+    return language
+
+
+def load_splits(data: DataArguments, meanings: MeaningDataArguments, language: Language) -> tuple[DatasetDict, dict[str, int]]:
+    """The rows of a run, and for each split how many were left out because of their meaning."""
+    extra = meanings.extra
+    if extra is not None and data.data_dir is not None and not Path(extra).expanduser().exists():
+        extra = Path(data.data_dir) / extra
+    splits, found = load_meanings(
+        data.dataset,
+        data_dir=data.data_dir,
+        language=language,
+        text_column=data.text_column,
+        meaning_column=meanings.meaning_column,
+        extra=extra,
+        skip_invalid=meanings.skip_invalid,
+        min_words=data.min_words,
+        max_words=data.max_words,
+        config_name=data.dataset_config,
+    )
+    for split, limit in (("train", data.max_train_samples), ("test", data.max_test_samples)):
+        if limit is not None:
+            splits[split] = splits[split].select(range(min(limit, len(splits[split]))))
+    skipped = {split: sum(each.split == split for each in found.skipped) for split in splits}
+    return splits, {split: count for split, count in skipped.items() if count}
+
+
+def hide_meanings(splits: DatasetDict, labelled: Sequence[int]) -> DatasetDict:
+    """The splits that a model sees, where training rows that are not labelled have no meaning."""
+    train, chosen = splits["train"], set(labelled)
+    values = [meaning if row in chosen else None for row, meaning in enumerate(train["meaning"][:])]
+    shown = train.remove_columns("meaning").add_column("meaning", values, feature=train.features["meaning"])
+    return DatasetDict({"train": shown, "validation": splits["validation"], "test": splits["test"]})
+
+
+def take_objective(model: StructVAEModel, arguments: StructVAEArguments, processor: LatentTextProcessor) -> None:
+    """Train a model that is there by the objective of this run."""
+    for key in OBJECTIVE_KEYS:
+        setattr(model.config, key, getattr(arguments, key))
+    if arguments.estimator != "reinforce_learned" and arguments.language_model is None:
+        model.language_model = model.config.language_model = None
+    if model.language_model is None and arguments.language_model is not None:
+        add_language_model(model, arguments, processor)
+    model.renew_estimator()
+
+
+def fit_parts(
+    model: StructVAEModel,
+    arguments: StructVAEArguments,
+    prior: PriorMeanings,
+    encoded: DatasetDict,
+    utterances: Dataset,
+    processor: LatentTextProcessor,
+) -> None:
+    """Train what is trained before all else."""
+    if arguments.prior_epochs:
+        ids = known_actions(model, prior.texts)
+        held_out = [own for own in encoded["validation"]["meaning_ids"][:] if own]
+        fit_prior(model, ids, held_out, arguments.prior_epochs)
+    if arguments.language_model_epochs:
+        sentences = [text.split() for text in utterances["text"][:]]
+        labels = processor.tokenize_words(sentences)["labels"]
+        fit_language_model(model, labels, encoded["validation"]["labels"][:], arguments.language_model_epochs)
+
+
+def known_actions(model: StructVAEModel, meanings: Sequence[str]) -> list[list[int]]:
+    """Actions of the meanings that the model can write; the log says how many it cannot."""
+    language, found = language_from_dict(model.config.language), []
+    written: dict[str, list[int] | None] = {}
+    for meaning in meanings:
+        if meaning not in written:
+            try:
+                written[meaning] = meaning_actions(language, model.grammar, meaning, None)
+            except ValueError:
+                written[meaning] = None
+        if written[meaning] is not None:
+            found.append(written[meaning])
+    if len(found) < len(meanings):
+        logger.info("%s meanings for the prior cannot be written by the model.", f"{len(meanings) - len(found):,}")
+    return found
+
+
+def train_and_report(
+    trainer: MeaningTrainer,
+    told: dict[str, Any],
+    model_arguments: StructVAEArguments,
+    data: DataArguments,
+    meanings: MeaningDataArguments,
+    report: MeaningReportArguments,
+    args: LatentTrainingArguments,
+    *,
+    command: list[str],
+) -> dict[str, Any]:
+    """Train, save, measure on the test split, and write everything into the output folder."""
+    seconds = train_and_save(trainer)
+    if not trainer.is_world_process_zero():
+        return {}
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    rows = told["encoded"][report.report_split]
+    measured = report_meanings(
+        model,
+        rows,
+        trainer.processing_class,
+        told["language"],
+        told["known"],
+        num_beams=report.report_beams,
+        num_importance_samples=report.num_importance_samples,
+        seed=args.seed,
+    )
+    settings = {
+        **asdict(model_arguments), **asdict(data), **asdict(meanings), **asdict(report), **changed_settings(args),
+    }  # fmt: skip
+    if model_arguments.model is not None:
+        settings |= {"encoder": model.config.encoder.model_type, "decoder": model.config.decoder.model_type}
+    results = {
+        **run_description(command, settings, seconds),
+        "corpus": told["corpus"],
+        "left_out": told["skipped"],
+        "prior_meanings": told["prior"],
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
+        "validation": validation_of(trainer),
+        report.report_split: measured.metrics,
+    }
+    output = Path(args.output_dir)
+    write_results(output / "results.json", results)
+    (output / "parses.txt").write_text(describe_parses(measured, rows), encoding="utf-8")
+    (output / "figures").mkdir(exist_ok=True)
+    if collect_curves(trainer.state.log_history):
+        draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
+    logger.info("%s\nEverything is in %s.", summary(measured.metrics, report.report_split), output)
+    return results
+
+
+def validation_of(trainer: MeaningTrainer) -> list[dict[str, float]]:
+    """What each evaluation has said: the bound and exact match."""
+    keys = ("eval_bound", "eval_kl", "eval_exact_match")
+    return [
+        {"epoch": entry["epoch"]} | {key.removeprefix("eval_"): entry[key] for key in keys if key in entry}
+        for entry in trainer.state.log_history
+        if "eval_bound" in entry
+    ]
+
+
+def describe_parses(measured: MeaningReport, rows: Dataset) -> str:
+    """A few utterances with their meanings and the best parse; those that are wrong are marked."""
+    lines = []
+    for row in range(min(SHOWN_PARSES, len(rows))):
+        best = measured.parses[row][:1]
+        lines += [
+            f"utterance   {rows[row]['text']}",
+            f"meaning     {rows[row]['meaning']}",
+            f"{'parse      ' if measured.is_right[row] else 'wrong parse'} {best[0] if best else '(none)'}",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def summary(metrics: dict[str, Any], split: str) -> str:
+    """The results in a few lines, each unit named; parses always with their controls."""
+    parsing = metrics["parsing"]
+    lines = [
+        f"On the {split} split, {parsing['sentences']:,} utterances:",
+        f"  exact match {parsing['exact_match_published']:.1f} (published rule), {parsing['exact_match_canonical']:.1f} (any "
+        "order, any names of variables)",
+        f"  among the best {parsing['num_beams']}: {parsing['oracle_at_k']['published'][-1]:.1f}; well-formed "
+        f"{parsing['well_formed']:.1%}; token F1 {parsing['token_f1']:.3f}",
+        f"  meanings that the model cannot write: {parsing['underivable']:,}",
+    ]
+    for name, scores in metrics["controls"].items():
+        lines.append(
+            f"  {name.replace('_', ' ')}: exact match {scores['exact_match_published']:.1f}, token F1 {scores['token_f1']:.3f}"
+        )
+    if "bound" in metrics:
+        lines.append(f"  -ELBO {metrics['bound']['nats_per_sentence']:.2f} nats/sentence")
+    if "likelihood" in metrics:
+        likelihood = metrics["likelihood"]
+        lines.append(f"  -log p(x), {likelihood['num_samples']} samples: {likelihood['nats_per_sentence']:.2f} nats/sentence")
+    return "\n".join(lines)
+
+
+def _resumes(args: LatentTrainingArguments) -> bool:
+    given = args.resume_from_checkpoint
+    return bool(given) and (given is not True or last_checkpoint(args.output_dir) is not None)
+
+
+def _tokenized_as(decoder: str) -> str:
+    """What names the decoder's tokenizer: itself, or the model type of one that is built from scratch."""
+    return full_name("decoder", decoder)

@@ -1,0 +1,142 @@
+"""The tables of recipes/struct_vae/README.md."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "struct_vae" / "results"
+
+# corpus -> its title and its rows: results, what it is, exact match as published (Yin et al. 2018; Yin and Neubig 2018)
+CORPORA = {
+    "atis": (
+        "ATIS, anonymised lambda calculus",
+        (
+            ("atis_500", "500 labels", "63.2"),
+            ("atis_500_self_training", "500 labels, self-training", "65.3"),
+            ("atis_500_struct_vae", "500 labels, StructVAE", "66.0"),
+            ("atis_500_struct_vae_extra", "500 labels, StructVAE, p(z) with extra meanings", ""),
+            ("atis_1000", "1,000 labels", "74.6"),
+            ("atis_1000_self_training", "1,000 labels, self-training", "74.2"),
+            ("atis_1000_struct_vae", "1,000 labels, StructVAE", "75.7"),
+            ("atis_all", "all labels", "85.3"),
+        ),
+    ),
+    "geo": ("GeoQuery, anonymised lambda calculus", (("geo_all", "all labels", "88.6"),)),
+    "django": (
+        "Django",
+        (
+            ("django_1000", "1,000 labels", "49.9"),
+            ("django_1000_struct_vae", "1,000 labels, StructVAE", "52.0"),
+        ),
+    ),
+}
+COLUMNS = (
+    "row", "what", "exact match", "published", "any order and names", "among the best k", "token F1", "well-formed",
+    "-log p(x), nats", "label seeds",
+)  # fmt: skip
+CONTROLS = {"nearest_neighbour": "nearest labelled utterance", "majority_template": "the usual meaning"}
+
+
+def struct_vae_table(folder: Path = RESULTS) -> str:
+    """For each corpus its rows with the controls of each below it; the demo; then what each was run on."""
+    text, notes = "", []
+    for title, rows in CORPORA.values():
+        lines = [_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
+        for name, what, published in rows:
+            runs = _runs(folder, name)
+            lines += _block(f"`{name}`", what, published, runs)
+            notes += [_note(name, run) for run in runs]
+        text += f"{title}, on the test split, each row with what needs no parser below it:\n\n" + "\n".join(lines) + "\n\n"
+    text += _demo_table(folder)
+    return text + "".join(f"- {note}\n" for note in notes)
+
+
+def _runs(folder: Path, name: str) -> list[dict[str, Any]]:
+    """Of `NAME.json` and `NAME_seed7.json`, by the seeds of their labels."""
+    files = [*folder.glob(f"{name}.json"), *folder.glob(f"{name}_seed*.json")]
+    runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return sorted(runs, key=lambda run: (run["settings"]["label_seed"], run["settings"]["seed"]))
+
+
+def _block(row: str, what: str, published: str, runs: Sequence[dict[str, Any]]) -> list[str]:
+    """A row, the mean over several seeds with each, and below it those of each control."""
+    if not runs:
+        return [_row([row, what, "-", published, *["-"] * (len(COLUMNS) - 4)])]
+    tests = [run["test"] for run in runs]
+    nats = [test["likelihood"]["nats_per_sentence"] for test in tests if "likelihood" in test]
+    has_decoder = all(run["settings"]["joint_weight"] or run["settings"]["unlabelled_weight"] for run in runs)
+    seeds = ", ".join(str(run["settings"]["label_seed"]) for run in runs)
+    likelihood = _several(nats, 2) if nats and has_decoder else "-"
+    lines = [_row([row, what, *_cells([test["parsing"] for test in tests], published), likelihood, seeds])]
+    for control, title in CONTROLS.items():
+        lines.append(_row(["", title, *_cells([test["controls"][control] for test in tests], ""), "", ""]))
+    return lines
+
+
+def _cells(scores: Sequence[dict[str, Any]], published: str) -> list[str]:
+    """Exact match, as published, by the full rule, the oracle, token F1, well-formed."""
+    depth = {len(each["oracle_at_k"]["published"]) for each in scores}
+    oracle = _several([each["oracle_at_k"]["published"][-1] for each in scores], 1) if depth != {1} else ""
+    return [
+        _several([each["exact_match_published"] for each in scores], 1),
+        published,
+        _several([each["exact_match_canonical"] for each in scores], 1),
+        f"{oracle} (k = {max(depth)})" if oracle else "",
+        _several([each["token_f1"] for each in scores], 3),
+        _several([100 * each["well_formed"] for each in scores], 1) + "%",
+    ]
+
+
+def _demo_table(folder: Path) -> str:
+    runs = _runs(folder, "demo")
+    if not runs:
+        return ""
+    head = (
+        "seed",
+        "exact match",
+        "token F1",
+        "nearest labelled utterance",
+        "the usual signature",
+        "well-formed",
+        "training, s",
+    )
+    lines = [_row(head), "|" + "---|" * len(head)]
+    for run in runs:
+        parsing, controls = run["test"]["parsing"], run["test"]["controls"]
+        cells = [f"{parsing['exact_match_published']:.1f}", f"{parsing['token_f1']:.3f}"]
+        cells += [f"{controls[name]['token_f1']:.3f}" for name in CONTROLS]
+        cells += [f"{parsing['well_formed']:.1%}", f"{run['training_seconds']:.0f}"]
+        lines.append(_row([str(run["settings"]["seed"]), *cells]))
+    title = (
+        f"`hf-lvm demo struct-vae`: {runs[0]['corpus']}; token F1 of controls beside that of parses. {runs[0]['hardware']}."
+    )
+    return f"{title}\n\n" + "\n".join(lines) + "\n\n"
+
+
+def _note(name: str, run: dict[str, Any]) -> str:
+    parsing, counts = run["test"]["parsing"], run["prior_meanings"]
+    note = (
+        f"`{name}`, label_seed {run['settings']['label_seed']}, seed {run['settings']['seed']}: {run['corpus']}; "
+        f"{run['steps']:,} steps, {run['training_seconds'] / 60:.0f} min on {run['hardware']}; torch "
+        f"{run['versions']['torch']}, transformers {run['versions']['transformers']}; of {parsing['sentences']:,} meanings "
+        f"{parsing['underivable']:,} cannot be written and count as wrong; p(z) may read {counts['labelled']:,} labelled "
+        f"meanings, {counts['train']:,} other ones of train and {counts['extra']:,} extra ones, without "
+        f"{counts['extra_held_out']:,} of held-out rows; {counts['test']:,} test rows have one of these"
+    )
+    left_out = sum(run["left_out"].values())
+    note += f"; {left_out:,} rows left out whose meaning the language does not derive." if left_out else "."
+    return f"{note} {run['remark']}" if "remark" in run else note
+
+
+def _several(values: Sequence[float], digits: int) -> str:
+    """The value, or mean and each seed's value."""
+    each = ", ".join(f"{value:.{digits}f}" for value in values)
+    if len(values) == 1 or len(set(each.split(", "))) == 1:
+        return each.partition(",")[0]
+    return f"{statistics.mean(values):.{digits}f} ({each})"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
