@@ -8,6 +8,7 @@ import torch
 from datasets import Dataset
 from tqdm import tqdm
 
+from hf_lvm.analysis.summary_length import bonus_for_ratio
 from hf_lvm.data import CompressionCollator, LatentTextProcessor
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.metrics.compression.compression import compute_compression
@@ -38,6 +39,8 @@ def report_summaries(
     *,
     ratios: Sequence[float] = (),
     words: Sequence[int] = (),
+    corpus_ratios: Sequence[float] = (),
+    length_texts: Sequence[str] = (),
     num_importance_samples: int = 20,
     metric_words: str = "whitespace",
     multiple_references: str = "best",
@@ -53,6 +56,8 @@ def report_summaries(
     Args:
         dataset: its column `summary` has a compression for each text, several in a list, or None or an empty list.
         ratios, words: lengths of compressions, besides those that the model chooses.
+        corpus_ratios: ratios that the compressions of all texts together shall have, by a `word_bonus` found on
+            `length_texts` (see `hf_lvm.analysis.summary_length`), other texts than these.
         num_importance_samples: where log p(x) is not exact; 0 leaves it out.
         metric_words, multiple_references, limit_bytes: of the metric, see `compute_compression`.
         seed: of what is drawn.
@@ -87,6 +92,10 @@ def report_summaries(
     if model.config.posterior_type == "delete":
         ways["expected F1"] = {"decoding": "expected_f1"}
     ways |= {f"ratio {ratio:g}": {"ratio": ratio} for ratio in ratios} | {f"{each} words": {"words": each} for each in words}
+    for ratio in corpus_ratios:
+        for name, own in (("", {}), (", expected F1", {"decoding": "expected_f1"})):
+            bonus = bonus_for_ratio(model, length_texts, processor, ratio, batch_size=batch_size, **own)
+            ways[f"corpus ratio {ratio:g}{name}"] = {"word_bonus": bonus, **own}
     if model.config.bound_is_extractive:
         ways |= {f"{name}, words of the text": {**lengths, "extractive": True} for name, lengths in ways.items()}
     summaries: dict[str, list[str]] = {}
@@ -112,6 +121,8 @@ def report_summaries(
         )
         total = sum(own[0].num_words for own in found)
         scores["explained_nats_per_word"] = sum(own[0].explained for own in found) / max(total, 1)
+        if "word_bonus" in lengths:
+            scores["word_bonus"] = lengths["word_bonus"]
         metrics["compression"][name] = scores
     return SummaryReport(metrics, summaries)
 

@@ -29,7 +29,9 @@ def main(argv: Sequence[str], prog: str) -> None:
 
 
 def _summaries(model, processor, texts: list[str], options: argparse.Namespace) -> Iterator[str]:
-    lengths = {"ratio": options.ratio, "words": options.words, "extractive": options.extractive}
+    lengths = {
+        "ratio": options.ratio, "words": options.words, "word_bonus": options.word_bonus, "extractive": options.extractive,
+    }  # fmt: skip
     effort = {
         "processor": processor, "num_beams": options.num_beams, "batch_size": options.batch_size, "decoding": options.decoding,
     }  # fmt: skip
@@ -93,6 +95,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         default="mode",
         help="mode, the most probable summary, or, of a model that deletes, expected_f1: the words that agree best with all "
         "that it holds for possible (default: mode)",
+    )
+    parser.add_argument(
+        "--word_bonus", type=float, default=0.0, help="nats for each word of a summary: above 0 longer ones, below it shorter"
     )
     parser.add_argument("--num_beams", type=int, default=8, help="of models that write word by word (default: 8)")
     parser.add_argument("--batch_size", type=int, default=64, help="texts at once (default: 64)")

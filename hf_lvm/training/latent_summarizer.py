@@ -49,6 +49,8 @@ OBJECTIVE_KEYS = (
     "target_ratio_spread", "temperature", "learned_temperature", "unlabelled_posterior",
 )  # fmt: skip
 SHOWN_SUMMARIES = 20
+# Validation texts on which a bonus for a corpus ratio is found.
+LENGTH_TEXTS = 500
 
 DESCRIPTION = """Train a summarizer whose summaries are latent (Miao and Blunsom 2016): an encoder compresses a text, and a
 decoder has to write the text from the compression, which a language model of compressions judges.
@@ -366,6 +368,8 @@ def train_and_report(
         trainer.processing_class,
         ratios=report.report_ratios,
         words=report.report_words,
+        corpus_ratios=report.report_corpus_ratios,
+        length_texts=texts["encoded"]["validation"]["text"][:LENGTH_TEXTS] if report.report_corpus_ratios else (),
         num_importance_samples=report.num_importance_samples,
         metric_words=report.metric_words,
         seed=args.seed,

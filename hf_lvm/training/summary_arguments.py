@@ -203,6 +203,13 @@ class SummaryReportArguments:
     report_ratios: list[float] = field(
         default_factory=list, metadata={"help": "Also compress to these shares of the words; each has its controls."}
     )
+    report_corpus_ratios: list[float] = field(
+        default_factory=list,
+        metadata={
+            "help": "Also compress so that all texts together keep these shares of their words, each as many as it needs: a "
+            "bonus for each word is found on validation texts. Of delete."
+        },
+    )
     report_words: list[int] = field(default_factory=list, metadata={"help": "Also compress to so many words."})
     num_importance_samples: int = field(
         default=20, metadata={"help": "Compressions of each test text in log p(x), where it is not exact; 0: leave out."}
@@ -216,6 +223,7 @@ class SummaryReportArguments:
             raise ValueError(f"num_importance_samples is {self.num_importance_samples}; it is 0 (left out) or more")
         for key, wrong in (
             ("report_ratios", [each for each in self.report_ratios if not 0 < each <= 1]),
+            ("report_corpus_ratios", [each for each in self.report_corpus_ratios if not 0 < each <= 1]),
             ("report_words", [each for each in self.report_words if each < 1]),
         ):
             if wrong:

@@ -45,7 +45,7 @@ def arguments(data, folder, *more: str) -> list[str]:
 def semi_supervised(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("semi") / "run"
     # A quarter of each batch is labelled, 4 of 16: an epoch is one pass over the 32 others.
-    more = ("--num_labelled", "16", "--labelled_share", "0.25", "--report_words", "3")
+    more = ("--num_labelled", "16", "--labelled_share", "0.25", "--report_words", "3", "--report_corpus_ratios", "0.6")
     lengths = ("--length_model", "table", "--length_table_size", "12")
     return main(arguments(data, folder, *more, *lengths)), folder
 
@@ -56,6 +56,10 @@ def test_what_is_written_is_the_model_its_summaries_and_its_numbers(semi_supervi
     assert written["settings"]["num_labelled"] == 16 and written["steps"] == 3
     assert written["test"]["likelihood"]["exact"]
     assert written["test"]["likelihood"]["nats_per_sentence"] < written["test"]["bound"]["nats_per_sentence"]
+    compression = written["test"]["compression"]
+    assert {"corpus ratio 0.6", "corpus ratio 0.6, expected F1"} <= compression.keys()
+    # The bonus is that of other texts, few of them here.
+    assert abs(compression["corpus ratio 0.6"]["compression_ratio"] - 0.6) < 0.15
     for name in ("own length", "3 words"):
         scores = written["test"]["compression"][name]
         assert {"first_k", "random_k", "keep_all"} <= scores["controls"].keys()
@@ -173,6 +177,7 @@ def test_asc_and_fsc_with_words_dropped(data, tmp_path):
         (["--estimator", "reparameterization"], "'reparameterization' is not for summed latents"),
         (["--target_ratio", "1.5"], "target_ratio is 1.5"),
         (["--report_ratios", "0"], "report_ratios holds 0"),
+        (["--report_corpus_ratios", "1.2"], "report_corpus_ratios holds 1.2"),
         (["--word_dropout", "0.3"], "A segment decoder fills gaps and reads no words of its own, and so no word_dropout"),
         (["--length_model", "sum"], "Unknown length_model 'sum'"),
         (["--reader", "bert"], "reader is 'bert': it is compressor, or left out"),

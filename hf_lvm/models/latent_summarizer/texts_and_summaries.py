@@ -68,6 +68,7 @@ class TextsAndSummaries:
         ratio: float | None = None,
         words: int | None = None,
         decoding: str = "mode",
+        word_bonus: float = 0.0,
         extractive: bool = False,
         num_beams: int = 8,
         batch_size: int = 64,
@@ -81,6 +82,9 @@ class TextsAndSummaries:
                 target_ratio, or as many as q likes.
             decoding: `mode`, the most probable compression; or of `delete` `expected_f1`, the words that agree best with all
                 that q holds for possible (see `hf_lvm.distributions.deletion.expected_f1_masks`), which are a few more.
+            word_bonus: of `delete`, nats that each word of a summary adds to log q: above 0 summaries are longer, below it
+                shorter, each text by as much as q can bear. `hf_lvm.analysis.summary_length.bonus_for_ratio` finds the one
+                with which many texts together have a ratio.
             extractive: of `pointer_vocab`, words of the text alone, by its pointers; otherwise the mixture that learns from
                 known compressions. `delete` and `pointer` always are, and `vocab` cannot be.
             num_beams: of posteriors that write symbol by symbol; a deletion is found exactly.
@@ -90,7 +94,7 @@ class TextsAndSummaries:
                 number that is none, or an option for a posterior that cannot be given it.
         """
         options = {"processor": processor, "ratio": ratio, "words": words, "num_beams": num_beams, "batch_size": batch_size}
-        options |= {"decoding": decoding, "extractive": extractive}
+        options |= {"decoding": decoding, "word_bonus": word_bonus, "extractive": extractive}
         return [found[0].text for found in self.summarize_n_best(texts, 1, **options)]
 
     def summarize_n_best(
@@ -102,6 +106,7 @@ class TextsAndSummaries:
         ratio: float | None = None,
         words: int | None = None,
         decoding: str = "mode",
+        word_bonus: float = 0.0,
         extractive: bool = False,
         num_beams: int = 8,
         batch_size: int = 64,
@@ -109,13 +114,15 @@ class TextsAndSummaries:
         """The best compressions of each text by log q, best first; fewer where it has no more. See `summarize`."""
         _check_lengths(ratio, words)
         self._check_decoding(decoding, num_summaries)
+        self._check_bonus(word_bonus)
         if num_summaries < 1:
             raise ValueError(f"num_summaries must be at least 1, but is {num_summaries}.")
         found = []
         for sentences, batch in self._batches(texts, processor, batch_size):
             with in_evaluation_mode(self):
                 source = self.source_of(batch["labels"], batch["decoder_word_ids"])
-                values, log_prob = self._best(source, batch, num_summaries, ratio, words, decoding, extractive, num_beams)
+                wanted = (ratio, words, decoding, word_bonus, extractive, num_beams)
+                values, log_prob = self._best(source, batch, num_summaries, *wanted)
                 pairs = self.pair_log_probs(source)
                 reconstruction = self.log_likelihood(source, values, None, pairs)
                 log_prior, empty = self.log_prior(source, values, pairs), self.log_empty(source, None, pairs)
@@ -145,6 +152,7 @@ class TextsAndSummaries:
         ratio: float | None = None,
         words: int | None = None,
         decoding: str = "mode",
+        word_bonus: float = 0.0,
         extractive: bool = False,
         num_beams: int = 8,
         batch_size: int = 64,
@@ -152,11 +160,12 @@ class TextsAndSummaries:
         """For each word of each summary, by how many nats the text is less probable without it; see `summarize`."""
         _check_lengths(ratio, words)
         self._check_decoding(decoding, 1)
+        self._check_bonus(word_bonus)
         found = []
         for sentences, batch in self._batches(texts, processor, batch_size):
             with in_evaluation_mode(self):
                 source = self.source_of(batch["labels"], batch["decoder_word_ids"])
-                values = self._best(source, batch, 1, ratio, words, decoding, extractive, num_beams)[0]
+                values = self._best(source, batch, 1, ratio, words, decoding, word_bonus, extractive, num_beams)[0]
                 pairs = self.pair_log_probs(source)
                 counts = self.posterior_head.counts_of(values[0], source)
                 whole = self.log_likelihood(source, values, None, pairs)[0]
@@ -191,6 +200,7 @@ class TextsAndSummaries:
         ratio: float | None,
         words: int | None,
         decoding: str,
+        word_bonus: float,
         extractive: bool,
         num_beams: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -206,12 +216,18 @@ class TextsAndSummaries:
         if isinstance(posterior, CanonicalDeletion):
             if self.config.objective == "marginal":
                 posterior = self.exact_posterior(posterior, self.pair_log_probs(source))
+            tilted = posterior
+            if word_bonus:
+                # Each pair of words that follow each other brings the second one; the last column is the end.
+                bonus = torch.full_like(posterior.pair_scores, word_bonus)
+                bonus[..., -1] = 0.0
+                tilted = posterior.reweighted(bonus)
             if decoding == "expected_f1":
-                masks = expected_f1_masks(posterior.marginals, source.lengths, counts, int(not self.config.allow_empty))
+                masks = expected_f1_masks(tilted.marginals, source.lengths, counts, int(not self.config.allow_empty))
                 values = posterior.canonical(masks).unsqueeze(0)
-                return values, posterior.log_prob(values)
-            best = posterior.k_best(count)
-            return best.masks, best.scores - posterior.log_partition
+            else:
+                values = tilted.k_best(count).masks
+            return values, posterior.log_prob(values)
         found = posterior.beam(count, max(count, num_beams))
         return found.sequences, found.log_prob
 
@@ -222,6 +238,13 @@ class TextsAndSummaries:
             raise ValueError(
                 "The decoding 'expected_f1' finds one compression, of the posterior_type 'delete', which here is "
                 f"{self.config.posterior_type!r}: choose 'mode', or ask for one."
+            )
+
+    def _check_bonus(self, word_bonus: float) -> None:
+        if word_bonus and self.config.posterior_type != "delete":
+            raise ValueError(
+                f"word_bonus is {word_bonus}, and the posterior_type {self.config.posterior_type!r} takes none: it is of "
+                "'delete'. Others have their lengths by ratio, words, min_summary_words and max_summary_words."
             )
 
     def _without(self, values: torch.Tensor, place: int, source: SourceWords) -> torch.Tensor:

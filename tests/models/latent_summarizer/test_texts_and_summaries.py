@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from hf_lvm.analysis.summary_length import bonus_for_ratio
 from tests.models.latent_summarizer.test_pointers import summarizer as pointing
 from tests.models.latent_summarizer.tiny_summarizers import tiny_summarizer
 from tests.tiny_parts import VOCABULARY
@@ -89,3 +90,31 @@ def test_the_words_that_agree_best(word_processor):
         model.summarize_n_best(TEXTS, 2, **options)
     with pytest.raises(ValueError, match="Unknown decoding 'f1'"):
         model.summarize(TEXTS, processor=word_processor, decoding="f1")
+
+
+def test_a_bonus_for_each_word_moves_lengths_and_not_log_q(word_processor):
+    model, text = tiny_summarizer(perturbation=0.4), "a b c b d"
+    every = model.summarize_n_best(text, 32, processor=word_processor)[0]
+    for bonus in (-2.0, 0.7, 2.0):
+        found = model.summarize_n_best(text, 1, processor=word_processor, word_bonus=bonus)[0][0]
+        wanted = max(every, key=lambda each: each.log_prob + bonus * each.num_words)
+        assert found.text == wanted.text and found.log_prob == pytest.approx(wanted.log_prob, abs=1e-4)
+        # What agrees best under the tilted distribution is written down from it, too.
+        assert model.summarize(text, processor=word_processor, word_bonus=bonus, decoding="expected_f1")[0]
+    assert model.summarize(text, processor=word_processor, word_bonus=50.0) == [text]
+    with pytest.raises(ValueError, match="word_bonus is 1.0, and the posterior_type 'pointer' takes none"):
+        pointing("pointer", vocab_size=VOCABULARY).float().summarize(text, processor=word_processor, word_bonus=1.0)
+
+
+@pytest.mark.parametrize("decoding", ["mode", "expected_f1"])
+def test_the_bonus_of_a_ratio(word_processor, decoding):
+    model = tiny_summarizer(perturbation=0.4)
+    texts = ["a b c b d e f g h i", "f g z f a c d d q r p o", "e d c b a f g h i k l m n"]
+    options = {"processor": word_processor, "decoding": decoding}
+    for ratio in (0.3, 0.6, 1.0):
+        bonus = bonus_for_ratio(model, texts, word_processor, ratio, decoding=decoding)
+        kept = sum(len(each.split()) for each in model.summarize(texts, word_bonus=bonus, **options)) / 35
+        assert kept == pytest.approx(ratio, abs=0.09), "three texts go by steps"
+    for wrong, said in (({"ratio": 0.0}, "ratio is 0.0"), ({"texts": []}, "There are no texts")):
+        with pytest.raises(ValueError, match=said):
+            bonus_for_ratio(**{"model": model, "texts": texts, "processor": word_processor, "ratio": 0.5} | wrong)
