@@ -127,9 +127,9 @@ def test_the_best_of_a_beam_are_biased_as_they_say(monkeypatch):
     given = Given(model, monkeypatch)
     exact, found = given.exact(), given.estimates(2)
     torch.testing.assert_close(found[0], found[1])
-    # Half as long as the gradient, and more: nothing that more sentences would mend.
+    # Many times as long as the gradient, and nothing that more sentences would mend.
     bias = ((found[0] - exact).norm() / exact.norm()).item()
-    assert bias > 0.5
+    assert 15 < bias < 25
     rows = first_rows(model, 1)
     q = model.encode(rows["input_ids"], rows["attention_mask"], words=rows["words"])
     best = q.beam(5).sequences
