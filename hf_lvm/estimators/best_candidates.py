@@ -7,6 +7,9 @@ count nothing, so that the value estimates no expectation under q and is no boun
 over a fixed set, times the signal: E_q[d log q] = 0 does not hold for it, so a baseline changes not only its variance but what
 it is the gradient of; and where f - b > 0 for all K it is self-training, towards whatever the beam has found. With K no less
 than the number of values q has, sum q d log q f becomes 1/K sum d log q f: the bias does not go away.
+
+Measured without a baseline on the grammar of `tests/models/struct_vae/test_objectives.py`, which has 14 trees: 5 candidates
+are off by 20 times the length of the exact gradient, at a cosine of .74 to it, and all of them by 26 times, at one of .06.
 """
 
 import torch

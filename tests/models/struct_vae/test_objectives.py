@@ -72,7 +72,7 @@ def is_off(estimates: torch.Tensor, exact: torch.Tensor) -> tuple[bool, float]:
         # Without a baseline the score of a tree is what the sentence costs.
         ("reinforce", 1.0, 0.8),
         ("reinforce_moving_average", 1.0, 0.2),
-        ("reinforce_learned", 1.0, 0.2),
+        ("reinforce_learned", 1.0, 0.3),
         ("rloo", 0.4, 0.2),
     ],
 )
@@ -83,8 +83,8 @@ def test_the_gradient_of_q_is_that_of_the_sum_over_all_trees(estimator, kl_weigh
     exact = given.exact(kl_weight)
     assert exact.norm() > 1e-3
     if estimator == "reinforce_moving_average":
-        model.train()
-        given.estimates(50)
+        # A batch to average.
+        model.train()(**first_rows(model, 50))
         model.eval()
     off, error = is_off(given.estimates(800), exact)
     assert not off and error < most
@@ -127,9 +127,9 @@ def test_the_best_of_a_beam_are_biased_as_they_say(monkeypatch):
     given = Given(model, monkeypatch)
     exact, found = given.exact(), given.estimates(2)
     torch.testing.assert_close(found[0], found[1])
-    # Half as long as the gradient, and more: nothing that more sentences would mend.
+    # Many times as long as the gradient, and nothing that more sentences would mend.
     bias = ((found[0] - exact).norm() / exact.norm()).item()
-    assert bias > 0.5
+    assert 15 < bias < 25
     rows = first_rows(model, 1)
     q = model.encode(rows["input_ids"], rows["attention_mask"], words=rows["words"])
     best = q.beam(5).sequences
