@@ -69,10 +69,14 @@ def _hardware() -> str:
     return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}, {sys.platform}"
 
 
-def describe_corpus(data: DataArguments, texts: DatasetDict) -> str:
-    """Which texts a number was measured on: the name and the size of each split."""
+def describe_corpus(data: DataArguments, texts: DatasetDict, kind: str | None = None) -> str:
+    """Which texts a number was measured on: the name and the size of each split.
+
+    Args:
+        kind: of rows of the documentation, where its name alone does not say it.
+    """
     if data.data_dir is None and (data.dataset or BUILT_IN) in BUILT_IN_KINDS:
-        return documentation.describe(texts, BUILT_IN_KINDS[data.dataset or BUILT_IN])
+        return documentation.describe(texts, kind or BUILT_IN_KINDS[data.dataset or BUILT_IN])
     sizes = ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items())
     return f"{Path(data.data_dir or data.dataset).name}: {sizes}"
 

@@ -108,7 +108,7 @@ def prepare(
     prior = prior_meanings(splits, labelled, model_arguments.prior_meanings, canonical_meaning(language, "published"))
     logger.info("%s of %s training rows show their meaning.", f"{len(labelled):,}", f"{len(splits['train']):,}")
     logger.info("The prior may read %s.", prior.describe())
-    corpus = describe_corpus(data, splits)
+    corpus = describe_corpus(data, splits, "signatures")
     texts = hide_meanings(splits, labelled)
     if model is None:
         processor = build_processor(data, model_arguments.encoder, _tokenized_as(model_arguments.decoder), texts)

@@ -1,0 +1,78 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from hf_lvm.metrics.semantic_parsing.semantic_parsing import compute_semantic_parsing
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+GOLD = ["( f a b )", "( f b a )", "( and ( f a ) ( g b ) )"]
+SWAPPED = "( and ( g b ) ( f a ) )"
+
+
+@pytest.fixture(scope="module")
+def table_of():
+    """The function that makes the tables of a folder of results."""
+    sys.path.insert(0, str(RECIPES))
+    try:
+        from struct_vae_table import struct_vae_table
+    finally:
+        sys.path.remove(str(RECIPES))
+    return struct_vae_table
+
+
+def run_of(label_seed: int, predictions: list[list[str]], **more) -> dict:
+    nearest, usual = (compute_semantic_parsing(own, GOLD) for own in (GOLD[:1] * 3, GOLD[1:2] * 3))
+    parsing = compute_semantic_parsing(predictions, GOLD) | {"underivable": 1}
+    return {
+        "settings": {"seed": 7, "label_seed": label_seed, "joint_weight": 1.0, "unlabelled_weight": 0.0},
+        "corpus": "three meanings", "steps": 1200, "training_seconds": 120.0, "hardware": "CPU",
+        "versions": {"torch": "2", "transformers": "5"}, "left_out": {"test": 2},
+        "prior_meanings": {"labelled": 500, "train": 0, "extra": 30, "extra_held_out": 4, "validation": 1, "test": 9},
+        "test": {
+            "parsing": parsing,
+            "controls": {"nearest_neighbour": nearest, "majority_template": usual},
+            "likelihood": {"nats_per_sentence": 20.0 + label_seed},
+        },
+    } | more  # fmt: skip
+
+
+def write(folder: Path, name: str, results: dict) -> None:
+    (folder / f"{name}.json").write_text(json.dumps(results))
+
+
+def test_a_row_has_its_seeds_its_controls_and_the_published_number(table_of, tmp_path):
+    write(tmp_path, "atis_500_seed2", run_of(2, [[GOLD[0], GOLD[1]], [GOLD[0], GOLD[1]], [SWAPPED, GOLD[2]]]))
+    write(tmp_path, "atis_500_seed1", run_of(1, [[each, GOLD[0]] for each in GOLD]))
+    write(tmp_path, "geo_all", run_of(0, [[each] for each in GOLD], remark="Not to be trusted."))
+    lines = table_of(tmp_path).splitlines()
+    place = next(place for place, line in enumerate(lines) if line.startswith("| `atis_500` |"))
+    cells = [cell.strip() for cell in lines[place].strip("|").split("|")]
+    assert cells[:4] == ["`atis_500`", "500 labels", "83.3 (100.0, 66.7)", "63.2"]
+    assert cells[5] == "100.0 (k = 2)" and cells[-2:] == ["21.50 (21.00, 22.00)", "1, 2"]
+    assert "nearest labelled utterance | 33.3 |" in lines[place + 1] and "the usual meaning | 33.3 |" in lines[place + 2]
+    missing = next(line for line in lines if line.startswith("| `atis_500_self_training` |"))
+    assert "| - | 65.3 | - |" in missing
+    geo = next(line for line in lines if line.startswith("| `geo_all` |"))
+    assert "| 100.0 | 88.6 |" in geo
+    notes = [line for line in lines if line.startswith("- ")]
+    assert len(notes) == 3 and notes[0].startswith("- `atis_500`, label_seed 1, seed 7")
+    assert "1 cannot be written" in notes[0] and "without 4 of held-out rows" in notes[0] and "2 rows left out" in notes[0]
+    assert notes[2].endswith("Not to be trusted.")
+
+
+def test_a_parser_that_was_trained_alone_has_no_likelihood(table_of, tmp_path):
+    run = run_of(1, [[each] for each in GOLD])
+    run["settings"]["joint_weight"] = 0.0
+    write(tmp_path, "atis_all", run)
+    line = next(line for line in table_of(tmp_path).splitlines() if line.startswith("| `atis_all` |"))
+    assert line.endswith("| - | 1 |")
+
+
+def test_the_demo_stands_beside_its_controls(table_of, tmp_path):
+    assert "demo" not in table_of(tmp_path)
+    write(tmp_path, "demo", run_of(3, [[each] for each in GOLD]))
+    text = table_of(tmp_path)
+    control = compute_semantic_parsing(GOLD[:1] * 3, GOLD)["token_f1"]
+    assert f"| 7 | 100.0 | 1.000 | {control:.3f} |" in text and "`hf-lvm demo struct-vae`: three meanings" in text
