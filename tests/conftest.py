@@ -1,5 +1,6 @@
 """What all tests share: one thread, one seed a test, quiet libraries, one fresh process for all saved models."""
 
+import gc
 import os
 
 os.environ.update(
@@ -31,6 +32,15 @@ torch.set_num_threads(1)
 transformers.utils.logging.disable_progress_bar()
 
 WORDS = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r"]
+
+
+def pytest_collection_finish():
+    """Have garbage collections pass over what the imports made: half a million objects that stay until the end.
+
+    Every training run collects three times. That took longer than the steps of a tiny run.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

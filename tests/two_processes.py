@@ -3,6 +3,7 @@
 Tests register a function that builds a model. Run as a script, this file is one of the two processes.
 """
 
+import gc
 import json
 import os
 import socket
@@ -73,6 +74,7 @@ def main() -> None:
     import hf_lvm  # noqa: F401
 
     torch.set_num_threads(1)
+    gc.freeze()  # as in conftest.py
     for place in map(Path, sys.argv[1:]):
         model = AutoModel.from_pretrained(place)
         run = latent_run(model, place / "run", per_device=BATCH // 2, accumulation=1)
