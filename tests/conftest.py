@@ -20,7 +20,7 @@ import torch
 import transformers
 from filelock import FileLock
 
-pytest.register_assert_rewrite("tests.contract", "tests.training_runs", "tests.fresh_process", "tests.two_processes")
+pytest.register_assert_rewrite("tests.contract", "tests.training_runs", "tests.fresh_process", "tests.child_processes")
 
 from hf_lvm.data import LatentTextProcessor, train_word_tokenizer  # noqa: E402
 from tests.fresh_process import load_in_fresh_process, read_reloaded  # noqa: E402
