@@ -1,7 +1,10 @@
 """What all tests share: one thread, one seed a test, quiet libraries, one fresh process for all saved models."""
 
+# ruff: noqa: E402
+import gc
 import os
 
+gc.disable()  # until everything is imported and collected, which makes no garbage worth looking for
 os.environ.update(
     OMP_NUM_THREADS="1",
     OMP_WAIT_POLICY="passive",
@@ -19,18 +22,27 @@ import torch
 import transformers
 from filelock import FileLock
 
-pytest.register_assert_rewrite("tests.contract", "tests.training_runs", "tests.fresh_process", "tests.two_processes")
+pytest.register_assert_rewrite("tests.contract", "tests.training_runs", "tests.fresh_process", "tests.child_processes")
 
-from hf_lvm.data import LatentTextProcessor, train_word_tokenizer  # noqa: E402
-from tests.fresh_process import load_in_fresh_process, read_reloaded  # noqa: E402
-from tests.trained_text_vae import trained_run  # noqa: E402, F401
-from tests.trained_urnng import trained_urnng  # noqa: E402, F401
-from tests.two_processes import read_runs, train_in_two_processes  # noqa: E402
+from hf_lvm.data import LatentTextProcessor, train_word_tokenizer
+from tests.fresh_process import load_in_fresh_process, read_reloaded
+from tests.trained_text_vae import trained_run  # noqa: F401
+from tests.trained_urnng import trained_urnng  # noqa: F401
+from tests.two_processes import read_runs, train_in_two_processes
 
 torch.set_num_threads(1)
 transformers.utils.logging.disable_progress_bar()
 
 WORDS = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r"]
+
+
+def pytest_collection_finish():
+    """Have garbage collections pass over what the imports made: half a million objects that stay until the end.
+
+    Every training run collects three times. That took longer than the steps of a tiny run.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ Tests register a function that builds a model when they are imported; the first 
 them. Run as a script, this file is the new process.
 """
 
+import gc
 import hashlib
 import json
 import subprocess
@@ -101,6 +102,7 @@ def main() -> None:
     import hf_lvm  # noqa: F401
 
     torch.set_num_threads(1)
+    gc.freeze()  # as in conftest.py
     for place in map(Path, sys.argv[1:]):
         model, loading = AutoModel.from_pretrained(place, output_loading_info=True)
         assert not loading["missing_keys"] and not loading["unexpected_keys"], (place, loading)

@@ -27,10 +27,12 @@ ORDERS = {
 }
 
 
-# One process that has imported what transformers stands on, and a fork of it for each order.
+# One process that has imported what transformers and the package stand on, and a fork of it for each order.
 FORKS = """
-import os, sys, traceback
-import torch, datasets, accelerate, tokenizers, safetensors.torch, huggingface_hub, sklearn
+import gc, os, sys, traceback
+gc.disable()
+import torch, datasets, accelerate, tokenizers, safetensors.torch, huggingface_hub
+import torch.distributed.tensor, torch._dynamo, torch.onnx, jinja2, sympy, rich.console, sklearn.metrics, nltk
 assert not {"transformers", "hf_lvm"} & set(sys.modules)
 torch.set_num_threads(1)
 for name, code in PROGRAMS.items():

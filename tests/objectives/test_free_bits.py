@@ -1,12 +1,14 @@
 """Every form of free bits against its formula: what it is worth, where it presses, and the mean over all processes."""
 
 import math
+import os
+from pathlib import Path
 
 import pytest
 import torch
 
 from hf_lvm.objectives import BATCH_MODES, FREE_BITS_MODES, PER_DIMENSION_MODES, free_bits_kl, negative_elbo
-from tests.two_processes import start_two
+from tests.child_processes import run_two
 
 KL = torch.tensor([[0.2, 0.9, 0.2], [0.6, 2.0, 1.2]], dtype=torch.float64)
 # Means over the batch: .4, 1.45, .7; sums of the sentences 1.3 and 3.8, their mean 2.55.
@@ -102,27 +104,21 @@ def test_refusals():
         free_bits_kl(None, 0.5, "per_sentence")
 
 
-ONE_OF_TWO = """
-import os, sys, torch
-from hf_lvm.objectives import BATCH_MODES, free_bits_kl
-torch.distributed.init_process_group("gloo")
-rank = int(os.environ["RANK"])
-results = {}
-for mode in BATCH_MODES:
-    for threshold in (0.5, 2.0, 3.0):
-        kl = torch.tensor([[0.2, 0.9, 0.2], [0.6, 2.0, 1.2]], dtype=torch.float64)[rank : rank + 1].requires_grad_()
-        value = free_bits_kl(kl, threshold, mode).mean()
-        value.backward()
-        results[f"{mode} {threshold}"] = {"value": value.item(), "gradient": kl.grad}
-torch.save(results, sys.argv[1] + f"/{rank}.pt")
-torch.distributed.destroy_process_group()
-"""
+def results_of_one_of_two(folder: Path) -> None:
+    torch.distributed.init_process_group("gloo")
+    rank, results = int(os.environ["RANK"]), {}
+    for mode in BATCH_MODES:
+        for threshold in (0.5, 2.0, 3.0):
+            kl = KL[rank : rank + 1].clone().requires_grad_()
+            value = free_bits_kl(kl, threshold, mode).mean()
+            value.backward()
+            results[f"{mode} {threshold}"] = {"value": value.item(), "gradient": kl.grad}
+    torch.save(results, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
 def test_a_form_of_the_batch_over_two_processes_is_that_of_their_common_batch(tmp_path):
-    script = tmp_path / "one_of_two.py"
-    script.write_text(ONE_OF_TWO)
-    start_two([str(script), str(tmp_path)])
+    run_two(results_of_one_of_two, tmp_path, tmp_path)
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     assert len(parts[0]) == 3 * len(BATCH_MODES)
     for name in parts[0]:

@@ -1,9 +1,7 @@
 """Every recipe is parsed strictly; the smallest one is run as its README says."""
 
 import json
-import os
 import runpy
-import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command, launch_command_parser
 
 import hf_lvm
 from hf_lvm.analysis.estimator_check import EstimatorRow
@@ -137,28 +136,31 @@ def test_accelerate_reads_its_configs(path):
     assert config.mixed_precision == written["mixed_precision"]
 
 
-def test_the_smallest_recipe_runs_through_accelerate(tmp_path):
+def test_the_smallest_recipe_runs_through_accelerate(tmp_path, monkeypatch, capfd):
     more = ["--max_steps", 12, "--eval_steps", 6, "--save_steps", 6, "--max_test_samples", 20,
             "--num_importance_samples", 2, "--num_generated", 4]  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     # What a user sees, whose transformers is not told to be silent.
-    environment.pop("TRANSFORMERS_VERBOSITY", None)
-    finished = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "recipes/accelerate_configs/cpu.yaml",
-         "recipes/train_text_vae.py", "--config", "recipes/text_vae/tiny_cpu.yaml",
-         "--output_dir", str(tmp_path / "run"), *map(str, more)],
-        cwd=REPOSITORY, capture_output=True, text=True, env=environment,
+    monkeypatch.delenv("TRANSFORMERS_VERBOSITY", raising=False)
+    # `accelerate launch` without the interpreter that would import accelerate once more; it starts the recipe in one.
+    launch_command(
+        launch_command_parser().parse_args(
+            ["--config_file", "recipes/accelerate_configs/cpu.yaml",
+             "recipes/train_text_vae.py", "--config", "recipes/text_vae/tiny_cpu.yaml",
+             "--output_dir", str(tmp_path / "run"), *map(str, more)]
+        )
     )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr[-3000:]
+    finished = capfd.readouterr()
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["steps"] == 12 and results["test"]["bound"]["sentences"] == 20
     assert results["command"].startswith("train_text_vae.py --config recipes/text_vae/tiny_cpu.yaml")
     assert "documentation corpus of Python" in results["corpus"]
     assert {path.name for path in (tmp_path / "run").glob("checkpoint-*")} == {"checkpoint-6", "checkpoint-12"}
     for line in ("Validation at step 6: -ELBO", "On the test split, 20 sentences", "Everything is in"):
-        assert line in finished.stderr
+        assert line in finished.err
     for noise in ("pin_memory", "Writing model shards", "missing keys", "Traceback", "Warning"):
-        assert noise not in finished.stdout + finished.stderr, finished.stderr[-3000:]
+        assert noise not in finished.out + finished.err, finished.err[-3000:]
 
 
 def test_a_mistake_in_a_recipe_is_one_line(capsys, monkeypatch):

@@ -1,9 +1,5 @@
-"""Training runs that need a process of their own: to be killed in, to fill a disk in, or to be one of two.
+"""Training runs that need a process of their own, for `tests.child_processes`."""
 
-Children are forked from a server that has imported torch already, and nothing else: `start` costs no second import.
-"""
-
-import multiprocessing
 import os
 import resource
 import signal
@@ -15,33 +11,6 @@ from transformers import TrainerCallback
 from hf_lvm.training.trainer import LatentTrainer
 from tests.training import parts_model
 from tests.training import toy_latent_model as toy
-
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload([__name__])
-
-
-def start(function, error_file: Path, *args) -> multiprocessing.Process:
-    """Start `function(*args)` in a child; its exit code is 0, 1 with the error in `error_file`, or minus a signal."""
-    child = SERVER.Process(target=_report, args=(function, str(error_file), *args), daemon=True)
-    child.start()
-    return child
-
-
-def run(function, error_file: Path, *args) -> int:
-    """`start` and wait; the exit code."""
-    child = start(function, error_file, *args)
-    child.join(timeout=60)
-    return child.exitcode
-
-
-def _report(function, error_file, *args):
-    try:
-        function(*args)
-    except BaseException as error:
-        Path(error_file).write_text(f"{type(error).__name__}: {error}")
-        os._exit(1)
-    os._exit(0)  # without waiting for a process group whose other members may be gone
-
 
 # Every phase of a run at once. The decoder begins anew in the middle of the aggressive phase.
 PHASES = {
@@ -125,12 +94,9 @@ class PoisonableModel(toy.ToyModel):
         return output
 
 
-def train_as_one_of_two(rank, port, folder, options):
+def train_as_one_of_two(folder, options):
     """Train, evaluate, resume from the middle, and diverge in one process only; leaves what came out in `folder`."""
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
-        GLOO_SOCKET_IFNAME="lo", ACCELERATE_USE_CPU="true",
-    )  # fmt: skip
+    rank = int(os.environ["RANK"])
     folder = Path(folder)
     straight = toy.trainer(folder / "run", evaluation=toy.corpus(13, seed=1), **options)
     assert straight.args.world_size == 2

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from hf_lvm.training.checkpoints import last_checkpoint, publish_folder, publish_model, recover
+from tests import child_processes
 from tests.training import child_runs
 from tests.training import toy_latent_model as toy
 
@@ -59,7 +60,7 @@ def test_a_run_resumed_in_mid_epoch_ends_bit_for_bit_like_the_straight_one(strai
 
 def test_a_kill_in_the_middle_of_a_save_leaves_the_checkpoint_before(straight, tmp_path):
     runs = tmp_path / "runs"
-    exit_code = child_runs.run(child_runs.train_and_be_killed, tmp_path / "error", str(runs), RUN)
+    exit_code = child_processes.run(child_runs.train_and_be_killed, tmp_path / "error", str(runs), RUN)
     assert exit_code == -signal.SIGKILL
     assert {path.name for path in runs.iterdir()} == {"checkpoint-2", ".incomplete-checkpoint-4"}
     assert last_checkpoint(runs) == str(runs / "checkpoint-2")
@@ -72,7 +73,7 @@ def test_a_kill_in_the_middle_of_a_save_leaves_the_checkpoint_before(straight, t
 
 def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before(straight, tmp_path):
     runs = tmp_path / "runs"
-    assert child_runs.run(child_runs.train_while_the_disk_fills, tmp_path / "error", str(runs), RUN) == 1
+    assert child_processes.run(child_runs.train_while_the_disk_fills, tmp_path / "error", str(runs), RUN) == 1
     message = (tmp_path / "error").read_text()
     assert message.startswith(f"SavingError: Could not save {runs}/checkpoint-4: ")
     assert f"{runs}/checkpoint-2 is whole" in message
@@ -184,7 +185,7 @@ def test_the_saved_model_loads_and_a_failed_save_leaves_it_alone(tmp_path):
     trainer.save_model()
     before = load_file(tmp_path / "run" / "model.safetensors")
     run = str(tmp_path / "run")
-    assert child_runs.run(child_runs.save_on_a_full_disk, tmp_path / "error", run) == 1
+    assert child_processes.run(child_runs.save_on_a_full_disk, tmp_path / "error", run) == 1
     assert f"SavingError: Could not save the model in {tmp_path}/run: " in (tmp_path / "error").read_text()
     assert not list((tmp_path / "run").glob(".*"))
     after = toy.ToyModel.from_pretrained(tmp_path / "run").state_dict()

@@ -94,7 +94,9 @@ def test_what_is_written_is_the_model_its_classes_and_its_curves(run):
 def test_what_an_encoder_learned_from_labels_goes_on_beside_another_decoder(tmp_path, caplog):
     folder = corpus(tmp_path)
     known = ["--class_column", "topic", "--num_labelled", "12"]
-    told = main(arguments(folder, *known, "--unlabelled_weight", "0", "--num_train_epochs", "60", "--logging_steps", "20"))
+    # An epoch is one step: evaluated and saved after each of them, the run would take four times as long.
+    seldom = ["--logging_steps", "20", "--eval_strategy", "steps", "--save_strategy", "steps", "--save_steps", "20"]
+    told = main(arguments(folder, *known, "--unlabelled_weight", "0", "--num_train_epochs", "60", *seldom))
     assert told["steps"] == 60, "twelve texts are a batch, and the others are left out"
     assert told["test"]["classes"][0]["accuracy"] > 0.8
     more = [

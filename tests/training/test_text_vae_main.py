@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 
 from hf_lvm.cli.main import main as command_line
 from hf_lvm.training.text_vae import main
+from tests.child_processes import run, run_two
 from tests.trained_text_vae import write_texts
-from tests.training import child_runs, text_vae_children
+from tests.training import text_vae_children
 
 SPLITS = ("train", "validation", "test")
 
@@ -141,7 +142,7 @@ def test_flags_override_the_file(trained_run, tmp_path):
 
 def test_a_killed_run_goes_on_and_ends_where_an_undisturbed_one_does(trained_run, tmp_path):
     folder = tmp_path / "run"
-    status = child_runs.run(text_vae_children.train_and_be_killed, tmp_path / "error", flags(trained_run, folder))
+    status = run(text_vae_children.train_and_be_killed, tmp_path / "error", flags(trained_run, folder))
     assert status == -9, (tmp_path / "error").read_text() if (tmp_path / "error").exists() else status
     assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-8"]
     assert not (folder / "results.json").exists() and not (folder / "config.json").exists()
@@ -158,19 +159,9 @@ def test_a_killed_run_goes_on_and_ends_where_an_undisturbed_one_does(trained_run
 
 
 def test_two_processes_make_one_folder(trained_run, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     folder = tmp_path / "run"
     argv = flags(trained_run, folder, "--max_steps", "8", "--per_device_train_batch_size", "8")
-    children = [
-        child_runs.start(text_vae_children.train_as_one_of_two, tmp_path / f"error_{rank}", rank, port, argv)
-        for rank in range(2)
-    ]
-    for child in children:
-        child.join(timeout=90)
-    errors = [path.read_text() for path in tmp_path.glob("error_*")]
-    assert [child.exitcode for child in children] == [0, 0], errors
+    run_two(text_vae_children.train, tmp_path, argv)
     results = json.loads((folder / "results.json").read_text())
     assert results["steps"] == 8
     assert results["test"]["bound"]["sentences"] == trained_run.results["test"]["bound"]["sentences"]

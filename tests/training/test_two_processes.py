@@ -1,8 +1,7 @@
-import socket
-
 import pytest
 import torch
 
+from tests.child_processes import errors_of_two
 from tests.training import child_runs, parts_model
 from tests.training import toy_latent_model as toy
 
@@ -17,17 +16,8 @@ WATCHED = ("loss", "grad_norm", "bound", "reconstruction", "kl", "kl_weight", "a
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     options = {**OPTIONS, "train": toy.corpus(24), "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
-    children = [
-        child_runs.start(child_runs.train_as_one_of_two, folder / f"error-{rank}", rank, port, str(folder), options)
-        for rank in range(2)
-    ]
-    for child in children:
-        child.join(timeout=60)
-    errors = [(folder / f"error-{rank}").read_text() for rank in range(2)]
+    errors = errors_of_two(child_runs.train_as_one_of_two, folder, str(folder), options)
     return [torch.load(folder / f"outcome-{rank}.pt") for rank in range(2)], errors
 
 

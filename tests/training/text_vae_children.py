@@ -19,10 +19,5 @@ def train_and_be_killed(argv):
     main(argv, "hf-lvm train")
 
 
-def train_as_one_of_two(rank, port, argv):
-    """What `torchrun --nproc_per_node 2` sets, and then `main`."""
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo", ACCELERATE_USE_CPU="true",
-    )  # fmt: skip
+def train(argv):
     main(argv, "hf-lvm train")

@@ -1,9 +1,12 @@
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
 from hf_lvm.distributions import standard_normal
 from hf_lvm.layers.posteriors import BatchNormPosterior
-from tests.two_processes import start_two
+from tests.child_processes import run_two
 
 
 def new_head(seed: int = 0, **options) -> BatchNormPosterior:
@@ -82,11 +85,7 @@ def test_a_scale_that_is_none(scale):
 
 
 # The same in one process and in two: a sum over rows in which every row has a weight of its own.
-GRADIENT = """
-import os, sys, torch
-from hf_lvm.layers.posteriors import BatchNormPosterior
-
-def weighted_sum(first, count):
+def weighted_sum(first: int, count: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     head, pooled = BatchNormPosterior(8, 32).double(), torch.randn(7, 8, dtype=torch.float64)[first : first + count]
     mean = head(pooled).mean
@@ -94,23 +93,19 @@ def weighted_sum(first, count):
     value = (weights * mean.square() + mean.pow(3)).sum()
     value.backward()
     return {"value": value.detach(), "gradient": head.mean.weight.grad, **dict(head.named_buffers())}
-"""
-ONE_OF_TWO = f"""{GRADIENT}
-torch.distributed.init_process_group("gloo")
-rank = int(os.environ["RANK"])
-torch.save(weighted_sum(*((0, 5), (5, 2))[rank]), sys.argv[1] + f"/{{rank}}.pt")
-torch.distributed.destroy_process_group()
-"""
+
+
+def sum_of_one_of_two(folder: Path) -> None:
+    torch.distributed.init_process_group("gloo")
+    rank = int(os.environ["RANK"])
+    torch.save(weighted_sum(*((0, 5), (5, 2))[rank]), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_of_unequal_size_normalise_over_their_common_batch(tmp_path):
-    script = tmp_path / "one_of_two.py"
-    script.write_text(ONE_OF_TWO)
-    start_two([str(script), str(tmp_path)])
+    run_two(sum_of_one_of_two, tmp_path, tmp_path)
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    names: dict = {}
-    exec(GRADIENT, names)
-    whole = names["weighted_sum"](0, 7)
+    whole = weighted_sum(0, 7)
     for name in ("value", "gradient"):
         torch.testing.assert_close(parts[0][name] + parts[1][name], whole[name])
     for part in parts:
