@@ -22,7 +22,7 @@ class BigramDecoderConfig(PreTrainedConfig):
     hidden_size: int = 128
     num_hidden_layers: int = 1
     dropout: float | int = 0.0
-    initializer_range: float = 0.05
+    initializer_range: float | int = 0.05
     use_cache: bool = True
     tie_word_embeddings: bool = False
     pad_token_id: int | None = None

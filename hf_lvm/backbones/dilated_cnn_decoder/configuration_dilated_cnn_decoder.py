@@ -47,8 +47,8 @@ class DilatedCNNDecoderConfig(PreTrainedConfig):
     condition_size: int = 0
     embedding_dropout: float | int = 0.5
     dropout: float | int = 0.5
-    initializer_range: float = 0.02
-    embedding_initializer_range: float = 0.1
+    initializer_range: float | int = 0.02
+    embedding_initializer_range: float | int = 0.1
     use_cache: bool = True
     tie_word_embeddings: bool = False
     pad_token_id: int | None = None

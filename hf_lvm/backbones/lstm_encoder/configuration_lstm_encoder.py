@@ -27,8 +27,8 @@ class LSTMEncoderConfig(PreTrainedConfig):
     num_hidden_layers: int = 1
     bidirectional: bool = False
     dropout: float | int = 0.0
-    initializer_range: float = 0.01
-    embedding_initializer_range: float = 0.1
+    initializer_range: float | int = 0.01
+    embedding_initializer_range: float | int = 0.1
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None

@@ -30,7 +30,7 @@ class RNNGDecoderConfig(PreTrainedConfig):
     subwords: bool = False
     dropout: float | int = 0.5
     shares_dropout: bool = True
-    initializer_range: float = 0.1
+    initializer_range: float | int = 0.1
     tie_word_embeddings: bool = True
     pad_token_id: int | None = 0
     bos_token_id: int | None = 2

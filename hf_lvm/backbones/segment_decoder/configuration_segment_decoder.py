@@ -27,7 +27,7 @@ class SegmentDecoderConfig(PreTrainedConfig):
     num_hidden_layers: int = 1
     gap_places: int = 8
     dropout: float | int = 0.0
-    initializer_range: float = 0.05
+    initializer_range: float | int = 0.05
     tie_word_embeddings: bool = False
     pad_token_id: int | None = None
     bos_token_id: int | None = None
