@@ -110,8 +110,9 @@ class MeaningGrammar:
         """
         rows = []
         for row, tree in enumerate(trees):
-            rows.append([*actions_of(self.spelling.vocabulary, tree, name=f"{name} {row}"), END])
-            self._check_spelled(rows[-1], f"{name} {row}")
+            actions = actions_of(self.spelling.vocabulary, tree, name=f"{name} {row}")
+            self._check_spelled(actions, f"{name} {row}")
+            rows.append([*actions, END])
         return padded(rows)
 
     def copied_ids(self, meaning_ids: torch.Tensor, sources: Sequence[Source] | None, known: torch.Tensor) -> torch.Tensor:
