@@ -1,4 +1,5 @@
 import json
+import runpy
 import sys
 from pathlib import Path
 
@@ -76,3 +77,14 @@ def test_the_demo_stands_beside_its_controls(table_of, tmp_path):
     text = table_of(tmp_path)
     control = compute_semantic_parsing(GOLD[:1] * 3, GOLD)["token_f1"]
     assert f"| 7 | 100.0 | 1.000 | {control:.3f} |" in text and "`hf-lvm demo struct-vae`: three meanings" in text
+
+
+def test_descriptions_of_django_are_cut_into_what_code_can_copy(tmp_path):
+    main = runpy.run_path(str(RECIPES / "struct_vae" / "django_rows.py"))["main"]
+    row = {"annotation": "call the method self.close, with 'a b'.", "code": " self.close('a b')"}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
+    main(str(tmp_path), str(tmp_path / "cut"))
+    cut = json.loads((tmp_path / "cut" / "train.jsonl").read_text())
+    assert cut == row | {"annotation": "call the method self . close , with ' a b ' ."}
+    with pytest.raises(SystemExit, match="no .jsonl file"):
+        main(str(tmp_path / "nowhere"), str(tmp_path / "cut"))
