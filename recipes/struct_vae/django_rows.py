@@ -2,8 +2,8 @@
 
     python recipes/struct_vae/django_rows.py FOLDER OUTPUT
 
-FOLDER holds train, valid and test as JSON lines with the columns annotation and code; OUTPUT gets the same with annotations cut.
-A string in quotes becomes its words and its quotes: of several words it cannot be copied whole.
+FOLDER holds train, valid and test as JSON lines with the columns annotation and code; OUTPUT gets the same with annotations
+cut. A string in quotes becomes its words and its quotes: of several words it cannot be copied whole.
 """
 
 import json
