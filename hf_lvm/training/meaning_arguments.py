@@ -47,7 +47,7 @@ class StructVAEArguments:
         metadata={
             "help": "A causal language model of utterances, with estimator reinforce_learned: its baseline is a log p(x) + c. "
             "A folder (of a run with model_type language_model, with the same decoder_tokenizer), or a model type, trained by "
-            "language_model_epochs."
+            "language_model_epochs; none where a file names one."
         },
     )
     prior_type: str = field(
@@ -134,6 +134,8 @@ class StructVAEArguments:
             raise ValueError(f"model_type is {self.model_type!r}; this recipe trains hf_lvm_struct_vae")
         if self.estimator == "none" or self.objective == "minimum_risk":
             self.estimator = None
+        if self.language_model == "none":
+            self.language_model = None
         if self.prior_meanings not in PRIOR_MEANINGS:
             raise ValueError(f"prior_meanings is {self.prior_meanings!r}; it is one of {', '.join(PRIOR_MEANINGS)}")
         if self.num_labelled < -1 or self.num_labelled == 0:
