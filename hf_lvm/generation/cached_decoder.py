@@ -67,6 +67,7 @@ class DecodingState:
         positions: (N,), the number of the next position.
         mask: (N, what has been read), nonzero at tokens; None where no prompt is padded.
         conditions: tensors with the N rows first, given to the decoder in every call.
+        sources: (N,), the row of the batch that each sequence belongs to, and so do its conditions.
     """
 
     logits: torch.Tensor
@@ -74,12 +75,19 @@ class DecodingState:
     positions: torch.Tensor
     mask: torch.Tensor | None
     conditions: dict[str, torch.Tensor]
+    sources: torch.Tensor
 
     def select(self, rows: torch.Tensor) -> "DecodingState":
         """These rows (R,), in this order; a row may come several times."""
         cache = copy_of(self.cache)
         cache.batch_select_indices(rows)
-        return self._with(cache, lambda tensor: tensor.index_select(0, rows))
+        selected = self._with(cache, lambda tensor: tensor.index_select(0, rows))
+        # Beams of a sentence take each other's places, and all attend to the same states, which are large. To look at numbers
+        # is free on a CPU only.
+        if rows.device.type == "cpu" and torch.equal(selected.sources, self.sources):
+            return replace(selected, conditions=self.conditions)
+        conditions = {name: tensor.index_select(0, rows) for name, tensor in self.conditions.items()}
+        return replace(selected, conditions=conditions)
 
     def repeat(self, times: int) -> "DecodingState":
         """Each row `times` times, one beside the other: (N * times)."""
@@ -87,12 +95,14 @@ class DecodingState:
             return self
         cache = copy_of(self.cache)
         cache.batch_repeat_interleave(times)
-        return self._with(cache, lambda tensor: tensor.repeat_interleave(times, dim=0))
+        repeated = self._with(cache, lambda tensor: tensor.repeat_interleave(times, dim=0))
+        conditions = {name: tensor.repeat_interleave(times, dim=0) for name, tensor in self.conditions.items()}
+        return replace(repeated, conditions=conditions)
 
     def _with(self, cache: Cache, change) -> "DecodingState":
+        """The state with all but its conditions changed."""
         mask = None if self.mask is None else change(self.mask)
-        conditions = {name: change(tensor) for name, tensor in self.conditions.items()}
-        return DecodingState(change(self.logits), cache, change(self.positions), mask, conditions)
+        return DecodingState(change(self.logits), cache, change(self.positions), mask, self.conditions, change(self.sources))
 
 
 class CachedDecoder:
@@ -173,7 +183,8 @@ class CachedDecoder:
         rows = self._prompt.shape[0]
         start = torch.zeros(rows, dtype=torch.long, device=self.device)
         # There are no logits before the prompt.
-        state = DecodingState(torch.empty(rows, 0, device=self.device), None, start, None, self.conditions)
+        sources = torch.arange(rows, device=self.device)
+        state = DecodingState(torch.empty(rows, 0, device=self.device), None, start, None, self.conditions, sources)
         tokens = {"ids" if self._prompt.dim() == 2 else "embeds": self._prompt}
         return self._read(state, **tokens, mask=self._mask, logits_to_keep=1)[1]
 
