@@ -80,7 +80,8 @@ def test_latent_summarizer_shows_compressions_beside_first_words(tmp_path, capsy
 
 def test_struct_vae_shows_signatures_beside_those_that_need_no_parser(tmp_path, capsys):
     flags = [*SHORT[:-2], "--parser_hidden_size", "16", "--reader_hidden_size", "16", "--prior_hidden_size", "16",
-             "--num_labelled", "60", "--prior_epochs", "1", "--report_beams", "2", "--num_importance_samples", "2"]  # fmt: skip
+             "--num_labelled", "60", "--prior_epochs", "1", "--report_beams", "2",
+             "--num_importance_samples", "2"]  # fmt: skip
     assert main(["demo", "struct-vae", "--output_dir", str(tmp_path), *flags]) == 0
     said = " ".join(capsys.readouterr().out.split())
     results = json.loads((tmp_path / "results.json").read_text())
