@@ -36,9 +36,9 @@ def _introduce(trainer, corpus: str) -> None:
     console.print(
         f"Lines of documentation and signatures: {escape(corpus)}.\n\nA meaning z is a tree of Python's own grammar, written "
         f"in up to {grammar.max_actions} actions. A parser writes it (q(z|x)) and never leaves the grammar; a model of trees "
-        "knows how signatures look (p(z)); a decoder has to tell the line from the tree alone (p(x|z)). First all of them "
-        f"learn from {told:,} lines whose signature is known. Then come the lines without: the parser draws trees for them, and "
-        "learns from how well each tells its line.\n"
+        "knows how signatures look (p(z)); a decoder has to tell the line from the tree alone (p(x|z)). First all of "
+        f"them learn from {told:,} lines whose signature is known. Then come those without: the parser draws trees, "
+        "and learns from how well each tells the line.\n"
     )
 
 
