@@ -100,7 +100,7 @@ def test_struct_vae_shows_signatures_beside_those_that_need_no_parser(tmp_path, 
     # Six lines, each with what was found for it; what has learned hardly anything finds other statements than def.
     assert said.count(" known def ") == 6 and said.count(" found ") >= 6
     # The first run saw labels alone, the second one all lines.
-    assert results["first_run"]["settings"]["unlabelled_weight"] == 0 and results["settings"]["unlabelled_weight"] == 1
+    assert results["first_run"]["settings"]["unlabelled_weight"] == 0 and results["settings"]["unlabelled_weight"] > 0
     assert results["corpus"].startswith("documentation corpus of Python") and results["command"] == (
         "hf-lvm demo struct-vae " + " ".join(flags)
     )
