@@ -49,7 +49,9 @@ def _show(demo: Demo) -> None:
         row
         for row, (words, meaning) in enumerate(zip(demo.test["num_words"][:], demo.test["meaning"][:], strict=True))
         if 5 <= words <= 14 and len(meaning) <= 60
-    ][:SHOWN]
+    ]
+    # Neighbours are of one module.
+    rows = rows[:: max(len(rows) // SHOWN, 1)][:SHOWN]
     texts, gold = ([demo.test[column][row] for row in rows] for column in ("text", "meaning"))
     console.print("\n[bold]Lines it has not seen[/bold], the best signature that it finds, and the one they have\n")
     for text, found, known in zip(texts, model.parse(texts, processor=processor), gold, strict=True):
