@@ -4,13 +4,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_lvm.cli.demos import latent_class, latent_summarizer, text_vae, urnng
+from hf_lvm.cli.demos import latent_class, latent_summarizer, struct_vae, text_vae, urnng
 
 DEMOS = {
     "text-vae": text_vae.main,
     "latent-class": latent_class.main,
     "urnng": urnng.main,
     "latent-summarizer": latent_summarizer.main,
+    "struct-vae": struct_vae.main,
 }
 
 

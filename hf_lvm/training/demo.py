@@ -1,7 +1,7 @@
 """The demos: each model's embedded default, trained offline from random weights in under three minutes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from transformers import ProgressCallback
 
 from hf_lvm.analysis.corpus import batches
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
-from hf_lvm.training import latent_class, latent_summarizer, text_vae, urnng
+from hf_lvm.training import latent_class, latent_summarizer, struct_vae, text_vae, urnng
 from hf_lvm.training.building import build_composed
 from hf_lvm.training.config_file import parse
+from hf_lvm.training.demo_signatures import write_signatures
 from hf_lvm.training.demo_summaries import write_summaries
 from hf_lvm.training.progress import LatentProgressCallback
 from hf_lvm.training.recipes import flag_value
@@ -21,9 +22,17 @@ from hf_lvm.training.results import write_results
 from hf_lvm.training.trainer import LatentTrainer
 
 # Name of a demo -> the recipe it runs; its embedded YAML file has the name of the recipe.
-DEMOS = {"text-vae": text_vae, "latent-class": latent_class, "urnng": urnng, "latent-summarizer": latent_summarizer}
+DEMOS = {
+    "text-vae": text_vae,
+    "latent-class": latent_class,
+    "urnng": urnng,
+    "latent-summarizer": latent_summarizer,
+    "struct-vae": struct_vae,
+}
 # What writes the texts of a demo that has other ones than a recipe can load, and says what they are.
-TEXTS = {"latent-summarizer": write_summaries}
+TEXTS = {"latent-summarizer": write_summaries, "struct-vae": write_signatures}
+# The embedded file of a run that comes before: the demo goes on from the model that it leaves.
+FIRST_RUNS = {"struct-vae": "struct_vae_labels"}
 
 
 @dataclass(frozen=True)
@@ -35,12 +44,14 @@ class Demo:
         results: what `results.json` holds.
         test: the encoded test split.
         arguments: what it was run with.
+        first: what the `results.json` of a run that came before holds; empty without one.
     """
 
     trainer: LatentTrainer
     results: dict[str, Any]
     test: Any
     arguments: tuple
+    first: dict[str, Any] = field(default_factory=dict)
 
 
 def run_demo(name: str, output_dir: Path, flags: Sequence[str] = (), on_prepared=None) -> Demo:
@@ -48,22 +59,35 @@ def run_demo(name: str, output_dir: Path, flags: Sequence[str] = (), on_prepared
 
     Args:
         name: a name in `DEMOS`.
-        flags: options that override those of the embedded YAML file.
-        on_prepared: called with the trainer and the corpus line before training begins.
+        flags: options that override those of the embedded YAML files.
+        on_prepared: called with the trainer and the corpus line before training begins; of two runs before the first.
     """
-    recipe, corpus, own_texts = DEMOS[name], None, []
-    if name in TEXTS and not any(flag_value(list(flags), key) for key in ("--dataset", "--data_dir")):
-        corpus, own_texts = TEXTS[name](output_dir / "texts"), ["--data_dir", str(output_dir / "texts")]
-    with as_file(files("hf_lvm.training") / "demos" / f"{name.replace('-', '_')}.yaml") as path:
-        argv = ["--config", str(path), "--output_dir", str(output_dir), *own_texts, *flags]
-        arguments = parse(recipe.ARGUMENTS, argv, "", "hf-lvm demo")
-    trainer, texts = recipe.prepare(*arguments)
-    if corpus is not None:
-        texts["corpus"] = corpus
-    if on_prepared is not None:
-        on_prepared(trainer, texts["corpus"])
-    results = recipe.train_and_report(trainer, texts, *arguments, command=["hf-lvm", "demo", name, *flags])
-    return Demo(trainer, results, texts["encoded"]["test"], arguments)
+    recipe, corpus, flags, own = DEMOS[name], None, list(flags), []
+    if name in TEXTS and not any(flag_value(flags, key) for key in ("--dataset", "--data_dir")):
+        corpus, own = TEXTS[name](output_dir / "texts"), ["--data_dir", str(output_dir / "texts")]
+    first: dict[str, Any] = {}
+    command = ["hf-lvm", "demo", name, *flags]
+
+    def run(settings: str, folder: Path, options: Sequence[str], introduce: Callable | None, **more: Any) -> Demo:
+        with as_file(files("hf_lvm.training") / "demos" / f"{settings}.yaml") as path:
+            argv = ["--config", str(path), "--output_dir", str(folder), *options, *flags]
+            arguments = parse(recipe.ARGUMENTS, argv, "", "hf-lvm demo")
+        trainer, texts = recipe.prepare(*arguments)
+        if corpus is not None:
+            texts["corpus"] = corpus
+        if introduce is not None:
+            introduce(trainer, texts["corpus"])
+        results = recipe.train_and_report(trainer, texts, *arguments, command=command)
+        return Demo(trainer, results, texts["encoded"]["test"], arguments, **more)
+
+    if name in FIRST_RUNS and flag_value(flags, "--model") is None:
+        first = run(FIRST_RUNS[name], output_dir / "first", own, on_prepared).results
+        own, on_prepared = [*own, "--model", str(output_dir / "first")], None
+    demo = run(name.replace("-", "_"), output_dir, own, on_prepared, first=first)
+    if first:
+        demo.results["first_run"] = {key: first[key] for key in ("settings", "training_seconds", "steps", "epochs", "test")}
+        write_results(output_dir / "results.json", demo.results)
+    return demo
 
 
 def compare_with_language_model(demo: Demo) -> dict[str, float]:

@@ -78,7 +78,36 @@ def test_latent_summarizer_shows_compressions_beside_first_words(tmp_path, capsy
     assert "hf-lvm summarize" in said and (tmp_path / "summaries.txt").exists()
 
 
+def test_struct_vae_shows_signatures_beside_those_that_need_no_parser(tmp_path, capsys):
+    flags = [*SHORT[:-2], "--parser_hidden_size", "16", "--reader_hidden_size", "16", "--prior_hidden_size", "16",
+             "--num_labelled", "60", "--prior_epochs", "1", "--report_beams", "2",
+             "--num_importance_samples", "2"]  # fmt: skip
+    assert main(["demo", "struct-vae", "--output_dir", str(tmp_path), *flags]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    results = json.loads((tmp_path / "results.json").read_text())
+    test, first = results["test"], results["first_run"]["test"]
+    for label, scores in (
+        ("the usual signature", test["controls"]["majority_template"]),
+        ("that of the nearest labelled line", test["controls"]["nearest_neighbour"]),
+        ("found, by labels alone", first["parsing"]),
+        ("found, by all lines", test["parsing"]),
+    ):
+        line = f"{label} {scores['token_f1']:.3f} {scores['exact_match_published']:.1f} {scores['well_formed']:.1%}"
+        assert line in said
+    # Only ever trees of the grammar, by models that have hardly learned anything.
+    assert test["parsing"]["well_formed"] == first["parsing"]["well_formed"] == 1.0
+    assert f"{test['bound']['nats_per_sentence']:.2f} nats, by labels alone {first['bound']['nats_per_sentence']:.2f}" in said
+    # Six lines, each with what was found for it; what has learned hardly anything finds other statements than def.
+    assert said.count(" known def ") == 6 and said.count(" found ") >= 6
+    # The first run saw labels alone, the second one all lines.
+    assert results["first_run"]["settings"]["unlabelled_weight"] == 0 and results["settings"]["unlabelled_weight"] > 0
+    assert results["corpus"].startswith("documentation corpus of Python") and results["command"] == (
+        "hf-lvm demo struct-vae " + " ".join(flags)
+    )
+    assert "hf-lvm parse" in said and (tmp_path / "parses.txt").exists()
+
+
 @pytest.mark.parametrize("name", ["latent-classes", "rnng"])
 def test_an_unknown_demo_is_one_line(name, capsys):
     assert main(["demo", name]) == 2
-    assert "there are: text-vae, latent-class, urnng, latent-summarizer" in capsys.readouterr().err
+    assert "there are: text-vae, latent-class, urnng, latent-summarizer, struct-vae" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from hf_lvm.metrics.semantic_parsing.semantic_parsing import compute_semantic_pa
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 GOLD = ["( f a b )", "( f b a )", "( and ( f a ) ( g b ) )"]
+SIGNATURES = ["def read(self): pass", "def close(file): pass"]
 SWAPPED = "( and ( g b ) ( f a ) )"
 
 
@@ -71,12 +72,34 @@ def test_a_parser_that_was_trained_alone_has_no_likelihood(table_of, tmp_path):
     assert line.endswith("| - | 1 |")
 
 
-def test_the_demo_stands_beside_its_controls(table_of, tmp_path):
-    assert "demo" not in table_of(tmp_path)
-    write(tmp_path, "demo", run_of(3, [[each] for each in GOLD]))
+def measured(predictions: list[str], nats: float) -> dict:
+    controls = {"nearest_neighbour": [SIGNATURES[0]] * 2, "majority_template": ["def f(self): pass"] * 2}
+    return {
+        "parsing": compute_semantic_parsing(predictions, SIGNATURES, "python"),
+        "controls": {name: compute_semantic_parsing(own, SIGNATURES, "python") for name, own in controls.items()},
+        "bound": {"nats_per_sentence": nats},
+    }
+
+
+def test_the_demo_by_seeds(table_of, tmp_path):
+    runs = {}
+    for seed, found in {3: SIGNATURES, 1: [SIGNATURES[0], "def close(x: pass"]}.items():
+        runs[seed] = {
+            "settings": {"seed": seed, "label_seed": 0, "num_labelled": 1500}, "corpus": "two lines", "hardware": "CPU",
+            "training_seconds": 40.0, "test": measured(found, 50.0),
+            "first_run": {"training_seconds": 60.0, "test": measured([SIGNATURES[0]] * 2, 61.25)},
+        }  # fmt: skip
+        (tmp_path / f"demo_seed{seed}.json").write_text(json.dumps(runs[seed]))
     text = table_of(tmp_path)
-    control = compute_semantic_parsing(GOLD[:1] * 3, GOLD)["token_f1"]
-    assert f"| 7 | 100.0 | 1.000 | {control:.3f} |" in text and "`hf-lvm demo struct-vae`: three meanings" in text
+    rows = [line for line in text.splitlines() if line.startswith(("| 1 |", "| 3 |"))]
+    template = runs[3]["test"]["controls"]["majority_template"]["token_f1"]
+    nearest = runs[3]["test"]["controls"]["nearest_neighbour"]["token_f1"]
+    # By seed; with a parse that has no tree, half of them are well formed.
+    assert [row.split(" | ")[7] for row in rows] == ["50.0%", "100.0%"]
+    assert rows[1] == (
+        f"| 3 | {nearest:.3f} | 1.000 | {nearest:.3f} | {template:.3f} | 50.0 | 100.0 | 100.0% | 61.25 | 50.00 | 100 |"
+    )
+    assert "1,500 labels" in text and "two lines" in text and "Mean token F1 of 2 seeds" in text
 
 
 def test_descriptions_of_django_are_cut_into_what_code_can_copy(tmp_path):
