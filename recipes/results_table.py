@@ -79,7 +79,7 @@ TABLES = (
 PLANNED = (("Havrylov & Titov 2017; Kottur et al. 2017", "`ReferentialGameModel`, `TaskAndTalkModel`"),)
 BENCHMARKS = (
     "training_step", "generation", "import_time", "lstm_training", "aggressive_step", "linear_chain", "binary_tree",
-    "class_enumeration", "urnng_training", "summarizer_step",
+    "class_enumeration", "urnng_training", "summarizer_step", "parsing_throughput",
 )  # fmt: skip
 
 
