@@ -9,6 +9,8 @@ from hf_lvm.data import LatentTextProcessor
 # Nats a word, more than any model has needed.
 LARGEST_BONUS = 8.0
 TRIALS = 14
+# As many texts as a report finds a bonus on.
+LENGTH_TEXTS = 500
 
 
 def bonus_for_ratio(

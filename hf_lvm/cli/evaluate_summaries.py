@@ -7,6 +7,7 @@ from typing import Any
 from datasets import Dataset
 
 from hf_lvm.analysis.report_table import Row
+from hf_lvm.analysis.summary_length import LENGTH_TEXTS
 from hf_lvm.analysis.summary_report import report_summaries
 from hf_lvm.backbones.encoders import encoder_positions
 from hf_lvm.data import encode_trees
@@ -27,6 +28,7 @@ DEFAULTS = {
     "summary_column": SUMMARY_COLUMN,
     "keep_column": None,
     "report_ratios": [],
+    "report_corpus_ratios": [],
     "report_words": [],
     "metric_words": "whitespace",
     "multiple_references": "best",
@@ -44,6 +46,14 @@ def add_summary_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--keep_column", help="column with one sign a word, 1 for kept words and 0, instead of compressions")
     group.add_argument("--report_ratios", nargs="+", type=float, default=[], help="also compress to these shares of the words")
+    group.add_argument(
+        "--report_corpus_ratios",
+        nargs="+",
+        type=float,
+        default=[],
+        help="also compress so that all texts together keep these shares of their words, by a bonus for each word that is "
+        "found on the validation split",
+    )
     group.add_argument("--report_words", nargs="+", type=int, default=[], help="also compress to so many words")
     group.add_argument(
         "--metric_words", choices=tuple(WORD_RULES), default="whitespace", help="what a word is to the metric (whitespace)"
@@ -69,14 +79,26 @@ def check_summary_options(options: argparse.Namespace, has_summaries: bool) -> N
             raise ValueError(f"--{given[0]} is for a latent summarizer, and {options.model} is none: leave it out")
     for key, wrong in (
         ("report_ratios", [each for each in options.report_ratios if not 0 < each <= 1]),
+        ("report_corpus_ratios", [each for each in options.report_corpus_ratios if not 0 < each <= 1]),
         ("report_words", [each for each in options.report_words if each < 1]),
     ):
         if wrong:
             raise ValueError(f"--{key} holds {wrong[0]}: a ratio is above 0 and at most 1, a number of words 1 or more")
+    if options.report_corpus_ratios and options.split in ("validation", "all"):
+        raise ValueError(
+            f"--report_corpus_ratios finds lengths on the validation split, and --split {options.split} measures on it: "
+            "choose --split test or --split train"
+        )
 
 
-def evaluate_summaries(model, processor, texts: Dataset, options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
-    """The report on texts, with scores of compressions where they have some, and its rows."""
+def evaluate_summaries(
+    model, processor, texts: Dataset, validation: Dataset, options: argparse.Namespace
+) -> tuple[dict[str, Any], list[Row]]:
+    """The report on texts, with scores of compressions where they have some, and its rows.
+
+    Args:
+        validation: texts on which lengths for report_corpus_ratios are found.
+    """
     references = references_of(texts, options.summary_column, options.keep_column)
     taken = {SUMMARY_COLUMN} & set(texts.column_names)
     encoded = encode_trees(
@@ -93,6 +115,8 @@ def evaluate_summaries(model, processor, texts: Dataset, options: argparse.Names
         processor,
         ratios=options.report_ratios,
         words=options.report_words,
+        corpus_ratios=options.report_corpus_ratios,
+        length_texts=validation["text"][:LENGTH_TEXTS],
         num_importance_samples=options.num_importance_samples,
         metric_words=options.metric_words,
         multiple_references=options.multiple_references,

@@ -12,6 +12,7 @@ import torch
 from datasets import Dataset, DatasetDict
 
 from hf_lvm.analysis.figures import collect_curves, draw_training_curves
+from hf_lvm.analysis.summary_length import LENGTH_TEXTS
 from hf_lvm.analysis.summary_report import SummaryReport, report_summaries
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.bigram_decoder import BigramDecoderConfig, BigramDecoderModel
@@ -49,8 +50,6 @@ OBJECTIVE_KEYS = (
     "target_ratio_spread", "temperature", "learned_temperature", "unlabelled_posterior",
 )  # fmt: skip
 SHOWN_SUMMARIES = 20
-# Validation texts on which a bonus for a corpus ratio is found.
-LENGTH_TEXTS = 500
 
 DESCRIPTION = """Train a summarizer whose summaries are latent (Miao and Blunsom 2016): an encoder compresses a text, and a
 decoder has to write the text from the compression, which a language model of compressions judges.

@@ -82,9 +82,19 @@ def test_signs_are_references_and_texts_without_any_count_in_the_bound(evaluate)
     assert status == 0 and scores["reference_compression_ratio"] == pytest.approx(0.45, abs=0.06)
 
 
+def test_lengths_of_a_corpus_ratio_are_found_on_other_texts(evaluate):
+    (status, output, _), results = evaluate(
+        "--split", "train", "--report_corpus_ratios", "0.5", "--num_importance_samples", "0"
+    )
+    scores = results["train"]["compression"]["corpus ratio 0.5"]
+    assert status == 0 and "ROUGE-1, corpus ratio 0.5" in output
+    assert scores["compression_ratio"] == pytest.approx(0.5, abs=0.15) and "word_bonus" in scores
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (("--report_corpus_ratios", "0.5"), "--split all measures on it: choose --split test"),
         (("--summary_column", "headline"), "there is no column 'headline'; there are text, summary, several, keep"),
         (("--keep_column", "summary"), "signs say what is kept"),
         (("--report_ratios", "0"), "--report_ratios holds 0.0"),

@@ -6,7 +6,6 @@ from typing import TypeVar
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from hf_lvm.backbones.decoders import decoder_positions
 from hf_lvm.backbones.word_encoding import WordInputs, encode_words, word_inputs
@@ -18,7 +17,7 @@ from hf_lvm.generation.grammar_decoder import GrammarDecoder
 from hf_lvm.generation.symbol_sequences import ScoredSequences, SymbolSequences
 from hf_lvm.grammars.transition_system import END, PAD, START, Source
 from hf_lvm.layers.copying import FieldEmbeddings, WordCopies
-from hf_lvm.layers.decoder_interface import first_position, in_evaluation_mode
+from hf_lvm.layers.decoder_interface import attended_size, first_position, in_evaluation_mode
 from hf_lvm.models.struct_vae.configuration_struct_vae import StructVAEConfig
 from hf_lvm.models.struct_vae.meaning_grammar import MeaningGrammar
 
@@ -105,7 +104,7 @@ class ParsingPart:
                 f"max_actions is {config.max_actions}, and the parser, a {config.parser.model_type!r} model, has room for "
                 f"{room} steps: lower it, or choose a parser with more positions."
             )
-        size, wanted = config.encoder.hidden_size, source_size(self.parser)
+        size, wanted = config.encoder.hidden_size, attended_size(self.parser.config)
         self.bridge = None if size == wanted else nn.Linear(size, wanted)
         self.copying = self.fields = None
         read = self.parser.get_input_embeddings().embedding_dim
@@ -202,9 +201,3 @@ class ParsingPart:
         grammar = self.grammar
         decoder = GrammarDecoder(decoder, grammar.automaton, grammar.max_actions, encoded.sources)
         return MeaningPosterior(decoder, grammar.max_actions, without_dropout)
-
-
-def source_size(decoder: PreTrainedModel) -> int:
-    """The size of the states that a decoder attends to."""
-    config = decoder.config.get_text_config(decoder=True)
-    return getattr(config, "cross_attention_hidden_size", None) or config.hidden_size

@@ -13,9 +13,9 @@ from hf_lvm.generation.symbol_sequences import SymbolSequences
 from hf_lvm.grammars.transition_system import END, PAD, START
 from hf_lvm.grammars.transition_system.lexicons import NEVER
 from hf_lvm.layers.copying import SymbolCopies
+from hf_lvm.layers.decoder_interface import attended_size
 from hf_lvm.models.struct_vae.configuration_struct_vae import StructVAEConfig
 from hf_lvm.models.struct_vae.meaning_grammar import IGNORED, MeaningGrammar
-from hf_lvm.models.struct_vae.posterior import source_size
 
 
 class Scoring:
@@ -40,7 +40,7 @@ class Scoring:
     def build_telling(self, config: StructVAEConfig, grammar: MeaningGrammar) -> None:
         """What stands between the reader and the decoder: a layer between their sizes, copying."""
         check_attends(self.decoder)
-        size, wanted = config.reader.hidden_size, source_size(self.decoder)
+        size, wanted = config.reader.hidden_size, attended_size(self.decoder.config)
         self.reader_bridge = None if size == wanted else nn.Linear(size, wanted)
         self.pointer = None
         if config.copy_from_meaning:
