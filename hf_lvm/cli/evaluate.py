@@ -104,7 +104,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     elif has_meanings:
         metrics, rows = evaluate_meanings(model, processor, chosen, splits["train"], options)
     elif has_summaries:
-        metrics, rows = evaluate_summaries(model, processor, chosen, splits["validation"], options)
+        metrics, rows = evaluate_summaries(model, processor, chosen, options, splits["validation"])
     elif has_classes:
         metrics = report_classes(model, encoded(chosen), processor, **common).metrics
         rows = class_report_rows(metrics)

@@ -92,12 +92,12 @@ def check_summary_options(options: argparse.Namespace, has_summaries: bool) -> N
 
 
 def evaluate_summaries(
-    model, processor, texts: Dataset, validation: Dataset, options: argparse.Namespace
+    model, processor, texts: Dataset, options: argparse.Namespace, validation: Dataset | None = None
 ) -> tuple[dict[str, Any], list[Row]]:
     """The report on texts, with scores of compressions where they have some, and its rows.
 
     Args:
-        validation: texts on which lengths for report_corpus_ratios are found.
+        validation: texts on which lengths for report_corpus_ratios are found; needed where there are some.
     """
     references = references_of(texts, options.summary_column, options.keep_column)
     taken = {SUMMARY_COLUMN} & set(texts.column_names)
@@ -116,7 +116,7 @@ def evaluate_summaries(
         ratios=options.report_ratios,
         words=options.report_words,
         corpus_ratios=options.report_corpus_ratios,
-        length_texts=validation["text"][:LENGTH_TEXTS],
+        length_texts=validation["text"][:LENGTH_TEXTS] if options.report_corpus_ratios else (),
         num_importance_samples=options.num_importance_samples,
         metric_words=options.metric_words,
         multiple_references=options.multiple_references,
