@@ -5,7 +5,7 @@ from hf_lvm.data.batching import LabelledShareSampler, LatentTextCollator, Lengt
 from hf_lvm.data.classes import add_classes, class_names, hide_classes
 from hf_lvm.data.compressions import CompressionCollator, encode_compressions, load_compressions
 from hf_lvm.data.encoding import encode_dataset
-from hf_lvm.data.game_objects import attribute_objects, load_feature_objects, split_objects, standardized
+from hf_lvm.data.game_objects import attribute_objects, load_feature_objects, split_objects
 from hf_lvm.data.hub import check_hub_repository, is_hub_id
 from hf_lvm.data.loading import load_texts
 from hf_lvm.data.meaning_batching import (
@@ -93,7 +93,6 @@ __all__ = [
     "read_trees",
     "spans_to_mask",
     "split_objects",
-    "standardized",
     "start_token_id",
     "synthetic_grammar",
     "synthetic_meanings",

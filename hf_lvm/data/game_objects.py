@@ -104,11 +104,3 @@ def split_objects(
     sizes = [round(fraction * len(objects)) for fraction in (validation_fraction, test_fraction)]
     validation, test, train = order.split([*sizes, len(objects) - sum(sizes)])
     return {"train": objects[train], "validation": objects[validation], "test": objects[test]}
-
-
-def standardized(splits: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Features less their training mean, over one training deviation for all of them, which keeps their proportions."""
-    train = splits["train"].double()
-    mean = train.mean(0)
-    spread = (train - mean).square().mean().sqrt().clamp(min=1e-12)
-    return {split: ((rows.double() - mean) / spread).float() for split, rows in splits.items()}

@@ -14,9 +14,9 @@ from datasets import Dataset
 from hf_lvm.data.processor import pad_rows
 
 
-def games_in_batch(num_objects: int) -> Dataset:
-    """A game about each of N objects, against others of its batch: the column `objects`, numbers of objects."""
-    return Dataset.from_dict({"objects": list(range(num_objects))})
+def games_in_batch(objects: Sequence[int]) -> Dataset:
+    """A game about each of some objects, against others of its batch: the column `objects`, these numbers."""
+    return Dataset.from_dict({"objects": list(objects)})
 
 
 def draw_games(
@@ -24,30 +24,33 @@ def draw_games(
     num_distractors: int,
     *,
     seed: int = 0,
+    among: Sequence[int] | None = None,
     targets: Sequence[int] | None = None,
 ) -> Dataset:
-    """A game about each object against others that are drawn from all: the columns `candidates` and `labels`.
+    """A game about each object against others: the columns `candidates`, numbers of objects, and `labels`, which is meant.
 
     Distractors differ from the target and from each other, and the target may stand anywhere among them.
 
     Args:
         objects: N objects, (N, ...), or N lists of token ids.
         num_distractors: of each game.
-        seed: of the draw; the games of a target do not depend on which others there are games about.
-        targets: numbers of the objects that there is a game about; by default all.
+        seed: of the draw; the game of a target does not depend on which others there are games about.
+        among: numbers of the objects that stand in games, such as those of one split; by default all.
+        targets: numbers of those that there is a game about; by default all that stand in games.
 
     Raises:
         ValueError: fewer objects that differ than are asked for.
     """
     kinds = kinds_of(objects)
-    first = np.unique(kinds, return_index=True)[1]  # one object of each kind
+    numbers = np.arange(len(kinds)) if among is None else np.asarray(among)
+    first = numbers[np.unique(kinds[numbers], return_index=True)[1]]  # one object of each kind
     if num_distractors < 1 or num_distractors >= len(first):
         raise ValueError(
             f"num_distractors is {num_distractors}, and there are {len(first):,} objects that differ, the target among them: "
             f"set it from 1 to {len(first) - 1:,}."
         )
     candidates, labels = [], []
-    for target in range(len(kinds)) if targets is None else targets:
+    for target in numbers.tolist() if targets is None else targets:
         generator = np.random.default_rng([seed, target])
         others = first[kinds[first] != kinds[target]]
         chosen = generator.choice(others, num_distractors, replace=False).tolist()

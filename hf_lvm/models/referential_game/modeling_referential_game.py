@@ -139,6 +139,11 @@ class ReferentialGameModel(
             )
         self.freeze_parts()
 
+    @property
+    def reports_bound(self) -> bool:
+        """Whether `reconstruction` and `kl` sum to a negative bound on log p(x|candidates)."""
+        return self.config.game_loss == "likelihood"
+
     def encode(self, objects: torch.Tensor, object_mask: torch.Tensor | None = None) -> EnumerableSequences:
         """q(m|object) of N objects, as of `forward`: batch shape (N,)."""
         seen = self.check_objects(objects, object_mask)

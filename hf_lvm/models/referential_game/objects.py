@@ -37,6 +37,9 @@ class ObjectEncoder(nn.Module):
             self.layers = nn.Sequential(nn.Linear(config.object_encoder.hidden_size, config.object_size))
             return
         read = config.feature_size
+        if self.sizes is None:
+            self.register_buffer("feature_mean", torch.zeros(read))
+            self.register_buffer("feature_scale", torch.ones(()))
         if self.sizes is not None:
             self.embeddings = nn.Embedding(sum(self.sizes), config.object_embedding_size)
             # Behind each other in one table: where the values of each attribute begin.
@@ -56,7 +59,7 @@ class ObjectEncoder(nn.Module):
             return self.layers(self.pooling(hidden, mask))
         if self.embeddings is not None:
             return self.layers(self.embeddings(objects + self.starts).flatten(1))
-        return self.layers(objects.to(self.layers[0].weight.dtype))
+        return self.layers(((objects - self.feature_mean) / self.feature_scale).to(self.layers[0].weight.dtype))
 
     def init_weights(self) -> None:
         """Where no weights were loaded."""
@@ -106,6 +109,27 @@ class SeenObjects:
             self.receiver_objects = ObjectEncoder(config)
             if encoder is not None:
                 self.receiver_objects.encoder.load_state_dict(encoder.state_dict())
+
+    @torch.no_grad()
+    def fit_features(self, features: torch.Tensor) -> None:
+        """Let features be read less the mean of these (N, F), and over one deviation for all of them, which is saved.
+
+        One for all keeps their proportions: a dimension that hardly varies, such as a collapsed one of a latent, stays small.
+
+        Raises:
+            ValueError: another object_type, or features that are all the same.
+        """
+        if self.config.object_type != "features":
+            raise ValueError(f"Features are of the object_type 'features', and this is {self.config.object_type!r}.")
+        features, _ = self.check_objects(features.to(self.device))
+        mean = features.double().mean(0)
+        scale = (features.double() - mean).square().mean().sqrt()
+        if scale == 0:
+            raise ValueError(f"The {len(features)} vectors of features are all the same: there is nothing to tell apart.")
+        for encoder in (self.sender_objects, self.receiver_objects):
+            if encoder is not None:
+                encoder.feature_mean.copy_(mean)
+                encoder.feature_scale.copy_(scale)
 
     def check_objects(
         self, objects: torch.Tensor | None, mask: torch.Tensor | None = None

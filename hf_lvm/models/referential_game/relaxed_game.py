@@ -2,7 +2,8 @@
 
 A message ends at every place with some weight, and its loss is the mean over the ends of what the receiver answers to the
 symbols before each (as in EGG, Kharitonov et al. 2019). So the sender feels what it would lose by ending earlier, and what it
-would gain by ending later.
+would gain by ending later: behind an end stands what it would have written if it had not ended, and not, as in EGG, what it
+writes after the end, which no receiver has ever read and which tells the sender to be brief.
 
 - `straight_through`: the points are corners, exact samples of q at every temperature, the weights are 0 and once 1, and the
   value is that of the discrete loss, without bias. The gradient is biased: the derivative of the softmax stands in the place
@@ -19,7 +20,7 @@ import torch
 
 from hf_lvm.distributions import Generators
 from hf_lvm.generation.enumerable_sequences import EnumerableSequences
-from hf_lvm.generation.relaxed_sequences import relaxed_sequences
+from hf_lvm.generation.relaxed_sequences import open_sequences
 from hf_lvm.models.referential_game.objects import Games
 from hf_lvm.objectives import BoundTerms
 
@@ -59,10 +60,9 @@ class RelaxedGame:
         """
         config = self.config
         hard = config.estimator == "straight_through"
-        relaxed = relaxed_sequences(posterior, temperature, (config.num_samples,), generator, straight_through=hard)
-        count, batch, _, width = relaxed.points.shape
-        symbols = relaxed.points[:, :, :-1].reshape(count * batch, -1, width)
-        said = self.vectors_of_beginnings(symbols, config.min_length)
+        relaxed = open_sequences(posterior, temperature, (config.num_samples,), generator, straight_through=hard)
+        count, batch = relaxed.symbols.shape[:2]
+        said = self.vectors_of_beginnings(relaxed.symbols.flatten(0, 1), config.min_length)
         said = said.view(count, batch, -1, said.shape[-1]).transpose(1, 2)  # (K, ends, B, S)
         scores = games.scores(said, vectors)
         weights = relaxed.end_weights[..., config.min_length :].transpose(1, 2)  # (K, ends, B)

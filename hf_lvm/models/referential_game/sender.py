@@ -10,7 +10,7 @@ from hf_lvm.backbones.decoders import build_decoder, decoder_positions
 from hf_lvm.distributions import UniformSymbols
 from hf_lvm.generation.cached_decoder import CachedDecoder
 from hf_lvm.generation.enumerable_sequences import EnumerableSequences
-from hf_lvm.generation.relaxed_sequences import RelaxedSequences, reading_weights
+from hf_lvm.generation.relaxed_sequences import OpenSequences, reading_weights
 from hf_lvm.layers.conditioned_decoder import ConditionedDecoder
 from hf_lvm.layers.conditioning import LatentConditioning
 from hf_lvm.models.referential_game.configuration_referential_game import ReferentialGameConfig
@@ -141,7 +141,7 @@ class MessagePrior(Distribution):
             logits = torch.cat([logits, following], dim=1)
         return self.messages.step_log_probs(logits, 0)
 
-    def divergence_along(self, relaxed: RelaxedSequences) -> torch.Tensor:
+    def divergence_along(self, relaxed: OpenSequences) -> torch.Tensor:
         """KL(q || p) by the chain rule along relaxed messages (K, B, T, V): (K, B), nats.
 
         The sum over steps t of the weight with which t is reached times KL(step t of q || step t of p): its mean over corners
@@ -149,8 +149,7 @@ class MessagePrior(Distribution):
         """
         log_q = relaxed.log_probs
         count, batch, steps, width = log_q.shape
-        points = relaxed.points[:, :, :-1].reshape(count * batch, steps, width)
-        log_p = self.step_log_probs_along(points)
+        log_p = self.step_log_probs_along(relaxed.symbols.reshape(count * batch, steps, width))
         log_p = log_p.view(count, batch, steps, width) if log_p.dim() == 3 else log_p
         possible = log_q > -torch.inf
         log_q = torch.where(possible, log_q, 0.0)

@@ -70,6 +70,27 @@ def test_features():
     assert not torch.equal(model(objects).reconstruction, model(objects + 1).reconstruction)
 
 
+@torch.no_grad()
+def test_features_are_read_by_the_scale_of_those_it_was_fitted_to(tmp_path):
+    model = tiny_game(object_type="features", feature_size=3)
+    objects = torch.randn(200, 3) * torch.tensor([1.0, 5.0, 0.1]) + 7
+    model.fit_features(objects)
+    centred = objects - objects.mean(0)
+    scaled = centred / centred.square().mean().sqrt()
+    expected = model.sender_objects.layers(scaled)
+    torch.testing.assert_close(model.vectors(objects, None), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        model.vectors(objects, None, by_receiver=True), model.receiver_objects.layers(scaled), rtol=1e-4, atol=1e-4
+    )
+    model.save_pretrained(tmp_path)
+    loaded = ReferentialGameModel.from_pretrained(tmp_path)
+    torch.testing.assert_close(loaded.vectors(objects, None), model.vectors(objects, None))
+    with pytest.raises(ValueError, match="all the same"):
+        model.fit_features(torch.ones(4, 3))
+    with pytest.raises(ValueError, match="of the object_type 'features'"):
+        tiny_game().fit_features(objects)
+
+
 TEXTS = {
     "objects": torch.tensor([[5, 6, PAD], [7, 8, 9], [5, PAD, PAD]]),
     "object_mask": torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]]),

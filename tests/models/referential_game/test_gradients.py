@@ -180,21 +180,21 @@ def test_straight_through_has_the_value_of_its_messages(prior, receiver):
 
 def test_soft_messages_take_the_mean_over_ends():
     """The relaxed loss against a loop over ends, each with a message of its own that the receiver reads."""
-    from hf_lvm.generation.relaxed_sequences import relaxed_sequences
+    from hf_lvm.generation.relaxed_sequences import open_sequences
 
     model = tiny_game(estimator="gumbel_softmax", temperature=0.8, min_length=1).double().train()
     torch.manual_seed(4)
     output = model(OBJECTS)
     torch.manual_seed(4)
     q = model.encode(OBJECTS)
-    relaxed = relaxed_sequences(q, 0.8, (1,))
+    relaxed = open_sequences(q, 0.8, (1,))
     table = model.receiver.get_input_embeddings().weight
     vectors = model.vectors(OBJECTS, None, by_receiver=True)
     start = table[model.config.bos_token_id]
     expected = torch.zeros(6, dtype=torch.float64)
     for row in range(6):
         for end in range(3):
-            read = torch.stack([start, *(point @ table for point in relaxed.points[0, row, :end])])
+            read = torch.stack([start, *(point @ table for point in relaxed.symbols[0, row, :end])])
             said = model.message_head(model.receiver(inputs_embeds=read.unsqueeze(0)).last_hidden_state[0, -1])
             expected[row] -= relaxed.end_weights[0, row, end] * (vectors @ said).log_softmax(0)[row]
     assert (relaxed.end_weights[..., 0] == 0).all(), "no message is shorter than min_length"
