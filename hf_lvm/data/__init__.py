@@ -28,6 +28,7 @@ from hf_lvm.data.meanings import (
 )
 from hf_lvm.data.processor import LatentTextProcessor, cut_alike
 from hf_lvm.data.referential_games import GameCollator, draw_games, games_in_batch
+from hf_lvm.data.symbol_messages import SymbolMessages, symbol_messages
 from hf_lvm.data.tokenization import (
     check_special_tokens,
     end_token_id,
@@ -55,6 +56,7 @@ __all__ = [
     "MeaningReport",
     "PriorMeanings",
     "SkippedMeaning",
+    "SymbolMessages",
     "TreeCollator",
     "add_classes",
     "attribute_objects",
@@ -94,6 +96,7 @@ __all__ = [
     "spans_to_mask",
     "split_objects",
     "start_token_id",
+    "symbol_messages",
     "synthetic_grammar",
     "synthetic_meanings",
     "tokenize_words",

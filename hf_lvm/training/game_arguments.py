@@ -68,7 +68,17 @@ class ReferentialGameArguments:
         },
     )
     prior_length_rate: float = field(default=1.0, metadata={"help": "Nats that each further symbol costs under length."})
-    train_prior: bool = field(default=False, metadata={"help": "Whether a model p(m) learns."})
+    train_prior: bool = field(default=False, metadata={"help": "Whether a model p(m) learns with the rest."})
+    prior_messages: str | None = field(
+        default=None,
+        metadata={
+            "help": "What a model p(m) reads in prior_epochs: a text file, a line a message, of symbols 0, 1, ... or of "
+            "words, the most frequent of which become the symbols; or `texts`, the training texts of this run, likewise."
+        },
+    )
+    prior_epochs: int = field(
+        default=0, metadata={"help": "Before all else, train p(m) for so many passes; the best on a tenth held out stays."}
+    )
     prior_weight: float = field(default=1.0, metadata={"help": "Of log p(m) - log q(m|object) in the loss."})
     objective: str = field(default="elbo", metadata={"help": f"What is trained: {', '.join(SHORT_SEQUENCES)}."})
     estimator: str | None = field(
@@ -94,6 +104,15 @@ class ReferentialGameArguments:
             raise ValueError(f"model_type is {self.model_type!r}; this recipe trains hf_lvm_referential_game")
         if self.estimator == "none" or self.objective == "minimum_risk":
             self.estimator = None
+        if self.prior_epochs < 0:
+            raise ValueError(f"prior_epochs is {self.prior_epochs}; it is 0 or more")
+        if (self.prior_messages is not None or self.prior_epochs) and self.prior_type != "model":
+            raise ValueError(
+                f"prior_messages and prior_epochs train a p(m) that is a model, and prior_type is {self.prior_type}: set it "
+                "to model, or leave them out"
+            )
+        if (self.prior_messages is None) != (self.prior_epochs == 0):
+            raise ValueError("prior_messages says what p(m) reads, and prior_epochs how often: give both, or neither")
 
 
 @dataclass

@@ -47,6 +47,7 @@ class RunObjects:
         names: N texts that say what each is.
         corpus: one line on all of them.
         processor: of texts that an encoder reads.
+        are_texts: whether they are sentences, which `names` then are.
     """
 
     objects: torch.Tensor | list[list[int]]
@@ -54,6 +55,7 @@ class RunObjects:
     names: list[str]
     corpus: str
     processor: LatentTextProcessor | None = None
+    are_texts: bool = False
 
     def of_split(self, split: str) -> torch.Tensor | list[list[int]]:
         """The objects of one split."""
@@ -107,13 +109,13 @@ def objects_of_run(model_arguments: ReferentialGameArguments, data: DataArgument
     if games.objects == "text_latents":
         found = text_latents(games.text_vae, texts, games.near_duplicates)
         what = f"latents of {games.text_vae}; {described}; {_left_out(found.left_out, games.near_duplicates)}"
-        return _joined(found.vectors, found.texts, what)
+        return _joined(found.vectors, found.texts, what, are_texts=True)
     kept, left_out = distinct_texts({split: rows["text"][:] for split, rows in texts.items()}, games.near_duplicates)
     processor = build_processor(data, model_arguments.object_encoder, model_arguments.object_encoder, texts)
     ids = {split: processor(own)["input_ids"] for split, own in kept.items()}
     masks = {split: processor(own)["attention_mask"] for split, own in kept.items()}
     rows = {split: [own[mask != 0].tolist() for own, mask in zip(ids[split], masks[split], strict=True)] for split in ids}
-    return _joined(rows, kept, f"texts; {described}; {_left_out(left_out, games.near_duplicates)}", processor)
+    return _joined(rows, kept, f"texts; {described}; {_left_out(left_out, games.near_duplicates)}", processor, True)
 
 
 def _left_out(counts: dict[str, int], near_duplicates: float) -> str:
@@ -121,7 +123,13 @@ def _left_out(counts: dict[str, int], near_duplicates: float) -> str:
     return f"without repetitions, and held-out ones that share {near_duplicates:g} of their words with others ({each})"
 
 
-def _joined(splits: dict[str, Any], names: dict[str, list[str]], what: str, processor=None) -> RunObjects:
+def _joined(
+    splits: dict[str, Any],
+    names: dict[str, list[str]],
+    what: str,
+    processor: LatentTextProcessor | None = None,
+    are_texts: bool = False,
+) -> RunObjects:
     """All objects behind each other, with the places of each split."""
     rows, start = {}, 0
     for split in SPLITS:
@@ -130,7 +138,8 @@ def _joined(splits: dict[str, Any], names: dict[str, list[str]], what: str, proc
     parts = [splits[split] for split in SPLITS]
     objects = torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [row for part in parts for row in part]
     sizes = ", ".join(f"{len(rows[split]):,} {split}" for split in SPLITS)
-    return RunObjects(objects, rows, [name for split in SPLITS for name in names[split]], f"{what}: {sizes}", processor)
+    every = [name for split in SPLITS for name in names[split]]
+    return RunObjects(objects, rows, every, f"{what}: {sizes}", processor, are_texts)
 
 
 def build_game(arguments: ReferentialGameArguments, games: GameArguments, objects: RunObjects) -> ReferentialGameModel:
@@ -164,7 +173,10 @@ def build_game(arguments: ReferentialGameArguments, games: GameArguments, object
     elif kind == "features":
         settings["feature_size"] = objects.objects.shape[1]
     else:
-        given["object_encoder"] = encoder_of_run(arguments.object_encoder, objects.processor, **options["object_encoder"])
+        usual = SCRATCH.get(full_name("encoder", arguments.object_encoder), {})
+        given["object_encoder"] = encoder_of_run(
+            arguments.object_encoder, objects.processor, **usual | options["object_encoder"]
+        )
         settings["object_encoder"] = given["object_encoder"].config
         check_room(given["object_encoder"], objects.objects)
     for name in used:

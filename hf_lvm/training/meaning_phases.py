@@ -36,7 +36,7 @@ def fit_prior(model: StructVAEModel, ids: Sequence[list[int]], held_out: Sequenc
     def nll(rows: torch.Tensor) -> torch.Tensor:
         return -model.meaning_prior().log_prob(rows.unsqueeze(1)).squeeze(1)
 
-    found = _fit(model.prior, nll, ids, held_out, epochs, "Prior", model.device)
+    found = fit_sequences(model.prior, nll, ids, held_out, epochs, "Prior", model.device)
     model.freeze_parts()
     return found
 
@@ -56,12 +56,12 @@ def fit_language_model(
         start = torch.full_like(rows[:, :1], model.config.bos_token_id)
         return -continuation_log_prob(model.language_model, rows, start)
 
-    found = _fit(model.language_model, nll, labels, held_out, epochs, "Language model", model.device)
+    found = fit_sequences(model.language_model, nll, labels, held_out, epochs, "Language model", model.device)
     model.freeze_parts()
     return found
 
 
-def _fit(
+def fit_sequences(
     part: nn.Module,
     nll: Callable[[torch.Tensor], torch.Tensor],
     rows: Sequence[list[int]],
@@ -72,7 +72,16 @@ def _fit(
     batch_size: int = 32,
     rate: float = 1e-3,
 ) -> float | None:
-    """Adam on sequences; what the part begins to know is said in the log."""
+    """Train a part by Adam on sequences of ids, and keep the epoch that is best on held-out ones; the log says what it knows.
+
+    Args:
+        nll: -log p of sequences (N, L), -100 behind their end: (N,), nats.
+        rows, held_out: sequences with their end.
+        name: of the part, for the log.
+
+    Returns:
+        The mean of the held-out ones; None without any, of which the last epoch is kept.
+    """
     part.requires_grad_(True)
     optimizer = torch.optim.Adam(part.parameters(), lr=rate)
     best, weights = None, None

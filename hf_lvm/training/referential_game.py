@@ -15,12 +15,15 @@ from hf_lvm.analysis.figures import collect_curves, draw_training_curves
 from hf_lvm.analysis.game_report import PlayedGames, play_games, report_games
 from hf_lvm.analysis.language_report import LanguageReport, report_language, write_language_report
 from hf_lvm.data import draw_games
-from hf_lvm.metrics.language_structure.lexicon import lexicon_table
+from hf_lvm.metrics.language_structure.lexicon import Names, lexicon_table
+from hf_lvm.models.referential_game import ReferentialGameModel
 from hf_lvm.training.arguments import LatentTrainingArguments
+from hf_lvm.training.checkpoints import last_checkpoint
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.game_arguments import GameArguments, GameReportArguments, ReferentialGameArguments
 from hf_lvm.training.game_building import RunObjects, build_game, objects_of_run
 from hf_lvm.training.game_trainer import GameTrainer
+from hf_lvm.training.message_prior import fit_message_prior, messages_of_run
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
@@ -77,13 +80,30 @@ def prepare(
             f"{args.per_device_train_batch_size * args.world_size}: make the batch smaller"
         )
     model = build_game(model_arguments, games, objects)
+    symbols = fit_prior(model, model_arguments, objects, args)
     trainer = build_trainer(model, args, played, objects.processor, GameTrainer, objects.collator())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     logger.info("Objects: %s.", objects.corpus)
     logger.info("Model: %s parameters to train, of %s; %s messages of up to %d of %d symbols.",
                 f"{trained:,}", f"{model.num_parameters():,}", f"{model.config.number_of_messages:,}",
                 model.config.max_length, model.config.num_symbols)  # fmt: skip
-    return trainer, {"encoded": played, "corpus": objects.corpus, "objects": objects}
+    return trainer, {"encoded": played, "corpus": objects.corpus, "objects": objects, "symbols": symbols}
+
+
+def fit_prior(
+    model: ReferentialGameModel, arguments: ReferentialGameArguments, objects: RunObjects, args: LatentTrainingArguments
+) -> list[str] | None:
+    """Train p(m) before all else where the run says so; the names that symbols have then."""
+    if arguments.prior_messages is None:
+        return None
+    texts = objects.names if objects.are_texts else None
+    train = None if texts is None else [texts[row] for row in objects.rows["train"]]
+    messages = messages_of_run(arguments.prior_messages, train, model.config)
+    given = args.resume_from_checkpoint
+    # What was fitted before a checkpoint is in it.
+    if not given or (given is True and last_checkpoint(args.output_dir) is None):
+        fit_message_prior(model, messages.rows, arguments.prior_epochs)
+    return messages.names
 
 
 def train_and_report(
@@ -111,7 +131,7 @@ def train_and_report(
         seed=args.seed,
         **options,
     )
-    language, played = language_of(model, objects, games, report.language_objects, **options)
+    language, _ = language_of(model, objects, games, report.language_objects, symbols=told["symbols"], **options)
     settings = {
         **asdict(model_arguments), **asdict(data), **asdict(games), **asdict(report), **changed_settings(args),
     }  # fmt: skip
@@ -132,7 +152,9 @@ def train_and_report(
     shown = play_games(
         model, told["encoded"]["test"].select(range(min(SHOWN_GAMES, test["games"]))), objects.collator(), **options
     )
-    (output / "messages.txt").write_text(describe_games(shown, objects, objects.rows["test"]), encoding="utf-8")
+    (output / "messages.txt").write_text(
+        describe_games(shown, objects, objects.rows["test"], Names(symbols=told["symbols"])), encoding="utf-8"
+    )
     write_language_report(language, output)
     write_results(output / "lexicon.json", language.lexicons)
     if collect_curves(trainer.state.log_history):
@@ -142,11 +164,20 @@ def train_and_report(
 
 
 def language_of(
-    model, objects: RunObjects, games: GameArguments, most: int, batch_size: int, num_beams: int
+    model,
+    objects: RunObjects,
+    games: GameArguments,
+    most: int,
+    batch_size: int,
+    num_beams: int,
+    symbols: Sequence[str] | None = None,
 ) -> tuple[LanguageReport, PlayedGames]:
     """The language, measured on up to `most` objects: the test objects first, then others at random; in games among these.
 
     Of attributes with their lexicon; of texts and their latents the lexicon is told in the words of the texts.
+
+    Args:
+        symbols: what symbols are called.
     """
     test = objects.rows["test"]
     others = [*objects.rows["train"], *objects.rows["validation"]]
@@ -157,13 +188,14 @@ def language_of(
     words = [objects.names[number].lower().split() for number in numbers]
     kind = "attributes" if games.objects == "attributes" else "vectors"
     options: dict[str, Any] = {"correct": played.is_right.astype(float), "meaning_type": kind}
+    options["names"] = Names(symbols=symbols)
     if games.objects == "attributes":
         meanings = objects.objects[torch.tensor(numbers)].numpy()
     elif games.objects == "text":
         meanings = bags_of_words(words)
     else:
         meanings = objects.objects[torch.tensor(numbers)].double().numpy()
-    if games.objects in ("text", "text_latents"):
+    if objects.are_texts:
         options["lexicon_meanings"] = words
         options["min_count"] = 5
     return report_language(played.messages, meanings, **options), played
@@ -188,11 +220,11 @@ def validation_of(trainer: GameTrainer) -> list[dict[str, float]]:
     ]
 
 
-def describe_games(played: PlayedGames, objects: RunObjects, rows: Sequence[int]) -> str:
+def describe_games(played: PlayedGames, objects: RunObjects, rows: Sequence[int], names: Names) -> str:
     """A few unseen objects and what is said of them; games that are lost are marked."""
     lines = ["Objects that were not seen in training, and what the sender says of them", ""]
     for number, message, right in zip(rows, played.messages, played.is_right, strict=False):
-        said = " ".join(map(str, message)) or "(nothing)"
+        said = " ".join(map(names.symbol, message)) or "(nothing)"
         lines.append(f"{objects.names[number]}  ->  {said}{'' if right else '   (not found)'}")
     return "\n".join(lines) + "\n"
 

@@ -13,6 +13,7 @@ from hf_lvm.data import (
     games_in_batch,
     load_feature_objects,
     split_objects,
+    symbol_messages,
 )
 
 OBJECTS = torch.cartesian_prod(torch.arange(2), torch.arange(3))
@@ -127,3 +128,25 @@ def test_batches_of_objects_alone_and_of_texts():
     batch = GameCollator(texts, pad_token_id=1)([{"objects": 1}, {"objects": 2}])
     assert batch["objects"].tolist() == [[7, 1, 1], [8, 9, 10]]
     assert batch["object_mask"].tolist() == [[1, 0, 0], [1, 1, 1]]
+
+
+# ---- texts as messages --------------------------------------------------------------------------------------------------
+
+
+def test_words_become_symbols():
+    texts = ["The cat sat", "the dog", "A cat", "bird"]
+    found = symbol_messages(texts, 3, 2)
+    # "cat" and "the" come twice; of the others the first by name.
+    assert found.names == ["cat", "the", "a"]
+    assert found.rows == [[1, 0], [1], [2, 0]] and found.left_out == 1
+    assert found.covered == pytest.approx(5 / 8)
+    assert symbol_messages(texts, 3, 2, min_length=2).rows == [[1, 0], [2, 0]]
+    with pytest.raises(ValueError, match="have 6 different words, and num_symbols is 7"):
+        symbol_messages(texts, 7, 2)
+    with pytest.raises(ValueError, match="None of the 4 texts has 4 symbols"):
+        symbol_messages(texts, 3, 5, min_length=4)
+
+
+def test_numbers_are_symbols_already():
+    found = symbol_messages(["0 2 2 1", "1"], 3, 3)
+    assert found.rows == [[0, 2, 2], [1]] and found.names == ["0", "1", "2"] and found.covered == 1.0

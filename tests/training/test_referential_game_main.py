@@ -11,6 +11,7 @@ from hf_lvm.analysis.game_report import report_games
 from hf_lvm.cli.main import main as command
 from hf_lvm.data import GameCollator, draw_games
 from hf_lvm.training.config_file import parse
+from hf_lvm.training.message_prior import messages_of_run
 from hf_lvm.training.referential_game import ARGUMENTS, language_of, main, prepare
 
 SMALL = [
@@ -166,6 +167,28 @@ def test_texts(tmp_path):
     assert model.speak(["the red cat sits here"], processor=processor).shape == (1, 4)
 
 
+def test_a_prior_that_has_read_messages(tmp_path):
+    """Words of the sentences become symbols; p(m) learns them before the agents meet, and stays as it is."""
+    flags = ["--objects", "text", "--data_dir", sentences(tmp_path), "--tokenizer", "words", "--near_duplicates", "1",
+             "--object_encoder_hidden_size", "8", "--num_distractors", "3", "--prior_type", "model", "--prior_hidden_size",
+             "16", "--prior_weight", "0.1"]  # fmt: skip
+    trainer, told = trained(tmp_path / "run", *flags, "--prior_messages", "texts", "--prior_epochs", "30")
+    assert told["symbols"][:2] == ["here", "the"] and len(told["symbols"]) == 6
+    model = trainer.model.eval()
+    # Every sentence begins with "the", symbol 1.
+    first = model.message_prior().messages
+    log_probs = first.step_log_probs(first.decoder.begin().logits.unsqueeze(1), 0)[0, 0]
+    assert log_probs.argmax() == 1 and log_probs[1].exp() > 0.25
+    assert not any(parameter.requires_grad for parameter in model.prior.parameters())
+    (tmp_path / "messages.txt").write_text("0 1 2\n3 1\n\n5 5 5 5\n")
+    found = messages_of_run(str(tmp_path / "messages.txt"), None, model.config)
+    assert found.rows == [[0, 1, 2], [3, 1], [5, 5, 5]] and found.covered == 1.0
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        messages_of_run(str(tmp_path / "nowhere.txt"), None, model.config)
+    with pytest.raises(ValueError, match="the objects of this run are none"):
+        messages_of_run("texts", None, model.config)
+
+
 def test_latents_of_a_text_vae(trained_run, tmp_path):
     flags = ["--objects", "text_latents", "--text_vae", str(trained_run.folder), "--data_dir", sentences(tmp_path),
              "--near_duplicates", "1", "--num_distractors", "3"]  # fmt: skip
@@ -190,6 +213,8 @@ def test_latents_of_a_text_vae(trained_run, tmp_path):
         (["--features", "a.npy"], "features goes with objects: features"),
         (["--objects", "text_latents"], "objects is text_latents: name what they are read from by text_vae"),
         (["--near_duplicates", "0"], "near_duplicates is 0.0"),
+        (["--prior_messages", "texts", "--prior_epochs", "1"], "prior_type is none: set it to model"),
+        (["--prior_messages", "texts", "--prior_type", "model"], "give both, or neither"),
         (["--free_bits", "1"], "and so no free_bits"),
         (["--word_dropout", "0.1"], "and so no word_dropout"),
         (["--prior_hidden_size", "8"], "prior_hidden_size is for a part that this game does not have"),

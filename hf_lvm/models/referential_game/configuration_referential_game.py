@@ -141,7 +141,10 @@ class ReferentialGameConfig(PreTrainedConfig):
         if self.prior_type == "model":
             self.prior = own_config(self._of_symbols(self.prior, LSTM_DECODER), default=LSTM_DECODER)
         if self.object_type == "text":
-            self.object_encoder = own_config(self.object_encoder, default=LSTM_ENCODER)
+            reads = {"model_type": LSTM_ENCODER} if self.object_encoder is None else self.object_encoder
+            if isinstance(reads, dict):
+                reads = SCRATCH.get(reads.get("model_type", ""), {}) | reads
+            self.object_encoder = own_config(reads, default=LSTM_ENCODER)
         super().__post_init__(**kwargs)
         if self.object_type == "text":
             self.object_encoder = as_encoder_config(self.object_encoder)

@@ -67,12 +67,18 @@ class SendingPart:
             pad_token_id=config.pad_token_id,
         )
 
-    def message_prior(self) -> "MessagePrior":
-        """p(m), normalised over all messages that q can write; with the prior_type `none` the uniform one."""
+    def message_prior(self, learns: bool | None = None) -> "MessagePrior":
+        """p(m), normalised over all messages that q can write; with the prior_type `none` the uniform one.
+
+        Args:
+            learns: whether a model has a gradient to its own weights; by default as train_prior says.
+        """
         config = self.config
         if self.prior is not None:
             start = torch.full((1, 1), config.bos_token_id, device=self.device)
-            return MessagePrior(self._messages(CachedDecoder(self.prior, start)), learns=config.train_prior)
+            return MessagePrior(
+                self._messages(CachedDecoder(self.prior, start)), learns=config.train_prior if learns is None else learns
+            )
         rate = float(config.prior_length_rate) if config.prior_type == "length" else 0.0
         lengths = UniformSymbols(
             config.num_symbols,
