@@ -73,6 +73,9 @@ class StructVAEArguments:
     frontier_embedding: bool = field(
         default=True, metadata={"help": "Whether the parser also reads which field of the grammar its next action fills."}
     )
+    parser_initial_state: bool = field(
+        default=False, metadata={"help": "Whether the parser, an LSTM, begins with a state made of the mean of word states."}
+    )
     copy_slots: int = field(
         default=0, metadata={"help": "The first so many words of an utterance can be copied into its meaning; 0: none can."}
     )
