@@ -116,7 +116,7 @@ def _edit_distances_of_distinct(table: MessageTable, first: np.ndarray, second: 
 
 
 def _edit_distances(one: MessageTable, other: MessageTable) -> np.ndarray:
-    count, longest, most = len(one), int(one.lengths.max()), int(other.lengths.max())
+    count, longest, most = len(one), int(one.lengths.max(initial=0)), int(other.lengths.max(initial=0))
     # One byte a number where it is enough: nothing else matters as much for the speed.
     number = np.min_scalar_type(-(longest + most + 2))
     symbols, others = np.ascontiguousarray(one.symbols.T), np.ascontiguousarray(other.symbols[:, :most].T)
