@@ -236,14 +236,17 @@ def _permuted(
         return None
     generator = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {name: [] for name, value in scores.items() if not np.isnan(value)}
+    # Where rows are permuted no score loses its value, but for pairs that were drawn and happen to be all alike.
     for number in range(num_permutations if drawn else 0):
         pairs = {"max_pairs": min(max_pairs, _PERMUTED_PAIRS), "seed": seed + number}
         values = _scores(table.take(generator.permutation(len(table))), rows, kind, distances | pairs)
         for name, own in drawn.items():
-            own.append(values[name])
+            if not np.isnan(values[name]):
+                own.append(values[name])
     return {
         name: {"mean": float(np.mean(own)), "standard_deviation": float(np.std(own, ddof=1)) if len(own) > 1 else None}
         for name, own in drawn.items()
+        if own
     }
 
 

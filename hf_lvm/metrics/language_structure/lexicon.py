@@ -84,6 +84,10 @@ class Cooccurrence:
         """(F, V) P(value | form)."""
         return self.counts.toarray() / self.form_counts[:, None]
 
+    def differences(self) -> np.ndarray:
+        """(F, V) P(value | form) - P(value): what a form says, and neither what is frequent anyway nor what met it once."""
+        return self.probabilities() - self.value_counts / self.num_messages
+
     def most_frequent(self, count: int) -> "Cooccurrence":
         """The `count` most frequent forms, in the order they had; of equal ones the first."""
         kept = np.sort(np.argsort(-self.form_counts, kind="stable")[:count])
@@ -124,6 +128,7 @@ def lexicon_rows(
     contexts: Sequence | ArrayLike | None = None,
     names: Names | None = None,
     min_count: int = 1,
+    most: int | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each form and each value it goes with, ready for JSON.
 
@@ -137,6 +142,7 @@ def lexicon_rows(
             task and another in the next.
         names: of symbols, attributes and values.
         min_count: leave out pairs that fewer messages have.
+        most: values of each form, the best ones.
 
     Returns:
         Sorted by context, by position, by `form_count` downwards, and within a form by `pmi`, then `count` downwards:
@@ -152,15 +158,16 @@ def lexicon_rows(
         raise ValueError(f"min_count is {min_count}; a form and a value that never meet have no row, so give at least 1")
     table = message_table(messages)
     if contexts is None:
-        return _rows(cooccurrence(table, meanings, unit), names, min_count)
+        return _rows(cooccurrence(table, meanings, unit), names, min_count, most)
     groups = np.asarray(contexts)
     if groups.shape != (len(table),):
         raise ValueError(f"contexts has shape {groups.shape}; one for each of {len(table)} messages is needed")
+    meant = meanings if _are_words(meanings) else meaning_table(meanings, len(table))[0]
     rows = []
     for context in np.unique(groups):
         chosen = np.flatnonzero(groups == context)
-        counted = cooccurrence(table.take(chosen), [meanings[row] for row in chosen], unit)
-        rows += [{"context": context.item(), **row} for row in _rows(counted, names, min_count)]
+        counted = cooccurrence(table.take(chosen), [meant[row] for row in chosen], unit)
+        rows += [{"context": context.item(), **row} for row in _rows(counted, names, min_count, most)]
     return rows
 
 
@@ -203,7 +210,7 @@ def _told(row: Mapping[str, Any]) -> str:
     return f"{value} {row['probability']:.2f}"
 
 
-def _rows(counted: Cooccurrence, names: Names, min_count: int) -> list[dict[str, Any]]:
+def _rows(counted: Cooccurrence, names: Names, min_count: int, most: int | None) -> list[dict[str, Any]]:
     labels = [
         (None, value) if attribute is None else (names.attribute(attribute), names.value(attribute, value))
         for attribute, value in counted.values
@@ -226,18 +233,18 @@ def _rows(counted: Cooccurrence, names: Names, min_count: int) -> list[dict[str,
         else:
             head = ({"symbol": form[0]} if counted.unit == "symbol" else {"message": list(form)}) | head
         # Rounding must not decide between values that are equally good.
-        for number in np.lexsort((columns, -counts, -np.round(pmi, 9))):
-            if counts[number] >= min_count:
-                attribute, value = labels[columns[number]]
-                told = {"attribute": attribute, "value": value, "count": int(counts[number])}
-                shared = {"probability": float(counts[number] / total), "value_probability": float(shares[number])}
-                rows.append(head | told | shared | {"pmi": float(pmi[number])})
+        best = np.lexsort((columns, -counts, -np.round(pmi, 9)))
+        for number in best[counts[best] >= min_count][:most]:
+            attribute, value = labels[columns[number]]
+            told = {"attribute": attribute, "value": value, "count": int(counts[number])}
+            shared = {"probability": float(counts[number] / total), "value_probability": float(shares[number])}
+            rows.append(head | told | shared | {"pmi": float(pmi[number])})
     return rows
 
 
 def _said(table: MessageTable, unit: str) -> tuple[csr_array, list[tuple[int, ...]]]:
     """(N, F) which message has which form, and the forms in order."""
-    count, longest = table.symbols.shape
+    count = len(table)
     if unit == "message":
         example = np.unique(table.ids, return_index=True)[1]
         forms = [tuple(table.symbols[row, : table.lengths[row]].tolist()) for row in example]
