@@ -109,7 +109,7 @@ def language_text(report: LanguageReport) -> str:
     titles = {"position": "Symbols at positions", "symbol": "Symbols anywhere", "message": "Whole messages"}
     for unit, own in report.lexicons.items():
         if own:
-            lines += ["", f"{titles[unit]}, what they go with more often than by chance, best first", ""]
+            lines += ["", f"{titles[unit]}, what they go with at least 1.3 times as often as all messages do, best first", ""]
             lines.append(lexicon_table(own, max_forms=MAX_FORMS))
     return "\n".join(lines)
 

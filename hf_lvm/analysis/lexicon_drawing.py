@@ -20,7 +20,7 @@ from hf_lvm.metrics.language_structure.lexicon import Cooccurrence, Names
 
 COLOURS = "Blues"
 # More cells than these are too small for a number, more rows or columns too small for a name.
-_NUMBERED, _MAX_FORMS, _MAX_VALUES = 144, 40, 60
+_NUMBERED, _MAX_FORMS, _MAX_VALUES = 144, 40, 48
 _NAME_LENGTH = 18
 
 
@@ -121,7 +121,7 @@ def draw_lexicon(counted: Cooccurrence, path: str | Path, names: Names | None = 
     """Draw the matrix of symbols and values: P(value | form), a row a form.
 
     Forms stand by position and then by what they say most of, so that a code with a symbol for each value is a diagonal. Of
-    more than 40 forms the most frequent ones are drawn, of more than 60 values those that some form says most of.
+    more than 40 forms the most frequent ones are drawn, of more than 48 values those that some form says most of.
 
     Args:
         counted: of [`hf_lvm.metrics.language_structure.lexicon.cooccurrence`].
@@ -219,7 +219,8 @@ def _heat_map(
         for (row, column), value in np.ndenumerate(values):
             if value >= 0.005:
                 colour = "white" if value > 0.6 else INK
-                axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+                number = axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+                number.set_in_layout(False)  # it lies within its cell, and the layout is found sooner
 
 
 def _colour_bar(figure: Figure, axes: Axes | np.ndarray, label: str) -> None:

@@ -4,7 +4,8 @@ All of these take the shares of N rows for probabilities. Where the rows are all
 speaker always says the same of a meaning, nothing is estimated and the numbers are those of the language itself. Where they
 are a sample of N, the plug-in entropy is too small, by (K - 1) / 2N for K values that occur, to first order (Miller 1955;
 Paninski 2003), and mutual information, a sum of two entropies less the joint one, most often too large. The correction of
-Miller and Madow adds that term.
+Miller and Madow adds that term, which is enough where every value comes several times. Where messages hardly repeat it is
+not: a message of its own for each of N rows has the entropy log N whatever was said, and tells every attribute.
 """
 
 import numpy as np

@@ -63,7 +63,7 @@ Returns:
     mean_length, length_standard_deviation, shortest, longest, empty_messages.
     distinct_messages, distinct_meanings, distinct_symbols; unique_message_share: meanings whose messages mean nothing else.
     accuracy, chance (1 / C), accuracy_by_length: None where nothing about them was given.
-    messages: N. undefined: name -> why it is None. And the settings.
+    messages: N. undefined: name -> why it is None. pairs: that were compared. And the settings.
 
 Examples:
     >>> metric = hf_lvm.metrics.load("language_structure")

@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from hf_lvm.metrics.language_structure.messages import PADDING, Messages, MessageTable, meaning_table, message_table
 
 UNITS = ("position", "symbol", "message")
+MIN_PMI = 0.25
 ENDED, EMPTY = "(ended)", "(empty)"
 
 
@@ -171,13 +172,16 @@ def lexicon_rows(
     return rows
 
 
-def lexicon_table(rows: Sequence[Mapping[str, Any]], most: int = 3, max_forms: int | None = None) -> str:
-    """Rows of [`lexicon_rows`] as text: a line a form, with the values it goes with more often than by chance.
+def lexicon_table(
+    rows: Sequence[Mapping[str, Any]], most: int = 3, max_forms: int | None = None, min_pmi: float = MIN_PMI
+) -> str:
+    """Rows of [`lexicon_rows`] as text: a line a form, with the values it goes with clearly more often than all messages do.
 
     Args:
         rows: of one call.
         most: values a line, the best by pointwise mutual information.
         max_forms: lines; of more forms the most frequent ones stay, and the last line says how many were left out.
+        min_pmi: nats; values below are not told. 0.25 is 1.28 times as often as in all messages.
 
     Returns:
         Lines without a break at the end: the form, in how many messages it is, and `attribute=value P(value | form)`.
@@ -191,7 +195,7 @@ def lexicon_table(rows: Sequence[Mapping[str, Any]], most: int = 3, max_forms: i
     shown = set(kept)
     for key, own in forms.items():
         if key in shown:
-            told = ", ".join([_told(row) for row in own if row["pmi"] > 1e-9][:most])
+            told = ", ".join([_told(row) for row in own if row["pmi"] >= min_pmi][:most])
             context = "" if key[0] is None else str(key[0])
             lines.append((context, own[0]["form"], f"{own[0]['form_count']:,}", told or "nothing in particular"))
     columns = [column for column in range(4) if column or any(key[0] is not None for key in forms)]
