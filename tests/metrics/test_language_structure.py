@@ -96,13 +96,13 @@ def test_edit_distances_of_long_messages(length):
 
 
 def test_distances_counted_by_hand():
-    table = message_table([[1, 2, 3], [2, 3], [], [1, 2, 4, 3, 3]])
-    first, second = np.array([0, 0, 0, 2]), np.array([1, 2, 3, 2])
-    assert message_distances(table, first, second, "edit").tolist() == [1, 3, 2, 0]
-    assert message_distances(table, first, second, "edit_over_longer").tolist() == [1 / 3, 1, 2 / 5, 0]
-    assert message_distances(table, first, second, "edit_over_mean").tolist() == [1 / 2.5, 2, 2 / 4, 0]
+    table = message_table([[1, 2, 3], [2, 3], [], [1, 2, 4, 3, 3], [9]])
+    first, second = np.array([0, 0, 0, 2, 2]), np.array([1, 2, 3, 2, 4])
+    assert message_distances(table, first, second, "edit").tolist() == [1, 3, 2, 0, 1]
+    assert message_distances(table, first, second, "edit_over_longer").tolist() == [1 / 3, 1, 2 / 5, 0, 1]
+    assert message_distances(table, first, second, "edit_over_mean").tolist() == [1 / 2.5, 2, 2 / 4, 0, 2]
     # [1, 2, 3] against [2, 3, none]; against [1, 2, 4, 3, 3].
-    assert message_distances(table, first, second, "hamming").tolist() == [3, 3, 3, 0]
+    assert message_distances(table, first, second, "hamming").tolist() == [3, 3, 3, 0, 1]
 
 
 def test_distances_of_meanings():
