@@ -9,6 +9,8 @@ MESSAGE_DISTANCES = ("edit", "edit_over_longer", "edit_over_mean", "hamming")
 MEANING_DISTANCES = {"attributes": ("hamming",), "vectors": ("cosine", "euclidean")}
 # Pairs whose table of edit distances stays in the cache of one core; numbers that are held for vectors at a time.
 _PAIRS, _NUMBERS = 1 << 14, 1 << 21
+# Distances of all pairs that may be held, of 4,096 meanings.
+_SQUARE = 1 << 24
 
 
 def choose_pairs(count: int, max_pairs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -85,12 +87,14 @@ def meaning_distances(meanings: np.ndarray, first: np.ndarray, second: np.ndarra
             row = int(np.flatnonzero(norms == 0)[0])
             raise ValueError(f"meanings[{row}] is zero and has no direction: take meaning_distance='euclidean'")
         meanings = meanings / norms[:, None]
-    if kind != "hamming" and len(meanings) ** 2 <= 4 * len(first):
-        # Most pairs are wanted: all of them at once cost less than gathering the rows of each.
-        square = 1 - meanings @ meanings.T if kind == "cosine" else squareform(pdist(meanings))
-        return square[first, second]
+    # All pairs at once cost less than gathering the rows of each, of cosines by a matrix product even where few are wanted.
+    cells = len(meanings) ** 2
+    if kind == "cosine" and cells <= min(40 * len(first), _SQUARE):
+        return (1 - meanings @ meanings.T)[first, second]
+    if kind == "euclidean" and cells <= min(4 * len(first), _SQUARE):
+        return squareform(pdist(meanings))[first, second]
     distances = []
-    for part in _parts(len(first), _NUMBERS // meanings.shape[1]):
+    for part in _parts(len(first), max(1, _NUMBERS // meanings.shape[1])):
         one, other = meanings[first[part]], meanings[second[part]]
         if kind == "hamming":
             distances.append((one != other).sum(1))

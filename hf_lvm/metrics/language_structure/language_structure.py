@@ -16,6 +16,7 @@ from hf_lvm.metrics.language_structure.disentanglement import (
     bag_of_symbols_disentanglement,
     positional_disentanglement,
 )
+from hf_lvm.metrics.language_structure.distances import choose_pairs, meaning_distances, message_distances
 from hf_lvm.metrics.language_structure.information import (
     entropy,
     information_table,
@@ -24,7 +25,12 @@ from hf_lvm.metrics.language_structure.information import (
     mutual_information,
 )
 from hf_lvm.metrics.language_structure.messages import Messages, MessageTable, meaning_table, message_table, row_ids
-from hf_lvm.metrics.language_structure.topography import MAX_PAIRS, check_distances, topographic_similarity
+from hf_lvm.metrics.language_structure.topography import (
+    MAX_PAIRS,
+    check_distances,
+    rank_correlation,
+    topographic_similarity,
+)
 
 _DESCRIPTION = """\
 Structure of a language that agents invented, from their messages and what these mean. Topographic similarity (Brighton and
@@ -175,10 +181,11 @@ def compute_language_structure(
         "seed": seed,
     }
     distances = {"message_distance": message_distance, "meaning_distance": meaning_distance, "meaning_type": kind}
-    scores = _scores(table, rows, kind, distances | {"max_pairs": max_pairs, "seed": seed})
+    topographic = topographic_similarity(table, rows, **distances, max_pairs=max_pairs, seed=seed)
+    scores = {SCORES[0]: topographic, **_disentanglement(table, rows, kind)}
     return {
         **{name: None if np.isnan(value) else value for name, value in scores.items()},
-        "permuted": _permuted(table, rows, kind, distances, scores, max_pairs, num_permutations, seed),
+        "permuted": _permuted(table, rows, distances, scores, max_pairs, num_permutations, seed),
         **_information(table, rows, kind),
         "mean_length": float(table.lengths.mean()),
         "length_standard_deviation": float(table.lengths.std()),
@@ -213,34 +220,38 @@ def unique_message_share(messages: Messages | MessageTable, meanings: np.ndarray
     return float(1 - unclear.mean())
 
 
-def _scores(table: MessageTable, rows: np.ndarray, kind: str, options: dict[str, Any]) -> dict[str, float]:
-    topographic = topographic_similarity(table, rows, **options)
+def _disentanglement(table: MessageTable, rows: np.ndarray, kind: str) -> dict[str, float]:
     if kind == "vectors":
-        return dict(zip(SCORES, (topographic, float("nan"), float("nan")), strict=True))
-    others = positional_disentanglement(table, rows), bag_of_symbols_disentanglement(table, rows)
-    return dict(zip(SCORES, (topographic, *others), strict=True))
+        return dict.fromkeys(SCORES[1:], float("nan"))
+    values = positional_disentanglement(table, rows), bag_of_symbols_disentanglement(table, rows)
+    return dict(zip(SCORES[1:], values, strict=True))
 
 
 def _permuted(
     table: MessageTable,
     rows: np.ndarray,
-    kind: str,
     distances: dict[str, str],
     scores: dict[str, float],
     max_pairs: int,
-    num_permutations: int,
+    count: int,
     seed: int,
-) -> dict[str, dict[str, float]] | None:
+) -> dict[str, dict[str, float | None]] | None:
     """Mean and standard deviation of the scores that have a value, with messages permuted among meanings."""
-    if not num_permutations:
+    if not count:
         return None
     generator = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {name: [] for name, value in scores.items() if not np.isnan(value)}
-    # Where rows are permuted no score loses its value, but for pairs that were drawn and happen to be all alike.
-    for number in range(num_permutations if drawn else 0):
-        pairs = {"max_pairs": min(max_pairs, _PERMUTED_PAIRS), "seed": seed + number}
-        values = _scores(table.take(generator.permutation(len(table))), rows, kind, distances | pairs)
+    topographic = SCORES[0] in drawn
+    if topographic:
+        pairs = choose_pairs(len(table), min(max_pairs, _PERMUTED_PAIRS), seed)
+        meant = meaning_distances(rows, *pairs, distances["meaning_distance"])
+    for _ in range(count if drawn else 0):
+        permuted = table.take(generator.permutation(len(table)))
+        values = _disentanglement(permuted, rows, distances["meaning_type"])
+        if topographic:
+            values[SCORES[0]] = rank_correlation(message_distances(permuted, *pairs, distances["message_distance"]), meant)
         for name, own in drawn.items():
+            # Where rows are permuted no score loses its value, but for pairs that were drawn and happen to be all alike.
             if not np.isnan(values[name]):
                 own.append(values[name])
     return {
