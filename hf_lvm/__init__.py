@@ -34,6 +34,8 @@ _PUBLIC = {
     "NeuralTopicModel": "hf_lvm.models.neural_topic",
     "RNNGDecoderConfig": "hf_lvm.backbones.rnng_decoder",
     "RNNGDecoderModel": "hf_lvm.backbones.rnng_decoder",
+    "ReferentialGameConfig": "hf_lvm.models.referential_game",
+    "ReferentialGameModel": "hf_lvm.models.referential_game",
     "SegmentDecoderConfig": "hf_lvm.backbones.segment_decoder",
     "SegmentDecoderModel": "hf_lvm.backbones.segment_decoder",
     "StructVAEConfig": "hf_lvm.models.struct_vae",

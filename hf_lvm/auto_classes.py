@@ -23,6 +23,7 @@ MODEL_MODULES = {
     "hf_lvm_lstm_encoder": "hf_lvm.backbones.lstm_encoder",
     "hf_lvm_neural_hmm": "hf_lvm.models.neural_hmm",
     "hf_lvm_neural_topic": "hf_lvm.models.neural_topic",
+    "hf_lvm_referential_game": "hf_lvm.models.referential_game",
     "hf_lvm_rnng_decoder": "hf_lvm.backbones.rnng_decoder",
     "hf_lvm_segment_decoder": "hf_lvm.backbones.segment_decoder",
     "hf_lvm_struct_vae": "hf_lvm.models.struct_vae",

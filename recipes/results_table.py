@@ -14,6 +14,7 @@ from latent_class_table import latent_class_table
 from latent_summarizer_table import latent_summarizer_table
 from neural_hmm_table import neural_hmm_table
 from neural_topic_table import neural_topic_table
+from referential_game_table import referential_game_table
 from struct_vae_table import struct_vae_table
 from text_vae_table import text_vae_table
 from urnng_table import urnng_table
@@ -75,8 +76,14 @@ TABLES = (
         "`hf-lvm demo struct-vae`, `recipes/struct_vae/*.yaml`",
         "[exact match by two rules, beside the published numbers](recipes/struct_vae/README.md#measured)",
     ),
+    (
+        "Havrylov & Titov 2017",
+        "`ReferentialGameModel`, any sender and receiver",
+        "`hf-lvm demo referential-game`, `recipes/referential_game/*.yaml`",
+        "[accuracy on unseen objects, length, compositionality](recipes/referential_game/README.md#measured)",
+    ),
 )
-PLANNED = (("Havrylov & Titov 2017; Kottur et al. 2017", "`ReferentialGameModel`, `TaskAndTalkModel`"),)
+PLANNED = (("Kottur et al. 2017", "`TaskAndTalkModel`"),)
 BENCHMARKS = (
     "training_step", "generation", "import_time", "lstm_training", "aggressive_step", "linear_chain", "binary_tree",
     "class_enumeration", "urnng_training", "summarizer_step", "parsing_throughput",
@@ -155,6 +162,7 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "recipes/urnng/README.md": urnng_table,
     "recipes/latent_summarizer/README.md": latent_summarizer_table,
     "recipes/struct_vae/README.md": struct_vae_table,
+    "recipes/referential_game/README.md": referential_game_table,
     "recipes/benchmarks/README.md": benchmarks_table,
 }
 

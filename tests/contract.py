@@ -86,6 +86,10 @@ class ModelContract:
             model.posterior_head.log_variance.bias.fill_(-60.0)
         return model
 
+    def small_batch(self) -> dict[str, torch.Tensor]:
+        """A few sentences, or what else the small model takes."""
+        return batch_of(random_rows(3, seed=2))
+
     # ---- shared by the clauses -------------------------------------------------------------------------------------
 
     def __init_subclass__(cls) -> None:
@@ -95,7 +99,7 @@ class ModelContract:
         if unknown:
             raise TypeError(f"{cls.__name__} leaves out clauses that do not exist: {', '.join(unknown)}.")
         if "test_a_fresh_process_loads_the_same_model" not in cls.left_out:
-            fresh.register(cls.__name__, lambda: (cls().build_small(), batch_of(random_rows(3, seed=2))))
+            fresh.register(cls.__name__, lambda: (cls().build_small(), cls().small_batch()))
         if "test_two_processes_equal_one" not in cls.left_out:
             double.register(cls.__name__, lambda: cls().build_small())
 

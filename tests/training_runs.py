@@ -7,10 +7,12 @@ import datasets
 import torch
 from transformers import Trainer, TrainingArguments
 
+from hf_lvm.data import GameCollator, draw_games
 from tests.tiny_parts import batch_of, random_rows
 
 STEPS = 3
 BATCH = 8
+GAME_OBJECTS = torch.cartesian_prod(torch.arange(3), torch.arange(4), torch.arange(5))
 
 
 @dataclass
@@ -39,6 +41,18 @@ def some_told(dataset: datasets.Dataset) -> datasets.Dataset:
     """The data set with known compressions, the first word and the end, of every fourth sentence."""
     told = [[labels[0], labels[-1]] if row % 4 == 0 else [-100] * 2 for row, labels in enumerate(dataset["labels"])]
     return dataset.add_column("summary_ids", told)
+
+
+def games(count: int = STEPS * BATCH) -> datasets.Dataset:
+    """Games about some of `GAME_OBJECTS`, each with distractors of its own."""
+    return draw_games(GAME_OBJECTS, 3, targets=range(count))
+
+
+def data_of(model) -> dict:
+    """The training set of a model, and what makes batches of it."""
+    if model.config.model_type == "hf_lvm_referential_game":
+        return {"dataset": games(), "data_collator": GameCollator(GAME_OBJECTS)}
+    return {"dataset": corpus(), "data_collator": collate}
 
 
 def collate(features: list[dict]) -> dict[str, torch.Tensor]:
@@ -72,14 +86,15 @@ def _run(trainer_class, arguments_class, model, folder, per_device, accumulation
         "max_grad_norm": 1e6, "report_to": "none", "save_strategy": "no", "eval_strategy": "no", "disable_tqdm": True,
         "use_cpu": True, "seed": 3, "dataloader_pin_memory": False,
     }  # fmt: skip
-    dataset = options.pop("dataset", None) or corpus()
+    data = data_of(model)
+    dataset, collator = (options.pop(name, None) or data[name] for name in ("dataset", "data_collator"))
     arguments = arguments_class(
         output_dir=str(folder),
         per_device_train_batch_size=per_device,
         gradient_accumulation_steps=accumulation,
         **defaults | options,
     )
-    trainer = trainer_class(model=model, args=arguments, train_dataset=dataset, data_collator=collate)
+    trainer = trainer_class(model=model, args=arguments, train_dataset=dataset, data_collator=collator)
     trainer.train()
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     return Run(

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_lvm.cli.demos import latent_class, latent_summarizer, struct_vae, text_vae, urnng
+from hf_lvm.cli.demos import latent_class, latent_summarizer, referential_game, struct_vae, text_vae, urnng
 
 DEMOS = {
     "text-vae": text_vae.main,
@@ -12,6 +12,7 @@ DEMOS = {
     "urnng": urnng.main,
     "latent-summarizer": latent_summarizer.main,
     "struct-vae": struct_vae.main,
+    "referential-game": referential_game.main,
 }
 
 
@@ -24,8 +25,9 @@ def main(argv: Sequence[str], prog: str) -> None:
     parser = argparse.ArgumentParser(
         prog=prog,
         usage=f"{prog} [{' | '.join(DEMOS)}] [--compare] [--output_dir FOLDER] [--key value ...]",
-        description="Train a small model on the documentation that comes with Python, or (urnng) on sentences of a small "
-        "grammar: offline, from random weights, in under three minutes on two cores. Then see what it learned.",
+        description="Train a small model on the documentation that comes with Python, (urnng) on sentences of a small grammar "
+        "or (referential-game) on combinations of attributes: offline, from random weights, in under three minutes on two "
+        "cores. Then see what it learned.",
         epilog="Every key of `hf-lvm train --help` can be given too, such as --max_steps 500.",
     )
     parser.add_argument(

@@ -5,6 +5,7 @@ from hf_lvm.data.batching import LabelledShareSampler, LatentTextCollator, Lengt
 from hf_lvm.data.classes import add_classes, class_names, hide_classes
 from hf_lvm.data.compressions import CompressionCollator, encode_compressions, load_compressions
 from hf_lvm.data.encoding import encode_dataset
+from hf_lvm.data.game_objects import attribute_objects, load_feature_objects, split_objects
 from hf_lvm.data.hub import check_hub_repository, is_hub_id
 from hf_lvm.data.loading import load_texts
 from hf_lvm.data.meaning_batching import (
@@ -26,6 +27,7 @@ from hf_lvm.data.meanings import (
     without_held_out,
 )
 from hf_lvm.data.processor import LatentTextProcessor, cut_alike
+from hf_lvm.data.referential_games import GameCollator, draw_games, games_in_batch
 from hf_lvm.data.tokenization import (
     check_special_tokens,
     end_token_id,
@@ -44,6 +46,7 @@ from hf_lvm.grammars.brackets import Bracketing, binarized, read_tree, read_tree
 __all__ = [
     "Bracketing",
     "CompressionCollator",
+    "GameCollator",
     "LabelledShareSampler",
     "LatentTextCollator",
     "LatentTextProcessor",
@@ -54,6 +57,7 @@ __all__ = [
     "SkippedMeaning",
     "TreeCollator",
     "add_classes",
+    "attribute_objects",
     "binarized",
     "canonical_meaning",
     "check_hub_repository",
@@ -63,15 +67,18 @@ __all__ = [
     "cut_alike",
     "documentation",
     "documentation_meanings",
+    "draw_games",
     "encode_compressions",
     "encode_dataset",
     "encode_meanings",
     "encode_trees",
     "end_token_id",
+    "games_in_batch",
     "hide_classes",
     "is_hub_id",
     "load_bracketings",
     "load_compressions",
+    "load_feature_objects",
     "load_meanings",
     "load_texts",
     "load_tokenizer",
@@ -85,6 +92,7 @@ __all__ = [
     "read_tree",
     "read_trees",
     "spans_to_mask",
+    "split_objects",
     "start_token_id",
     "synthetic_grammar",
     "synthetic_meanings",

@@ -10,6 +10,7 @@ from hf_lvm.distributions.interpolation import INTERPOLATION_PATHS, interpolate_
 from hf_lvm.distributions.linear_chain import BestPaths, LinearChainCRF
 from hf_lvm.distributions.mixture import GaussianMixture
 from hf_lvm.distributions.noise import Generators, normal_noise, uniform_noise
+from hf_lvm.distributions.uniform_symbols import UniformSymbols
 from hf_lvm.distributions.von_mises_fisher import HypersphericalUniform, VonMisesFisher
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "HypersphericalUniform",
     "LinearChainCRF",
     "NormalizingFlow",
+    "UniformSymbols",
     "VonMisesFisher",
     "count_classes",
     "interpolate_latents",

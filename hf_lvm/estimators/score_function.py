@@ -73,18 +73,51 @@ class ScoreFunctionDraws(Draws):
         return values[: self.num_samples].mean(0)
 
     def expectation(self, scores: torch.Tensor) -> torch.Tensor:
-        signal = scores[: self.num_samples].detach()
-        mode_score = scores[-1].detach() if self.baseline.uses_mode else None
-        baseline, error = self.baseline(signal, mode_score, self.features)
-        centred = signal - baseline
-        if self.signal_clip is not None:
-            centred = centred.clamp(min=self.signal_clip)
+        centred, error = self._centred(scores.detach())
         score_function = (centred * self.log_prob[: self.num_samples]).mean(0)
         if error is not None:
             score_function = score_function - error
-        if self.baseline.training and torch.is_grad_enabled():
-            self.baseline.update(signal)
+        self._update_baseline(scores)
         return value_and_gradient(self.mean(scores), score_function)
+
+    def expectation_by_steps(
+        self, scores: torch.Tensor, step_scores: torch.Tensor, step_log_probs: torch.Tensor
+    ) -> torch.Tensor:
+        """An estimate of E_q[f(z) + sum over t of g_t(z_1..z_t)] of sequences: (B,), with credit for each step.
+
+        What a step is judged by is f and the g of itself and later steps: those before it do not depend on it, and would only
+        add to the variance. The gradient has the same mean as that of `expectation`.
+
+            d E[...] = E[ sum over t of (f + sum over s >= t of g_s - b_t) d log q(z_t | z_<t) ]
+
+        The baselines that other samples or the mode serve as are those of the same step; an average of scores, or one that is
+        learned, is that of the whole for all steps. Steps behind an end have no log q and so no part in it.
+
+        Args:
+            scores: (R, B), f of each of `latents`.
+            step_scores: (R, B, T), g of each step.
+            step_log_probs: (R, B, T), log q of each step, whose sum over T is `log_prob`, with a gradient.
+        """
+        to_go = scores.unsqueeze(-1) + step_scores.flip(-1).cumsum(-1).flip(-1)
+        score_function = torch.zeros_like(self.mean(scores))
+        for step, signal in enumerate(to_go.detach().unbind(-1)):
+            centred, error = self._centred(signal)
+            score_function = score_function + (centred * step_log_probs[: self.num_samples, :, step]).mean(0)
+            if error is not None and step == 0:
+                score_function = score_function - error
+        self._update_baseline(to_go[..., 0])
+        return value_and_gradient(self.mean(to_go[..., 0]), score_function)
+
+    def _centred(self, signal: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What the samples are judged by, (K, B), and how well the baseline fits, from signals (R, B)."""
+        own = signal[: self.num_samples]
+        baseline, error = self.baseline(own, signal[-1] if self.baseline.uses_mode else None, self.features)
+        centred = own - baseline
+        return (centred if self.signal_clip is None else centred.clamp(min=self.signal_clip)), error
+
+    def _update_baseline(self, scores: torch.Tensor) -> None:
+        if self.baseline.training and torch.is_grad_enabled():
+            self.baseline.update(scores[: self.num_samples].detach())
 
 
 class Reinforce(ScoreFunction):

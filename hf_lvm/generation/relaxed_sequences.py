@@ -45,6 +45,21 @@ class RelaxedSequences(NamedTuple):
     log_probs: torch.Tensor
 
 
+class OpenSequences(NamedTuple):
+    """Relaxed samples of sequences that go on behind their ends. T = max_length + 1.
+
+    Attributes:
+        points, end_weights, log_probs: as of `RelaxedSequences`, but that steps are given `symbols`, and not `points`.
+        symbols: (..., B, max_length, V), points of what is written at each position if the sequence does not end there, EOS
+            with weight 0. Up to an end they are `points`.
+    """
+
+    points: torch.Tensor
+    end_weights: torch.Tensor
+    log_probs: torch.Tensor
+    symbols: torch.Tensor
+
+
 class EmbeddedSequences(NamedTuple):
     """Relaxed sequences as another part reads them.
 
@@ -85,18 +100,53 @@ def relaxed_sequences(
     Raises:
         ValueError: a temperature that is not positive, or not one a row.
     """
+    return RelaxedSequences(*_relaxed(q, temperature, sample_shape, generator, straight_through, past_end=False)[:3])
+
+
+def open_sequences(
+    q: SymbolSequences,
+    temperature: float | torch.Tensor,
+    sample_shape: Sequence[int] = torch.Size(),
+    generator: Generators = None,
+    straight_through: bool = False,
+) -> OpenSequences:
+    """Relaxed samples of q whose decoder goes on, behind an end, with what it would have written if it had not ended there.
+
+    That is the best of the other symbols by the same noise, or their soft point. A mean over ends then compares an
+    end with sequences that go on as those of q do, and each symbol is judged given that it is read. `relaxed_sequences` reads
+    EOS where it stands: what it writes behind it belongs to no sequence, and a mean over ends would make the end seem better
+    than what is never read. Samples themselves, and what noise they are made of, are the same.
+
+    Args:
+        q, temperature, sample_shape, generator, straight_through: as of `relaxed_sequences`.
+    """
+    return OpenSequences(*_relaxed(q, temperature, sample_shape, generator, straight_through, past_end=True))
+
+
+def _relaxed(
+    q: SymbolSequences,
+    temperature: float | torch.Tensor,
+    sample_shape: Sequence[int],
+    generator: Generators,
+    straight_through: bool,
+    past_end: bool,
+) -> tuple[torch.Tensor, ...]:
+    """Points, weights of ends, log-probabilities and symbols; without `past_end` no symbols."""
     count, batch = math.prod(sample_shape), q.batch_shape[0]
     temperature = _temperature_of_rows(temperature, batch, count)
     state = q.decoder.begin().repeat(count)
     vocabulary = state.logits.shape[-1]
     noise = noise_of_positions((count,), batch, q.max_length * vocabulary, generator, q.decoder.device)
     noise = noise.transpose(0, 1).reshape(batch * count, q.max_length, vocabulary)  # rows as `repeat` orders them
-    points, steps = [], []
+    points, symbols, steps = [], [], []
+    ends = torch.arange(vocabulary, device=noise.device) == q.eos_token_id
     for step in range(q.max_length):
         if step:
-            _, state = q.decoder.advance_points(state, points[-1].unsqueeze(1))
-        log_probs = q.step_log_probs(state.logits.unsqueeze(1), step).squeeze(1)
-        points.append(_point(log_probs, as_gumbel(noise[:, step]), temperature, straight_through))
+            _, state = q.decoder.advance_points(state, (symbols if past_end else points)[-1].unsqueeze(1))
+        log_probs, gumbel = q.step_log_probs(state.logits.unsqueeze(1), step).squeeze(1), as_gumbel(noise[:, step])
+        points.append(_point(log_probs, gumbel, temperature, straight_through))
+        if past_end:
+            symbols.append(_point(log_probs.masked_fill(ends, -torch.inf), gumbel, temperature, straight_through))
         steps.append(log_probs)
     end = torch.zeros_like(points[0])
     end[:, q.eos_token_id] = 1.0
@@ -105,9 +155,8 @@ def relaxed_sequences(
     def shaped(rows: torch.Tensor) -> torch.Tensor:
         return rows.unflatten(0, (batch, count)).transpose(0, 1).reshape(*sample_shape, batch, *rows.shape[1:])
 
-    return RelaxedSequences(
-        shaped(points), shaped(end_weights(points[..., q.eos_token_id])), shaped(torch.stack(steps, dim=1))
-    )
+    made = [points, end_weights(points[..., q.eos_token_id]), torch.stack(steps, dim=1)]
+    return tuple(map(shaped, [*made, torch.stack(symbols, dim=1)] if past_end else made))
 
 
 def end_weights(ends: torch.Tensor) -> torch.Tensor:

@@ -177,14 +177,32 @@ class SymbolSequences(Distribution):
             ValueError: another shape; on a CPU or with `validate_args` also a sequence without EOS, or with ids before it that
                 are none.
         """
+        self._check_shape(value)
+        return self._scored(self.decoder.begin(), value)
+
+    def symbol_log_probs(self, value: torch.Tensor) -> torch.Tensor:
+        """log q of each symbol of sequences (..., B, L) given those before it: (..., B, L), nats, with a gradient.
+
+        0 behind EOS, and at the EOS behind `max_length` symbols, which is free: the sum over L is `log_prob`. All -inf in a
+        sequence that is none.
+
+        Raises:
+            ValueError: as `log_prob`.
+        """
+        self._check_shape(value)
+        return self._scored_symbols(self.decoder.begin(), value)
+
+    def _check_shape(self, value: torch.Tensor) -> None:
         if value.shape[-2:-1] != self.batch_shape or value.shape[-1] > self.max_length + 1:
             raise ValueError(
                 f"The sequences have shape {tuple(value.shape)}: (..., {self.batch_shape[0]}, L) is needed, with L of up to "
                 f"{self.max_length + 1}, which is max_length and EOS."
             )
-        return self._scored(self.decoder.begin(), value)
 
     def _scored(self, begin: SymbolState, value: torch.Tensor) -> torch.Tensor:
+        return self._scored_symbols(begin, value).sum(-1)
+
+    def _scored_symbols(self, begin: SymbolState, value: torch.Tensor) -> torch.Tensor:
         batch, length = value.shape[-2:]
         sequences = value.reshape(-1, batch, length).transpose(0, 1).flatten(0, 1)  # (B * count, L), as `repeat` orders them
         lengths, look = self.lengths(sequences), may_look(value, self._validate_args)
@@ -212,8 +230,9 @@ class SymbolSequences(Distribution):
             logits = torch.cat([logits, following], dim=1)
         log_probs = self.step_log_probs(logits, 0)
         chosen = log_probs.gather(-1, symbols[:, :scored].clamp(min=0).unsqueeze(-1)).squeeze(-1)
-        log_prob = chosen.masked_fill(~inside[:, :scored], 0.0).sum(-1).masked_fill(wrong, -torch.inf)
-        return log_prob.view(batch, -1).T.reshape(value.shape[:-1])
+        chosen = chosen.masked_fill(~inside[:, :scored], 0.0).masked_fill(wrong.unsqueeze(1), -torch.inf)
+        chosen = functional.pad(chosen, (0, length - scored))
+        return chosen.view(batch, -1, length).transpose(0, 1).reshape(value.shape)
 
     def lengths(self, sequences: torch.Tensor) -> torch.Tensor:
         """The number of symbols before EOS of sequences (..., L): (...); L where there is none."""

@@ -136,14 +136,32 @@ class LatentConditioning(nn.Module):
             # BART and T5 would write the keys of the states they attend to into the slots of the tokens.
             cache = EncoderDecoderCache(cache, DynamicCache(config=decoder.config))
         if writes_memory:
-            if decoder.training and any(getattr(module, "gradient_checkpointing", False) for module in decoder.modules()):
-                raise ValueError(
-                    "injection 'memory' lives in the decoder's cache, and gradient checkpointing runs without one: "
-                    "switch gradient checkpointing off, or choose the injection 'prefix'."
-                )
-            own_cache = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
-            self.injections["memory"].write(conditions["memory"], own_cache)
+            self._write_memory(decoder, conditions["memory"], cache)
         return cache
+
+    def cache_with_memory(self, decoder: PreTrainedModel, memory: torch.Tensor, attends: bool = False) -> Cache:
+        """A new cache that holds what `condition` made for the injection `memory`, as if the decoder had read it.
+
+        Args:
+            attends: whether the decoder is also given states to attend to.
+
+        Raises:
+            ValueError: gradient checkpointing, which runs without a cache.
+        """
+        cache: Cache = DynamicCache(config=decoder.config)
+        if attends:
+            cache = EncoderDecoderCache(cache, DynamicCache(config=decoder.config))
+        self._write_memory(decoder, memory, cache)
+        return cache
+
+    def _write_memory(self, decoder: PreTrainedModel, memory: torch.Tensor, cache: Cache) -> None:
+        if decoder.training and any(getattr(module, "gradient_checkpointing", False) for module in decoder.modules()):
+            raise ValueError(
+                "injection 'memory' lives in the decoder's cache, and gradient checkpointing runs without one: "
+                "switch gradient checkpointing off, or choose the injection 'prefix'."
+            )
+        own_cache = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
+        self.injections["memory"].write(memory, own_cache)
 
     @torch.no_grad()
     def calibrate(self, decoder: PreTrainedModel, latents: torch.Tensor) -> None:

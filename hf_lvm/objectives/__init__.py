@@ -32,6 +32,7 @@ from hf_lvm.objectives.semi_supervision import (
     select_rows,
     semi_supervised_mean,
 )
+from hf_lvm.objectives.stepwise_bound import stepwise_bound
 from hf_lvm.objectives.structured_bound import structured_bound
 
 __all__ = [
@@ -71,5 +72,6 @@ __all__ = [
     "risk",
     "select_rows",
     "semi_supervised_mean",
+    "stepwise_bound",
     "structured_bound",
 ]

@@ -35,11 +35,14 @@ SUMMED = {
     "iwae": STRUCTURED["iwae"],
     "minimum_risk": STRUCTURED["minimum_risk"],
 }
+# Of sequences of a few symbols: short ones can be written down, all of them.
+SHORT_SEQUENCES = SEQUENCES | {"elbo": ("exact", *SEQUENCES["elbo"]), "marginal": ("exact",)}
 OBJECTIVES = {
     "continuous": CONTINUOUS,
     "discrete": DISCRETE,
     "structured": STRUCTURED,
     "sequence": SEQUENCES,
+    "short_sequence": SHORT_SEQUENCES,
     "summed": SUMMED,
 }
 LEAVE_ONE_OUT = ("rloo", "vimco")
@@ -59,8 +62,9 @@ def check_combination(
         objective: a name in `OBJECTIVES[latents]`.
         estimator: a name in `OBJECTIVES[latents][objective]`; None for `minimum_risk`, which is its own.
         num_samples: samples of the latent for each sentence.
-        latents: `continuous`, `discrete`, `structured`, `sequence`, structures that are written symbol by symbol, or
-            `summed`, structures that can be summed over.
+        latents: `continuous`, `discrete`, `structured`, `sequence`, structures that are written symbol by symbol,
+            `short_sequence`, those that may be few enough to be summed over one by one, or `summed`, structures that can be
+            summed over by other means.
         free_bits_mode: that of the training; "none" where free bits are off.
     """
     objectives = OBJECTIVES[latents]

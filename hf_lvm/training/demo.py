@@ -11,7 +11,7 @@ from transformers import ProgressCallback
 
 from hf_lvm.analysis.corpus import batches
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
-from hf_lvm.training import latent_class, latent_summarizer, struct_vae, text_vae, urnng
+from hf_lvm.training import latent_class, latent_summarizer, referential_game, struct_vae, text_vae, urnng
 from hf_lvm.training.building import build_composed
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.demo_signatures import write_signatures
@@ -28,6 +28,7 @@ DEMOS = {
     "urnng": urnng,
     "latent-summarizer": latent_summarizer,
     "struct-vae": struct_vae,
+    "referential-game": referential_game,
 }
 # What writes the texts of a demo that has other ones than a recipe can load, and says what they are.
 TEXTS = {"latent-summarizer": write_summaries, "struct-vae": write_signatures}

@@ -33,11 +33,20 @@ class LatentProgressCallback(ProgressCallback):
                 f"{logs[f'{of}reconstruction']:.1f} + KL {logs['kl']:.1f} "
                 f"nats, KL weight {logs['kl_weight']:.2f}{_usage(logs)}"
             )
+        elif "reconstruction" in logs:
+            self.training_bar.set_postfix_str(f"loss {logs['reconstruction']:.2f}, KL {logs['kl']:.1f} nats{_usage(logs)}")
         elif "eval_bound" in logs:
             self.training_bar.write(
                 f"Validation at step {state.global_step}: -ELBO {-logs['eval_bound']:.2f} = reconstruction "
                 f"{logs['eval_reconstruction']:.2f} + KL {logs['eval_kl']:.2f} nats/sentence"
                 f"{_usage(logs, 'eval_')}",
+                file=sys.stderr,
+            )
+        elif "eval_reconstruction" in logs:
+            # Of a model whose loss is no bound.
+            self.training_bar.write(
+                f"Validation at step {state.global_step}: loss {logs['eval_reconstruction']:.2f}, KL {logs['eval_kl']:.2f} "
+                f"nats{_usage(logs, 'eval_')}",
                 file=sys.stderr,
             )
 
@@ -52,4 +61,6 @@ def _usage(logs: dict, prefix: str = "") -> str:
         said = f", {logs[f'{prefix}used_classes']:g} classes used, I(x; z) {information:.2f} nats"
     if f"{prefix}accuracy" in logs:
         said += f", accuracy {logs[f'{prefix}accuracy']:.1%}"
+    if f"{prefix}message_length" in logs:
+        said += f", {logs[f'{prefix}message_length']:.1f} symbols a message"
     return said

@@ -12,6 +12,7 @@ RECIPES = {
     "hf_lvm_neural_hmm": "hf_lvm.training.neural_hmm",
     "hf_lvm_neural_topic": "hf_lvm.training.neural_topic",
     "hf_lvm_latent_summarizer": "hf_lvm.training.latent_summarizer",
+    "hf_lvm_referential_game": "hf_lvm.training.referential_game",
     "hf_lvm_struct_vae": "hf_lvm.training.struct_vae",
     "hf_lvm_urnng": "hf_lvm.training.urnng",
     "language_model": "hf_lvm.training.language_model",

@@ -55,6 +55,7 @@ class LatentTrainer(BucketingTrainer):
       `eval_bound`, `eval_reconstruction`, `eval_kl` and `eval_active_units`. Of a latent of categories instead of active
       units `mutual_information`, `used_classes`, `class_perplexity`, and `eval_accuracy` where classes are known. Under
       `gumbel_softmax` what is averaged in training is of the relaxed model, `relaxed_bound` and `relaxed_reconstruction`.
+    - A model whose loss is no bound says so by an attribute `reports_bound` that is false: `bound` is then not logged.
     - Semi-supervision: labelled and unlabelled sentences are averaged apart over the whole batch of an optimizer step, of all
       micro-batches and processes. An evaluation hides the classes from the model, and compares.
     - A run may go through phases, each an object with its own rules: a warm start as an autoencoder, first steps without the
@@ -354,6 +355,7 @@ class LatentTrainer(BucketingTrainer):
             )
             # What a relaxed model is trained by is no bound of the discrete one.
             relaxed = ("bound", "reconstruction") if self._is_relaxed else ()
+            values = self._without_false_bound(values)
             logs |= {f"relaxed_{name}" if name in relaxed else name: value for name, value in values.items()}
             if self._last_temperature is not None:
                 logs["temperature"] = self._last_temperature
@@ -389,8 +391,15 @@ class LatentTrainer(BucketingTrainer):
         if metrics:
             # Trainer averages batches and leaves out those that are not finite; the bound is over all sentences.
             output.metrics[f"{metric_key_prefix}_loss"] = -metrics["bound"]
+        metrics = self._without_false_bound(metrics)
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in metrics.items()})
         return output
+
+    def _without_false_bound(self, values: dict[str, float]) -> dict[str, float]:
+        """Values without `bound` where the model says, by `reports_bound`, that its two terms are none together."""
+        if getattr(self.accelerator.unwrap_model(self.model), "reports_bound", True):
+            return values
+        return {name: value for name, value in values.items() if name != "bound"}
 
     def _clip_grad_norm(self, model: nn.Module):
         if self._encoder_clipping is None:

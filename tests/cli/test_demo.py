@@ -107,7 +107,31 @@ def test_struct_vae_shows_signatures_beside_those_that_need_no_parser(tmp_path, 
     assert "hf-lvm parse" in said and (tmp_path / "parses.txt").exists()
 
 
+def test_referential_game_shows_what_is_said_of_unseen_objects(tmp_path, capsys):
+    flags = ["--max_steps", "3", "--use_cpu", "true", "--disable_tqdm", "true", "--attribute_sizes", "3", "4", "5",
+             "--num_distractors", "3", "--per_device_train_batch_size", "8", "--sender_hidden_size", "16",
+             "--receiver_hidden_size", "16"]  # fmt: skip
+    assert main(["demo", "referential-game", "--output_dir", str(tmp_path), *flags]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    results = json.loads((tmp_path / "results.json").read_text())
+    test, language = results["test"], results["language"]
+    for line in (
+        f"{test['games']} games about unseen objects {test['accuracy']:.1%} are won; a guess wins {test['chance']:.1%}",
+        f"topographic similarity {language['topographic_similarity']:.3f}",
+        " ".join(results["lexicon"]["symbol"][1].split()),
+    ):
+        assert line in said
+    # As many unseen objects as there are, each with its message.
+    lines = [line.split("  ->  ") for line in (tmp_path / "messages.txt").read_text().splitlines()[2:]]
+    assert len(lines) == test["games"] == 6
+    for name, message in lines:
+        assert f"{name} {message.split('   ')[0]}" in said
+    assert results["command"].startswith("hf-lvm demo referential-game") and "hf-lvm train" in said
+
+
 @pytest.mark.parametrize("name", ["latent-classes", "rnng"])
 def test_an_unknown_demo_is_one_line(name, capsys):
     assert main(["demo", name]) == 2
-    assert "there are: text-vae, latent-class, urnng, latent-summarizer, struct-vae" in capsys.readouterr().err
+    assert (
+        "there are: text-vae, latent-class, urnng, latent-summarizer, struct-vae, referential-game" in capsys.readouterr().err
+    )

@@ -15,7 +15,7 @@ import hf_lvm
 from hf_lvm.analysis.estimator_check import EstimatorRow
 from hf_lvm.backbones.sources import check_exists, config_from_scratch, full_name, is_from_scratch
 from hf_lvm.layers.injections import injection_names
-from hf_lvm.training import latent_summarizer, struct_vae, urnng
+from hf_lvm.training import latent_summarizer, referential_game, struct_vae, urnng
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import _scratch_sizes
 from hf_lvm.training.config_file import parse
@@ -29,7 +29,16 @@ from hf_lvm.training.text_vae import _defaults
 REPOSITORY = Path(__file__).parents[2]
 RECIPE_FOLDER = REPOSITORY / "recipes"
 PACKAGED = Path(hf_lvm.__file__).parent / "training"
-MODELS = ("text_vae", "latent_class", "neural_hmm", "neural_topic", "urnng", "latent_summarizer", "struct_vae")
+MODELS = (
+    "text_vae",
+    "latent_class",
+    "neural_hmm",
+    "neural_topic",
+    "urnng",
+    "latent_summarizer",
+    "struct_vae",
+    "referential_game",
+)
 CONFIGS = sorted([file for model in MODELS for file in (RECIPE_FOLDER / model).rglob("*.yaml")] + [*PACKAGED.rglob("*.yaml")])
 CLASSES = (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments)
 CLASSES_OF = {
@@ -40,6 +49,7 @@ CLASSES_OF = {
     "hf_lvm_urnng": urnng.ARGUMENTS,
     "hf_lvm_latent_summarizer": latent_summarizer.ARGUMENTS,
     "hf_lvm_struct_vae": struct_vae.ARGUMENTS,
+    "hf_lvm_referential_game": referential_game.ARGUMENTS,
     "language_model": (LanguageModelArguments, DataArguments, LatentTrainingArguments),
 }
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -83,12 +83,7 @@ class TwoParts:
             ValueError: weights are missing from the checkpoint. They would be left as they happen to be initialised.
         """
         model, loading_info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        missing = sorted(loading_info["missing_keys"])
-        if missing:
-            raise ValueError(
-                f"The checkpoint lacks {len(missing)} of this model's tensors, the first is {missing[0]!r}: it is not whole, "
-                "or was saved from a model with other settings. Load it with the config it was saved with."
-            )
+        check_whole(loading_info)
         for part in ("encoder", "decoder"):
             freeze_beside_adapter(getattr(model, part), getattr(model.config, f"{part}_adapter"))
         return (model, loading_info) if output_loading_info else model
@@ -179,3 +174,13 @@ class TwoParts:
             )
         if self.config.decoder_adapter is not None:
             raise ValueError("A decoder with an adapter cannot begin anew: its other weights are pretrained.")
+
+
+def check_whole(loading_info: dict[str, Any]) -> None:
+    """Raise a `ValueError` where a checkpoint lacks weights of the model, by what `from_pretrained` says of the loading."""
+    missing = sorted(loading_info["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"The checkpoint lacks {len(missing)} of this model's tensors, the first is {missing[0]!r}: it is not whole, "
+            "or was saved from a model with other settings. Load it with the config it was saved with."
+        )

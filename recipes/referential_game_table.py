@@ -1,0 +1,141 @@
+"""The tables of recipes/referential_game/README.md."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "referential_game" / "results"
+
+# objects -> title, and rows: results (NAME.json, or NAME_seed1.json and so on), what it is
+GAMES = {
+    "attributes": (
+        "Combinations of attributes",
+        (
+            ("attributes_straight_through", "straight-through"),
+            ("attributes_gumbel_softmax", "soft Gumbel-softmax"),
+            ("attributes_rloo", "score function, four messages of each object"),
+            ("attributes_short", "straight-through, each symbol costs (`prior_type: length`)"),
+            ("attributes_fixed", "straight-through, all messages of one length"),
+        ),
+    ),
+    "text_latents": (
+        "Sentences, as the latent of a text VAE",
+        (
+            ("text_latents_straight_through", "straight-through"),
+            ("text_latents_rloo", "score function, four messages of each object"),
+        ),
+    ),
+}
+COLUMNS = (
+    "row", "what", "accuracy, %", "guessing, %", "symbols a message", "different messages", "-log p(x\\|m), nats",
+    "KL, nats", "topographic similarity", "posdis", "bosdis", "seeds",
+)  # fmt: skip
+STRUCTURE = ("topographic_similarity", "positional_disentanglement", "bag_of_symbols_disentanglement")
+LEXICON_LINES = 16
+
+
+def referential_game_table(folder: Path = RESULTS) -> str:
+    """For each kind of object its rows; accuracy by length; two lexicons side by side; what each run was on."""
+    text, notes, lengths, lexicons = "", [], [], []
+    for title, rows in GAMES.values():
+        lines = [_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
+        for name, what in rows:
+            runs = _runs(folder, name)
+            lines.append(_line(name, what, runs))
+            notes += [_note(name, run) for run in runs]
+            lengths += [_lengths(name, runs)] if runs else []
+            lexicons += [(name, run) for run in runs if "position" in run.get("lexicon", {})]
+        text += f"{title}, unseen objects, among others that are unseen:\n\n" + "\n".join(lines) + "\n\n"
+    if lengths:
+        text += _length_table(lengths)
+    text += _lexicons([(name, run) for name, run in lexicons if run["settings"]["objects"] == "attributes"])
+    return text + "".join(f"- {note}\n" for note in notes)
+
+
+def _runs(folder: Path, name: str) -> list[dict[str, Any]]:
+    files = [*folder.glob(f"{name}.json"), *folder.glob(f"{name}_seed*.json")]
+    return sorted((json.loads(file.read_text(encoding="utf-8")) for file in files), key=lambda run: run["settings"]["seed"])
+
+
+def _line(name: str, what: str, runs: Sequence[dict[str, Any]]) -> str:
+    if not runs:
+        return _row([f"`{name}`", what, *["-"] * (len(COLUMNS) - 2)])
+    tests = [run["test"] for run in runs]
+    bounds = [test["bound"] for test in tests if "bound" in test]
+    cells = [
+        _several([100 * test["accuracy"] for test in tests], 1),
+        f"{100 * tests[0]['chance']:.1f}",
+        _several([test["mean_length"] for test in tests], 2),
+        _several([test["distinct_messages"] for test in tests], 0),
+        _several([bound["reconstruction"] for bound in bounds], 2) if bounds else "-",
+        _several([bound["kl"] for bound in bounds], 1) if bounds else "-",
+    ]
+    for score in STRUCTURE:
+        values = [run["language"][score] for run in runs if run["language"][score] is not None]
+        cells.append(_several(values, 3) if values else "-")
+    return _row([f"`{name}`", what, *cells, ", ".join(str(run["settings"]["seed"]) for run in runs)])
+
+
+def _lengths(name: str, runs: Sequence[dict[str, Any]]) -> tuple[str, dict[int, tuple[int, float]]]:
+    """Over all seeds, of each length the messages and their accuracy."""
+    found: dict[int, tuple[int, float]] = {}
+    for run in runs:
+        for row in run["language"]["accuracy_by_length"] or ():
+            count, right = found.get(row["length"], (0, 0.0))
+            found[row["length"]] = count + row["messages"], right + row["messages"] * row["accuracy"]
+    return name, {length: (count, right / count) for length, (count, right) in sorted(found.items())}
+
+
+def _length_table(rows: Sequence[tuple[str, dict[int, tuple[int, float]]]]) -> str:
+    lengths = sorted({length for _, own in rows for length in own})
+    if not lengths:
+        return ""
+    head = ["symbols", *map(str, lengths)]
+    lines = [_row(head), "|" + "---|" * len(head)]
+    for name, own in rows:
+        cells = [f"{100 * own[length][1]:.1f}% of {own[length][0]:,}" if length in own else "" for length in lengths]
+        lines.append(_row([f"`{name}`", *cells]))
+    return (
+        "Games that are won by the length of the message, seen and unseen objects, all seeds:\n\n" + "\n".join(lines) + "\n\n"
+    )
+
+
+def _lexicons(runs: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """The most and the least compositional language of attributes, by topographic similarity, side by side."""
+    from hf_lvm.analysis.language_report import side_by_side
+
+    scored = [(run["language"][STRUCTURE[0]], name, run) for name, run in runs if run["language"][STRUCTURE[0]] is not None]
+    if len(scored) < 2:
+        return ""
+    scored.sort(key=lambda each: each[0])
+    texts = {}
+    for score, name, run in (scored[-1], scored[0]):
+        title = f"{name}, seed {run['settings']['seed']}: {score:.3f}, accuracy {run['test']['accuracy']:.1%}"
+        texts[title] = "\n".join(run["lexicon"]["position"][: LEXICON_LINES + 1])
+    return (
+        "The most and the least compositional of these languages, by topographic similarity. symbol@position, in how many "
+        "messages, and attribute=value with its share of them, best first:\n\n```\n" + side_by_side(texts) + "\n```\n\n"
+    )
+
+
+def _note(name: str, run: dict[str, Any]) -> str:
+    return (
+        f"`{name}`, seed {run['settings']['seed']}: {run['corpus']}; {run['steps']:,} steps, "
+        f"{run['training_seconds'] / 60:.0f} min on {run['hardware']}; torch {run['versions']['torch']}, transformers "
+        f"{run['versions']['transformers']}; accuracy of messages that are drawn {run['test']['sampled_accuracy']:.1%}."
+        f"{' ' + run['remark'] if 'remark' in run else ''}"
+    )
+
+
+def _several(values: Sequence[float], digits: int) -> str:
+    """The value, or mean, standard deviation, and each seed's value."""
+    each = ", ".join(f"{value:,.{digits}f}" for value in values)
+    if len(values) == 1:
+        return each
+    return f"{statistics.mean(values):,.{digits}f} ± {statistics.stdev(values):.{digits}f} ({each})"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
