@@ -23,6 +23,9 @@ from hf_lvm.models.task_and_talk.dialogs import Dialogs, DialogsWithGuess
 from hf_lvm.objectives import draw_for, importance_weighted_bound, marginal_terms
 from hf_lvm.objectives.minimum_risk import risk
 
+# Objectives that are an expectation over dialogs, or have one beside them.
+TAKE_ENTROPY = ("elbo", "marginal", "reward")
+
 
 @dataclass(frozen=True)
 class DialogTerms:
@@ -50,6 +53,8 @@ def dialog_terms(
     labels: torch.Tensor,
     generator: Generators = None,
     temperature: float | None = None,
+    question_entropy: float = 0.0,
+    answer_entropy: float = 0.0,
 ) -> DialogTerms:
     """The terms of the objective that a config names.
 
@@ -59,9 +64,20 @@ def dialog_terms(
         labels: (B, 2), what is asked for, each value by its number among those of all attributes.
         generator: None, one generator, or a list of B generators.
         temperature: of relaxed samples, instead of the config's.
+        question_entropy, answer_entropy: weights of the entropy of what each bot says, in nats, which the loss is less by.
+
+    Raises:
+        ValueError: such a weight under `iwae` or `minimum_risk`.
     """
+    weights = (question_entropy, answer_entropy)
+    if any(weights) and config.objective not in TAKE_ENTROPY:
+        raise ValueError(
+            f"question_entropy and answer_entropy are {question_entropy:g} and {answer_entropy:g}, and the objective "
+            f"{config.objective!r} has no expectation that an entropy could be added to: choose one of "
+            f"{', '.join(map(repr, TAKE_ENTROPY))}, or leave them out."
+        )
     if isinstance(estimator, GumbelSoftmax) and estimator.training:
-        return _relaxed_terms(config, estimator, dialogs, labels, generator, temperature)
+        return _relaxed_terms(config, estimator, dialogs, labels, generator, temperature, weights)
     if config.sample_guess:
         dialogs = DialogsWithGuess(dialogs)
     if isinstance(estimator, GumbelSoftmax):
@@ -71,17 +87,24 @@ def dialog_terms(
     log_likelihood = dialogs.log_likelihood_of(draws.latents, labels)  # (D, R * B)
     kl = torch.zeros_like(log_likelihood[0])
     reconstruction = draws.mean(-log_likelihood.detach())
+    surprise = 0.0
+    if any(weights):
+        # The mean of its own gradient is zero: what is left of an entropy's is that of how often a dialog is held.
+        parts = dialogs.log_prob_parts(draws.latents)
+        surprise = -sum(weight * part.detach() for weight, part in zip(weights, parts, strict=True))
     if config.objective == "elbo":
-        loss = -draws.expectation(log_likelihood)
+        loss = -draws.expectation(log_likelihood + surprise)
     elif config.objective == "reward":
         if config.sample_guess:
             score = reward_of(config, dialogs.is_right(draws.latents, labels))
         else:
             score = reward_of(config, log_likelihood.exp())
-        loss = -draws.expectation(score)
+        loss = -draws.expectation(score + surprise)
     elif config.objective == "marginal":
         terms = marginal_terms(log_likelihood, draws.log_prob)
         loss, reconstruction, kl = terms.loss, terms.reconstruction, terms.kl
+        if any(weights):
+            loss = loss - draws.expectation(surprise)
     elif config.objective == "iwae":
         # log p(z) - log q(z) is zero, and so is its gradient.
         loss = -importance_weighted_bound(draws.surrogate(log_likelihood))
@@ -99,6 +122,7 @@ def _relaxed_terms(
     labels: torch.Tensor,
     generator: Generators,
     temperature: float | None,
+    weights: tuple[float, float],
 ) -> DialogTerms:
     """Terms of conversations in points of simplices; the value is that of the relaxed model unless the points are corners."""
     if temperature is None:
@@ -108,6 +132,9 @@ def _relaxed_terms(
     )
     log_likelihood = conversation.log_likelihood(labels)  # (R, K, B)
     score = reward_of(config, log_likelihood.exp()) if config.objective == "reward" else log_likelihood
+    for weight, entropy in zip(weights, conversation.entropy_parts, strict=True):
+        if weight:
+            score = score + weight * entropy
     reconstruction = -log_likelihood.mean(1)
     return DialogTerms(
         loss=-score.mean(1),

@@ -30,9 +30,16 @@ class Conversation(NamedTuple):
     guesses: list[torch.Tensor]
 
     @property
-    def log_prob(self) -> torch.Tensor:
-        """log q of the dialogs where all points are corners: (R, K, B)."""
-        return sum((points * log_probs).sum(1) for points, log_probs in zip(self.points, self.log_probs, strict=True))
+    def log_prob_parts(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """log q of the questions and of the answers where all points are corners, (R, K, B) each."""
+        steps = [(points * log_probs).sum(1) for points, log_probs in zip(self.points, self.log_probs, strict=True)]
+        return sum(steps[::2]), sum(steps[1::2])
+
+    @property
+    def entropy_parts(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The entropies of the steps after what was said before, summed over questions and over answers, (R, K, B) each."""
+        steps = [-(log_probs.exp() * log_probs).sum(1) for log_probs in self.log_probs]
+        return sum(steps[::2]), sum(steps[1::2])
 
     def log_likelihood(self, labels: torch.Tensor) -> torch.Tensor:
         """log p of the two values that are asked for, numbers (B, 2), in nats: (R, K, B)."""

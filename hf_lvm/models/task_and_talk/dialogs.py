@@ -111,10 +111,13 @@ class Dialogs(Distribution):
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
         """log q in nats of dialogs (K, R * B, L): (K, R * B)."""
+        return sum(self.log_prob_parts(value))
+
+    def log_prob_parts(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """log q of the questions and of the answers in dialogs (K, R * B, L), (K, R * B) each, in nats."""
         conversation = self._conversation_of(value)
-        if conversation is None:
-            return self.log_prob_of_all
-        return conversation.log_prob.transpose(0, 1).flatten(1)
+        parts = self._parts_of_all if conversation is None else conversation.log_prob_parts
+        return tuple(part.transpose(0, 1).flatten(1) for part in parts)
 
     def log_likelihood_of(self, value: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """log p(x|z) in nats of labels (B, 2) behind dialogs (K, R * B, L): (K, R * B)."""
@@ -175,9 +178,14 @@ class Dialogs(Distribution):
     @property
     def log_prob_of_all(self) -> torch.Tensor:
         """log q of all dialogs: (Z, R * B)."""
+        return sum(self._parts_of_all).transpose(0, 1).flatten(1)
+
+    @property
+    def _parts_of_all(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """log q of the questions and of the answers in all dialogs, (R, Z, B) each."""
         tree = self.tree
-        log_prob = self._of_tasks(tree.log_questions) + tree.log_answers @ self._places(self._rows, tree.log_answers)
-        return log_prob.transpose(0, 1).flatten(1)
+        questions = tree.log_questions @ self._places(self.tasks, tree.log_questions)
+        return questions, tree.log_answers @ self._places(self._rows, tree.log_answers)
 
     def log_likelihood_of_all(self, labels: torch.Tensor) -> torch.Tensor:
         """log p(x|z) of the values that are asked for, numbers (B, 2), behind all dialogs: (Z, R * B)."""
@@ -201,9 +209,6 @@ class Dialogs(Distribution):
                 beginnings *= log_probs.shape[1]
         return torch.stack(symbols, dim=-1), number
 
-    def _of_tasks(self, table: torch.Tensor) -> torch.Tensor:
-        return table @ self._places(self.tasks, table)
-
     @staticmethod
     def _places(columns: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
         """What picks columns (B,) of a table (..., C) by a product, whose backward pass is one too: (C, B)."""
@@ -223,9 +228,7 @@ class DialogsWithGuess(Dialogs):
     def sample(self, sample_shape: Sequence[int] = torch.Size(), generator: Generators = None) -> torch.Tensor:
         """Dialogs with guesses (K, R * B, L + 2)."""
         (count,) = sample_shape
-        noise = noise_of_runs(
-            self.seeds, len(self.tasks), self.event_shape[0], generator, self.tasks.device, (count,)
-        )
+        noise = noise_of_runs(self.seeds, len(self.tasks), self.event_shape[0], generator, self.tasks.device, (count,))
         conversation = self._converse(sampling(noise), count)
         draw = sampling(noise[..., -2:])
         guesses = [draw(place, guess).argmax(1) for place, guess in enumerate(conversation.guesses)]

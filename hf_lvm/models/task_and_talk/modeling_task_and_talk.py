@@ -172,6 +172,8 @@ class TaskAndTalkModel(PreTrainedModel):
         free_bits: float = 0.0,
         free_bits_mode: str = "none",
         temperature: float | None = None,
+        question_entropy: float = 0.0,
+        answer_entropy: float = 0.0,
         return_dict: bool | None = None,
     ) -> TaskAndTalkOutput:
         """The bound of answers, or their score behind given dialogs.
@@ -185,9 +187,11 @@ class TaskAndTalkModel(PreTrainedModel):
             generator: None, one generator, or one for each row; each run makes its own noise from it and its seed.
             kl_weight, free_bits, free_bits_mode: taken because trainers pass them; there is no KL term to weigh.
             temperature: of relaxed samples, instead of the config's.
+            question_entropy, answer_entropy: weights of the entropy of what each bot says, nats, which the loss is less by. In
+                the loss only; as they fall, the bots go from saying everything to saying what they have found to be worth it.
 
         Raises:
-            ValueError: objects, tasks, answers or dialogs that do not exist.
+            ValueError: objects, tasks, answers or dialogs that do not exist, or weights that do not go with the objective.
         """
         config = self.config
         labels = self._checked(labels, "labels", 2, [config.num_all_values] * 2) if labels is not None else None
@@ -201,7 +205,7 @@ class TaskAndTalkModel(PreTrainedModel):
         )
         if temperature is not None:
             check_temperature(temperature)
-        terms = dialog_terms(config, self.estimator, dialogs, labels, generator, temperature)
+        terms = dialog_terms(config, self.estimator, dialogs, labels, generator, temperature, question_entropy, answer_entropy)
         row_losses = terms.loss
         if self.training and config.hard_share:
             row_losses = row_losses * hard_weights(self._is_right(dialogs, labels), dialogs.values, config.hard_share)

@@ -8,7 +8,7 @@ from hf_lvm import TaskAndTalkConfig, TaskAndTalkModel
 from hf_lvm.data.task_and_talk import all_objects, instances
 
 TINY = {"num_values": [2, 3], "num_question_symbols": 2, "num_answer_symbols": 3, "hidden_size": 4, "embedding_size": 3,
-        "value_embedding_size": 2, "initial_scale": 3.0}  # fmt: skip
+        "value_embedding_size": 2, "initial_scale": 5.0}  # fmt: skip
 
 
 def tiny_game(dtype: torch.dtype = torch.float64, **options) -> TaskAndTalkModel:
