@@ -4,8 +4,8 @@ An object is one value of each attribute, and a task an ordered pair of attribut
 value of the first and then that of the second.
 
 The published objects have 4 colours, 4 shapes and 4 styles, 64 in all, of which the authors drew 13 for testing, once. These
-13 are listed here as they stand in their repository, github.com/batra-mlp-lab/lang-emerge, `data/toy64_split_0.8.json` at commit
-f3c5b3a85949a86b9265099a6013aae76eb07060, with values and tasks in the order of that file.
+13 are listed here as they stand in their repository, github.com/batra-mlp-lab/lang-emerge, `data/toy64_split_0.8.json` of
+commit f3c5b3a85949a86b9265099a6013aae76eb07060, with values and tasks in the order of that file.
 """
 
 import itertools
@@ -81,8 +81,8 @@ def split_objects(num_values: Sequence[int], num_test: int, seed: int = 0) -> Ob
     most = len(objects) - max(num_values)
     if not 1 <= num_test <= most:
         raise ValueError(
-            f"num_test is {num_test}: of {len(objects)} objects hold out 1 to {most}, so that {max(num_values)} are left, which "
-            "is the fewest that show every value."
+            f"num_test is {num_test}: of {len(objects)} objects hold out 1 to {most}, so that {max(num_values)} are left, "
+            "the fewest that show every value."
         )
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(count, generator=generator) for count in num_values]

@@ -78,7 +78,7 @@ class TaskAndTalkConfig(PreTrainedConfig):
             self.num_values = [4, 4, 4]
         if len(self.num_values) < 2 or min(self.num_values) < 2:
             raise ValueError(
-                f"num_values is {self.num_values}: a task asks for two attributes, so give 2 or more, each of 2 values or more."
+                f"num_values is {self.num_values}: a task asks for two attributes, so give 2 or more, of 2 or more values."
             )
         for key in SIZES:
             if getattr(self, key) < 1:
@@ -115,8 +115,8 @@ class TaskAndTalkConfig(PreTrainedConfig):
         if self.estimator == "exact" and self.num_dialogs > self.enumeration_budget:
             raise ValueError(
                 f"The estimator 'exact' sums over all ({self.num_question_symbols} * {self.num_answer_symbols})^"
-                f"{self.num_rounds} = {self.num_dialogs:,} dialogs, and enumeration_budget is {self.enumeration_budget:,}: take "
-                "smaller vocabularies or fewer rounds, or an estimator that samples, such as 'rloo'."
+                f"{self.num_rounds} = {self.num_dialogs:,} dialogs, and enumeration_budget is {self.enumeration_budget:,}: "
+                "take smaller vocabularies or fewer rounds, or an estimator that samples, such as 'rloo'."
             )
 
     @property

@@ -138,7 +138,7 @@ class TaskAndTalkModel(PreTrainedModel):
         counts = torch.tensor(self.config.num_values, device=objects.device)
         if objects.dim() != 2 or objects.shape[1] != len(counts):
             raise ValueError(
-                f"objects has shape {tuple(objects.shape)}: objects of {len(counts)} attributes are needed, (B, {len(counts)})."
+                f"objects has shape {tuple(objects.shape)}: (B, {len(counts)}) is needed, a value of each attribute."
             )
         if objects.numel() and bool(((objects < 0) | (objects >= counts)).any()):
             raise ValueError(f"objects has values outside of 0 to one less than {self.config.num_values}.")

@@ -105,7 +105,7 @@ def test_a_relaxed_conversation_of_corners_is_a_dialog():
     soft = dialogs.relaxed(0.7, 3, torch.Generator().manual_seed(0))
     for points in soft.points:
         torch.testing.assert_close(points.sum(1), torch.ones_like(points[:, 0]))
-        assert 0.01 < (points.amax(1) < 0.99).double().mean()
+        assert (points.amax(1) < 0.99).double().mean() > 0.01
     cold = dialogs.relaxed(1e-4, 3, torch.Generator().manual_seed(0))
     assert torch.equal(cold.symbols, symbols)
 
