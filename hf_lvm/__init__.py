@@ -40,6 +40,8 @@ _PUBLIC = {
     "SegmentDecoderModel": "hf_lvm.backbones.segment_decoder",
     "StructVAEConfig": "hf_lvm.models.struct_vae",
     "StructVAEModel": "hf_lvm.models.struct_vae",
+    "TaskAndTalkConfig": "hf_lvm.models.task_and_talk",
+    "TaskAndTalkModel": "hf_lvm.models.task_and_talk",
     "T5DecoderConfig": "hf_lvm.backbones.t5_decoder",
     "T5DecoderForCausalLM": "hf_lvm.backbones.t5_decoder",
     "TextVAEConfig": "hf_lvm.models.text_vae",

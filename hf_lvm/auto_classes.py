@@ -28,6 +28,7 @@ MODEL_MODULES = {
     "hf_lvm_segment_decoder": "hf_lvm.backbones.segment_decoder",
     "hf_lvm_struct_vae": "hf_lvm.models.struct_vae",
     "hf_lvm_t5_decoder": "hf_lvm.backbones.t5_decoder",
+    "hf_lvm_task_and_talk": "hf_lvm.models.task_and_talk",
     "hf_lvm_text_vae": "hf_lvm.models.text_vae",
     "hf_lvm_urnng": "hf_lvm.models.urnng",
     "hf_lvm_transformer_grammar_decoder": "hf_lvm.backbones.transformer_grammar_decoder",

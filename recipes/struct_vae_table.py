@@ -13,9 +13,10 @@ CORPORA = {
     "atis": (
         "ATIS, anonymised lambda calculus",
         (
-            ("atis_500", "500 labels", "63.2"),
-            ("atis_500_self_training", "500 labels, self-training", "65.3"),
-            ("atis_500_struct_vae", "500 labels, StructVAE", "66.0"),
+            ("atis_500_labels", "500 labels and nothing else", "63.2"),
+            ("atis_500", "500 labels, word vectors of all utterances", ""),
+            ("atis_500_self_training", "the same, then self-training", "65.3"),
+            ("atis_500_struct_vae", "the same, then StructVAE", "66.0"),
             ("atis_500_struct_vae_extra", "500 labels, StructVAE, p(z) with extra meanings", ""),
             ("atis_1000", "1,000 labels", "74.6"),
             ("atis_1000_self_training", "1,000 labels, self-training", "74.2"),

@@ -72,6 +72,31 @@ def noise_of_positions(
     return _shifted(bits, 11).double() * 2.0**-53
 
 
+def noise_of_runs(
+    seeds: Sequence[int],
+    batch_size: int,
+    length: int,
+    generator: Generators = None,
+    device: torch.device | str = "cpu",
+    sample_shape: Sequence[int] = torch.Size(),
+) -> torch.Tensor:
+    """Noise uniform on [0, 1), float64: (R, *sample_shape, batch_size, length), of R runs that train side by side.
+
+    The generators are asked for one number a row and sample, as for `noise_of_positions`, from which the seed of a run makes
+    its own. So a run has the noise that it would have alone, and runs of different seeds have noise that is independent.
+
+    Args:
+        seeds: R numbers.
+        generator: None, one generator, or a list of `batch_size` generators.
+    """
+    drawn = uniform_noise(sample_shape, batch_size, (), generator=generator, device=device, dtype=torch.float64)
+    of_runs = _mixed(torch.tensor([seed + 1 for seed in seeds], device=drawn.device) * GOLDEN_GAMMA)
+    of_runs = of_runs.view(-1, *[1] * drawn.dim())
+    start = _mixed((drawn * 2**53).long() ^ of_runs).unsqueeze(-1)
+    bits = _mixed(start + GOLDEN_GAMMA * torch.arange(1, length + 1, device=start.device))
+    return _shifted(bits, 11).double() * 2.0**-53
+
+
 def noise_of_cells(
     sample_shape: Sequence[int],
     batch_size: int,

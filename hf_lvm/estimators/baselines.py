@@ -61,34 +61,47 @@ class MovingAverageBaseline(NoBaseline):
 
     Args:
         decay: weight of the past in an update. The average is one of as many batches as there were, from the first on.
+        num_groups: G, the rows of a batch are G groups of equal size one after the other, each with an average of its own:
+            models that train side by side and are not to learn of each other.
     """
 
-    def __init__(self, decay: float = 0.9):
+    def __init__(self, decay: float = 0.9, num_groups: int = 1):
         super().__init__()
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"baseline_decay must be at least 0 and less than 1, but is {decay}.")
         self.decay = decay
+        self.num_groups = num_groups
         # Sums under the same weights, so that no batch is needed to begin with: weight, scores, squares.
-        self.register_buffer("moments", torch.zeros(3))
+        self.register_buffer("moments", torch.zeros(3) if num_groups == 1 else torch.zeros(3, num_groups))
 
     def forward(self, scores, mode_score, features):
-        return self.mean.to(scores.dtype), None
+        mean = self.mean.to(scores.dtype)
+        if self.num_groups > 1:
+            mean = mean.repeat_interleave(scores.shape[-1] // self.num_groups)
+        return mean, None
 
     @property
     def mean(self) -> torch.Tensor:
-        """Scalar; 0 before the first batch."""
+        """Scalar, or (G,); 0 before the first batch."""
         return torch.where(self.moments[0] > 0, self.moments[1] / self.moments[0], 0.0)
 
     @property
     def stddev(self) -> torch.Tensor:
-        """Scalar; 1 before the first batch."""
+        """Scalar, or (G,); 1 before the first batch."""
         variance = self.moments[2] / self.moments[0] - self.mean.square()
         return torch.where(self.moments[0] > 0, variance.clamp(min=1e-8).sqrt(), 1.0)
 
     @torch.no_grad()
     def update(self, scores):
         scores = scores.to(self.moments.device, torch.float64)
-        sums = torch.stack([scores.new_tensor(scores.numel()), scores.sum(), scores.square().sum()])
+        if self.num_groups == 1:
+            scores = scores.flatten()
+        elif scores.numel():
+            scores = scores.unflatten(-1, (self.num_groups, -1)).movedim(-2, 0).flatten(1)  # (G, rows and samples)
+        else:
+            scores = scores.new_zeros(self.num_groups, 0)
+        count = scores.new_full(scores.shape[:-1], scores.shape[-1])
+        sums = torch.stack([count, scores.sum(-1), scores.square().sum(-1)])
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)
         batch = (sums / sums[0]).to(self.moments.dtype)

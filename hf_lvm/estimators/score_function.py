@@ -130,10 +130,10 @@ class ReinforceMovingAverage(ScoreFunction):
     """The estimator `reinforce_moving_average`."""
 
     name = "reinforce_moving_average"
-    config_options: ClassVar[dict[str, str]] = {"baseline_decay": "decay"}
+    config_options: ClassVar[dict[str, str]] = {"baseline_decay": "decay", "baseline_groups": "num_groups"}
 
-    def __init__(self, decay: float = 0.9):
-        super().__init__(MovingAverageBaseline(decay))
+    def __init__(self, decay: float = 0.9, num_groups: int = 1):
+        super().__init__(MovingAverageBaseline(decay, num_groups))
 
 
 class ReinforceLearned(ScoreFunction):

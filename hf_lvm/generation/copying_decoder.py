@@ -6,7 +6,7 @@ their own). What is read after a copy is a vector of that word. No family of dec
 and asked for its last hidden states.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,7 +46,7 @@ class CopyingDecoder(CachedDecoder):
         copied: what can be copied, as the symbols V to V + slots - 1; None for nothing.
         field_embeddings: from numbers of places (N, L) to vectors (N, L, E), added to what is read; None where places are not
             read. `hf_lvm.generation.grammar_decoder.GrammarDecoder` tells them.
-        encoder_hidden_states, encoder_attention_mask, first_position: as of `CachedDecoder`.
+        encoder_hidden_states, encoder_attention_mask, conditions, first_position: as of `CachedDecoder`.
     """
 
     own_conditions: ClassVar[frozenset[str]] = frozenset({"copy_keys", "copy_embeddings", "copy_mask"})
@@ -60,6 +60,7 @@ class CopyingDecoder(CachedDecoder):
         *,
         encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
+        conditions: Mapping[str, torch.Tensor] | None = None,
         first_position: int | None = None,
     ):
         self.copied, self.field_embeddings = copied, field_embeddings
@@ -69,9 +70,9 @@ class CopyingDecoder(CachedDecoder):
         if field_embeddings is not None:
             # The place that the first symbol fills is the root, number 0.
             embeds = torch.cat([embeds[:, :-1], embeds[:, -1:] + field_embeddings(torch.zeros_like(prompt[:, -1:]))], dim=1)
-        conditions = {}
+        conditions = dict(conditions or {})
         if copied is not None:
-            conditions = {"copy_keys": copied.keys, "copy_embeddings": copied.embeddings, "copy_mask": copied.mask}
+            conditions |= {"copy_keys": copied.keys, "copy_embeddings": copied.embeddings, "copy_mask": copied.mask}
         super().__init__(
             decoder,
             prompt_embeds=embeds,

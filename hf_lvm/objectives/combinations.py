@@ -37,6 +37,19 @@ SUMMED = {
 }
 # Of sequences of a few symbols: short ones can be written down, all of them.
 SHORT_SEQUENCES = SEQUENCES | {"elbo": ("exact", *SEQUENCES["elbo"]), "marginal": ("exact",)}
+# Of the dialogs of a game, which also has a reward that is no likelihood.
+DIALOG = SHORT_SEQUENCES | {
+    "elbo": (
+        "exact",
+        "reinforce",
+        "reinforce_moving_average",
+        "reinforce_self_critical",
+        "rloo",
+        "gumbel_softmax",
+        "straight_through",
+    ),
+}
+DIALOG |= {"reward": DIALOG["elbo"]}
 OBJECTIVES = {
     "continuous": CONTINUOUS,
     "discrete": DISCRETE,
@@ -44,6 +57,7 @@ OBJECTIVES = {
     "sequence": SEQUENCES,
     "short_sequence": SHORT_SEQUENCES,
     "summed": SUMMED,
+    "dialog": DIALOG,
 }
 LEAVE_ONE_OUT = ("rloo", "vimco")
 
@@ -63,8 +77,8 @@ def check_combination(
         estimator: a name in `OBJECTIVES[latents][objective]`; None for `minimum_risk`, which is its own.
         num_samples: samples of the latent for each sentence.
         latents: `continuous`, `discrete`, `structured`, `sequence`, structures that are written symbol by symbol,
-            `short_sequence`, those that may be few enough to be summed over one by one, or `summed`, structures that can be
-            summed over by other means.
+            `short_sequence`, those that may be few enough to be summed over one by one, `summed`, structures that can be
+            summed over by other means, or `dialog`, what the players of a game say.
         free_bits_mode: that of the training; "none" where free bits are off.
     """
     objectives = OBJECTIVES[latents]
@@ -98,6 +112,7 @@ def check_combination(
             "iwae": "the K-sample bound has no KL term",
             "marginal": "the marginal likelihood has no KL term",
             "minimum_risk": "a risk has no KL term of its own",
+            "reward": "a reward has no KL term of its own",
         }[objective]
         raise ValueError(
             f"free_bits_mode {free_bits_mode!r} holds up the KL term of the ELBO, and {reason}: set free_bits to 0, or choose "

@@ -28,11 +28,11 @@ class LatentStatistics:
         """Add a batch.
 
         Args:
-            reconstruction: (B,) -log p(x|z), nats per sentence.
-            kl: (B,) KL from posterior to prior, nats per sentence.
+            reconstruction: (B,) -log p(x|z), nats per sentence; (R, B) of R runs side by side.
+            kl: (B,) KL from posterior to prior, nats per sentence; likewise.
             means: (B, D) posterior means, or `None` for a model whose posterior has none.
         """
-        count = torch.tensor(float(len(kl)), device=kl.device, dtype=torch.float64)
+        count = torch.tensor(float(kl.numel()), device=kl.device, dtype=torch.float64)
         totals = torch.stack([reconstruction.detach().double().sum(), kl.detach().double().sum(), count])
         self._totals = totals if self._totals is None else self._totals + totals
         if means is not None:

@@ -4,11 +4,14 @@ import json
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from hf_lvm.backbones.sources import is_from_scratch
 from hf_lvm.data.meaning_batching import PRIOR_MEANINGS
 from hf_lvm.grammars.languages import LANGUAGES
 from hf_lvm.models.struct_vae.configuration_struct_vae import CANDIDATES, PRIOR_TYPES
 from hf_lvm.objectives.combinations import STRUCTURED
 
+# Parts that read words of utterances.
+READ_WORDS = ("encoder", "decoder", "language_model")
 _AN_OBJECT = 'give an object, such as \'{"root": "expr"}\''
 
 
@@ -70,8 +73,19 @@ class StructVAEArguments:
     language_model_epochs: int = field(
         default=0, metadata={"help": "Likewise the language_model, for so many passes over all training utterances."}
     )
+    word_vectors: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": f"Parts of a new model whose embeddings begin as the neighbours say that tokens have in all training "
+            f"utterances, with and without a meaning: some of {', '.join(READ_WORDS)}. A word that no labelled utterance has "
+            "is then like others of its kind."
+        },
+    )
     frontier_embedding: bool = field(
         default=True, metadata={"help": "Whether the parser also reads which field of the grammar its next action fills."}
+    )
+    parser_initial_state: bool = field(
+        default=False, metadata={"help": "Whether the parser, an LSTM, begins with a state made of the mean of word states."}
     )
     copy_slots: int = field(
         default=0, metadata={"help": "The first so many words of an utterance can be copied into its meaning; 0: none can."}
@@ -142,6 +156,7 @@ class StructVAEArguments:
             raise ValueError(
                 f"num_labelled is {self.num_labelled}; it is -1 (all), or a number of rows: a parser starts from some"
             )
+        self._check_word_vectors()
         for key, least in (
             ("prior_epochs", 0),
             ("language_model_epochs", 0),
@@ -155,6 +170,20 @@ class StructVAEArguments:
             raise ValueError("self_training learns from rows of weight unlabelled_weight, and this is 0: set it to 1, say")
         if self.language_model_epochs and self.language_model is None and self.model is None:
             raise ValueError("language_model_epochs trains a language_model: name its family, such as lstm")
+
+    def _check_word_vectors(self) -> None:
+        if self.word_vectors and self.model is not None:
+            raise ValueError(
+                "word_vectors is where a new model begins, and `model` names a trained one: leave one of them out"
+            )
+        for part in self.word_vectors:
+            if part not in READ_WORDS:
+                raise ValueError(f"word_vectors names {part!r}; it may name {', '.join(READ_WORDS)}")
+            source = getattr(self, part)
+            if source is None or not is_from_scratch(source):
+                raise ValueError(
+                    f"word_vectors names the {part}, which is {source!r}: a part from scratch, such as lstm, begins with them"
+                )
 
 
 @dataclass

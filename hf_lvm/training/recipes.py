@@ -8,6 +8,7 @@ from hf_lvm.training.flat_yaml import read_flat_yaml
 # model_type -> module with the `main` of its recipe
 RECIPES = {
     "hf_lvm_text_vae": "hf_lvm.training.text_vae",
+    "hf_lvm_task_and_talk": "hf_lvm.training.task_and_talk",
     "hf_lvm_latent_class": "hf_lvm.training.latent_class",
     "hf_lvm_neural_hmm": "hf_lvm.training.neural_hmm",
     "hf_lvm_neural_topic": "hf_lvm.training.neural_topic",

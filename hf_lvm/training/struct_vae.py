@@ -40,6 +40,7 @@ from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
 from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save
+from hf_lvm.training.word_vectors import begin_with_neighbours
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ def prepare(
     if model is None:
         processor = build_processor(data, model_arguments.encoder, _tokenized_as(model_arguments.decoder), texts)
         model = build_struct_vae(model_arguments, processor, language, prior.texts, splits["train"].select(labelled))
+        begin_with_word_vectors(model, model_arguments.word_vectors, processor, texts["train"])
     else:
         take_objective(model, model_arguments, processor)
     utterances = texts["train"]
@@ -212,6 +214,18 @@ def take_objective(model: StructVAEModel, arguments: StructVAEArguments, process
     if model.language_model is None and arguments.language_model is not None:
         add_language_model(model, arguments, processor)
     model.renew_estimator()
+
+
+def begin_with_word_vectors(
+    model: StructVAEModel, parts: Sequence[str], processor: LatentTextProcessor, utterances: Dataset
+) -> None:
+    """Let the embeddings of these parts begin as the neighbours say that tokens have in all utterances."""
+    if not parts:
+        return
+    columns = processor.tokenize_words([text.split() for text in utterances["text"][:]])
+    for part in parts:
+        ids = columns["input_ids" if part == "encoder" else "labels"]
+        begin_with_neighbours(getattr(model, part), ids, part)
 
 
 def fit_parts(

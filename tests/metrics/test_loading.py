@@ -48,6 +48,13 @@ INPUTS = {
         "references": ["( f x )", "( and ( q a ) ( p $0 ) )", "( f y )"],
         "language_options": {"spaced": False},
     },
+    "language_structure": {
+        "messages": [[4, 7], [4], [5, 7, 7], []],
+        "meanings": [[0, 0], [0, 1], [1, 0], [1, 1]],
+        "logits": [[1.0, 0.0], [0.0, 0.0], [0.5, 1.0], [2.0, 1.0]],
+        "targets": [0, 1, 1, 1],
+        "num_permutations": 2,
+    },
     "topics": {"topics": [["file", "path"]], "documents": [["file", "path"], ["file"], ["path", "file"]], "top_words": 2},
 }
 

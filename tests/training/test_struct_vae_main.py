@@ -12,6 +12,7 @@ from hf_lvm.analysis.meaning_parsing import parse_rows
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.cli.main import main as command
 from hf_lvm.data import synthetic_meanings
+from hf_lvm.data.neighbour_vectors import neighbour_vectors
 from hf_lvm.grammars.transition_system import tree_of
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.struct_vae import ARGUMENTS, main, prepare
@@ -173,6 +174,37 @@ def test_guesses_are_the_best_trees_of_rows_without_a_meaning(data, supervised, 
     assert row["meaning"] is None
     best = model.parse(row["text"], processor=trainer.processing_class, num_beams=2)[0]
     assert tree_of(model.grammar.vocabulary, row["guessed_ids"]) == best.tree
+
+
+def test_embeddings_begin_as_neighbours_say_in_utterances_with_and_without_a_meaning(data, tmp_path):
+    own = ("--word_vectors", "encoder", "decoder", "--num_labelled", "4", "--unlabelled_weight", "0")
+    trainer, _ = prepare(*parse(ARGUMENTS, arguments(data, tmp_path / "run", *own), ""))
+    assert len(trainer.train_dataset) == 4
+    rows = [json.loads(line)["text"] for line in (data / "train.jsonl").read_text().splitlines()]
+    processor = trainer.processing_class
+    columns = processor.tokenize_words([row.split() for row in rows])
+    for part, ids in (("encoder", columns["input_ids"]), ("decoder", columns["labels"])):
+        weight = getattr(trainer.model, part).get_input_embeddings().weight.detach()
+        vectors = torch.from_numpy(neighbour_vectors(ids, *weight.shape)).float()
+        known = vectors.norm(dim=1) > 0
+        assert set(known.nonzero().flatten().tolist()) == {token for row in ids for token in row}
+        alike = torch.cosine_similarity(weight[known], vectors[known], dim=1)
+        torch.testing.assert_close(alike, torch.ones_like(alike))
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        (("--word_vectors", "parser"), "names 'parser'; it may name encoder, decoder, language_model"),
+        (("--word_vectors", "language_model"), "the language_model, which is None"),
+        (("--word_vectors", "encoder", "--encoder", "some/encoder"), "the encoder, which is 'some/encoder'"),
+        (("--word_vectors", "encoder", "--model", "run"), "`model` names a trained one"),
+    ],
+)
+def test_word_vectors_of_no_new_part(data, tmp_path, own, message, capsys):
+    with pytest.raises((ValueError, SystemExit)) as error:
+        parse(ARGUMENTS, arguments(data, tmp_path / "run", *own), "")
+    assert message in str(error.value) + capsys.readouterr().err
 
 
 def test_signatures_of_python_and_a_uniform_prior(tmp_path):

@@ -76,4 +76,4 @@ def build_injections(
     )
 
 
-__all__ = ["INJECTIONS", "Injection", "build_injections", "injection_names"]
+__all__ = ["INJECTIONS", "InitialStateInjection", "Injection", "build_injections", "injection_names"]

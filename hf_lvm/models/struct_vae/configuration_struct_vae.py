@@ -41,6 +41,7 @@ class StructVAEConfig(PreTrainedConfig):
             positions for. A word of x is copied only where the lexicon can spell it, in no more than max_spelled_actions //
             max_actions steps: so p(z) is above 0 for every tree that q writes, and the KL divergence is finite.
         frontier_embedding: whether the parser also reads which field of the grammar its next action fills.
+        parser_initial_state: whether the parser, an LSTM, begins with a state made of the mean of the words' states.
         copy_from_meaning: whether p(x|z) copies actions that are tokens of x (`StructVAEModel.connect`).
         prior_type: `model`; or `uniform`, of the published code, where log p(z) is 0 for every tree. That is no distribution:
             the "KL" is the negative entropy of q, and the loss is no bound.
@@ -83,6 +84,7 @@ class StructVAEConfig(PreTrainedConfig):
     max_actions: int = 100
     max_spelled_actions: int | None = None
     frontier_embedding: bool = False
+    parser_initial_state: bool = False
     copy_from_meaning: bool = True
     prior_type: str = "model"
     train_prior: bool = False

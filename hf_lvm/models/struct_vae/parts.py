@@ -20,7 +20,7 @@ OTHER_PARTS = ("parser", "reader", "prior", "language_model")
 class StructVAEParts(TwoParts):
     """Methods of a StructVAE about its parts."""
 
-    posterior_parts: ClassVar[tuple[str, ...]] = ("encoder", "bridge", "parser", "copying", "fields")
+    posterior_parts: ClassVar[tuple[str, ...]] = ("encoder", "bridge", "opening", "parser", "copying", "fields")
     generative_parts: ClassVar[tuple[str, ...]] = ("reader", "reader_bridge", "decoder", "pointer", "prior")
 
     @classmethod
@@ -195,5 +195,5 @@ class StructVAEParts(TwoParts):
     def initialize_weights(self) -> None:
         """New weights where none were loaded; called by transformers, which does not visit these layers by itself."""
         super().initialize_weights()
-        for part in self._there(("copying", "fields", "pointer")):
+        for part in self._there(("opening", "copying", "fields", "pointer")):
             getattr(self, part).init_weights()

@@ -17,7 +17,8 @@ from hf_lvm.generation.grammar_decoder import GrammarDecoder
 from hf_lvm.generation.symbol_sequences import ScoredSequences, SymbolSequences
 from hf_lvm.grammars.transition_system import END, PAD, START, Source
 from hf_lvm.layers.copying import FieldEmbeddings, WordCopies
-from hf_lvm.layers.decoder_interface import attended_size, first_position, in_evaluation_mode
+from hf_lvm.layers.decoder_interface import DecoderInterface, attended_size, first_position, in_evaluation_mode
+from hf_lvm.layers.injections import InitialStateInjection
 from hf_lvm.models.struct_vae.configuration_struct_vae import StructVAEConfig
 from hf_lvm.models.struct_vae.meaning_grammar import MeaningGrammar
 
@@ -92,10 +93,12 @@ class ParsingPart:
     """Methods of a StructVAE about q(z|x)."""
 
     def build_parsing(self, config: StructVAEConfig, grammar: MeaningGrammar) -> None:
-        """What stands between the encoder and the parser: a layer between their sizes, copying, embeddings of fields.
+        """What stands between the encoder and the parser: a layer between their sizes, copying, embeddings of fields, and
+        the state that the parser begins with.
 
         Raises:
-            ValueError: a parser that does not attend, or that has another number of actions or too few positions.
+            ValueError: a parser that does not attend, or that has another number of actions or too few positions, or none
+                whose state is given where `parser_initial_state` asks for one.
         """
         check_attends(self.parser)
         room = decoder_positions(self.parser)
@@ -106,7 +109,9 @@ class ParsingPart:
             )
         size, wanted = config.encoder.hidden_size, attended_size(self.parser.config)
         self.bridge = None if size == wanted else nn.Linear(size, wanted)
-        self.copying = self.fields = None
+        self.copying = self.fields = self.opening = None
+        if config.parser_initial_state:
+            self.opening = InitialStateInjection(size, 0, DecoderInterface.of(self.parser))
         read = self.parser.get_input_embeddings().embedding_dim
         if grammar.copies:
             self.copying = WordCopies(config.parser.get_text_config(decoder=True).hidden_size, size, read)
@@ -189,14 +194,21 @@ class ParsingPart:
         mask = (torch.arange(states.shape[1], device=states.device) < lengths).long()
         start = torch.full_like(mask[:, :1], START)
         attended = {"encoder_hidden_states": states, "encoder_attention_mask": mask}
+        conditions = {} if self.opening is None else {"initial_cell": self.opening(encoded.features)}
         if self.copying is None and self.fields is None:
-            decoder = CachedDecoder(self.parser, start, **attended)
+            decoder = CachedDecoder(self.parser, start, conditions=conditions, **attended)
         else:
             copied = None
             if self.copying is not None:
                 copied = self.copying(encoded.states, mask, self.grammar.vocabulary.copy_slots)
             decoder = CopyingDecoder(
-                self.parser, start, copied, self.fields, first_position=first_position(self.parser), **attended
+                self.parser,
+                start,
+                copied,
+                self.fields,
+                conditions=conditions,
+                first_position=first_position(self.parser),
+                **attended,
             )
         grammar = self.grammar
         decoder = GrammarDecoder(decoder, grammar.automaton, grammar.max_actions, encoded.sources)

@@ -19,6 +19,7 @@ PARSERS = {
         "prior": "hf_lvm_lstm_decoder",
         "copy_slots": 3,
         "frontier_embedding": True,
+        "parser_initial_state": True,
     },
     "GPT-2 that copies": {"copy_slots": 3},
     "BART that copies and reads fields": {"parser": "bart", "decoder": "bart", "copy_slots": 3, "frontier_embedding": True},

@@ -34,6 +34,7 @@ def model():
         ({"objective": "iwae", "estimator": "vimco", "signal_clip": -1.0}, "clips the signal of the objective 'elbo'"),
         ({"prior_weight": -1.0}, "prior_weight must be 0 or more"),
         ({"parser": "llama"}, "would ignore them"),
+        ({"parser_initial_state": True}, "needs a recurrent decoder"),
         ({"actions": None}, "A StructVAE needs a grammar"),
     ],
 )
