@@ -77,8 +77,8 @@ class StructVAEArguments:
         default_factory=list,
         metadata={
             "help": f"Parts of a new model whose embeddings begin as the neighbours say that tokens have in all training "
-            f"utterances, with and without a meaning: some of {', '.join(READ_WORDS)}. A word that no labelled utterance has "
-            "is then like others of its kind."
+            f"utterances, with and without a meaning: some of {', '.join(READ_WORDS)}, or none. A word that no labelled utterance "
+            "has is then like others of its kind."
         },
     )
     frontier_embedding: bool = field(
@@ -156,6 +156,8 @@ class StructVAEArguments:
             raise ValueError(
                 f"num_labelled is {self.num_labelled}; it is -1 (all), or a number of rows: a parser starts from some"
             )
+        if self.word_vectors == ["none"]:
+            self.word_vectors = []
         self._check_word_vectors()
         for key, least in (
             ("prior_epochs", 0),

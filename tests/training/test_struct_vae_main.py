@@ -207,6 +207,11 @@ def test_word_vectors_of_no_new_part(data, tmp_path, own, message, capsys):
     assert message in str(error.value) + capsys.readouterr().err
 
 
+def test_word_vectors_of_a_file_are_switched_off_by_none(data, tmp_path):
+    own = ("--word_vectors", "none", "--model", "run")
+    assert parse(ARGUMENTS, arguments(data, tmp_path / "run", *own), "")[0].word_vectors == []
+
+
 def test_signatures_of_python_and_a_uniform_prior(tmp_path):
     lines = [("return the sum of x and y", "def add(x, y): pass"), ("say hello", "def hello(): pass"),
              ("count words of text", "def count(text, words=None): pass"), ("what is it", "def what(self): pass")]  # fmt: skip
