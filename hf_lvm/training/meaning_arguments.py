@@ -77,8 +77,8 @@ class StructVAEArguments:
         default_factory=list,
         metadata={
             "help": f"Parts of a new model whose embeddings begin as the neighbours say that tokens have in all training "
-            f"utterances, with and without a meaning: some of {', '.join(READ_WORDS)}, or none. A word that no labelled utterance "
-            "has is then like others of its kind."
+            f"utterances, with and without a meaning: some of {', '.join(READ_WORDS)}, or none. A word that no labelled "
+            "utterance has is then like others of its kind."
         },
     )
     frontier_embedding: bool = field(

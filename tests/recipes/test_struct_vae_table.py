@@ -45,13 +45,13 @@ def write(folder: Path, name: str, results: dict) -> None:
 
 
 def test_a_row_has_its_seeds_its_controls_and_the_published_number(table_of, tmp_path):
-    write(tmp_path, "atis_500_seed2", run_of(2, [[GOLD[0], GOLD[1]], [GOLD[0], GOLD[1]], [SWAPPED, GOLD[2]]]))
-    write(tmp_path, "atis_500_seed1", run_of(1, [[each, GOLD[0]] for each in GOLD]))
+    write(tmp_path, "atis_500_labels_seed2", run_of(2, [[GOLD[0], GOLD[1]], [GOLD[0], GOLD[1]], [SWAPPED, GOLD[2]]]))
+    write(tmp_path, "atis_500_labels_seed1", run_of(1, [[each, GOLD[0]] for each in GOLD]))
     write(tmp_path, "geo_all", run_of(0, [[each] for each in GOLD], remark="Not to be trusted."))
     lines = table_of(tmp_path).splitlines()
-    place = next(place for place, line in enumerate(lines) if line.startswith("| `atis_500` |"))
+    place = next(place for place, line in enumerate(lines) if line.startswith("| `atis_500_labels` |"))
     cells = [cell.strip() for cell in lines[place].strip("|").split("|")]
-    assert cells[:4] == ["`atis_500`", "500 labels", "83.3 (100.0, 66.7)", "63.2"]
+    assert cells[:4] == ["`atis_500_labels`", "500 labels and nothing else", "83.3 (100.0, 66.7)", "63.2"]
     assert cells[5] == "100.0 (k = 2)" and cells[-2:] == ["21.50 (21.00, 22.00)", "1, 2"]
     assert "nearest labelled utterance | 33.3 |" in lines[place + 1] and "the usual meaning | 33.3 |" in lines[place + 2]
     missing = next(line for line in lines if line.startswith("| `atis_500_self_training` |"))
@@ -59,7 +59,7 @@ def test_a_row_has_its_seeds_its_controls_and_the_published_number(table_of, tmp
     geo = next(line for line in lines if line.startswith("| `geo_all` |"))
     assert "| 100.0 | 88.6 |" in geo
     notes = [line for line in lines if line.startswith("- ")]
-    assert len(notes) == 3 and notes[0].startswith("- `atis_500`, label_seed 1, seed 7")
+    assert len(notes) == 3 and notes[0].startswith("- `atis_500_labels`, label_seed 1, seed 7")
     assert "1 cannot be written" in notes[0] and "without 4 of held-out rows" in notes[0] and "2 rows left out" in notes[0]
     assert notes[2].endswith("Not to be trusted.")
 
