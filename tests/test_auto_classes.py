@@ -61,9 +61,7 @@ def folder(tmp_path_factory, word_processor):
     return place
 
 
-@pytest.mark.parametrize(
-    "names", [("hf_lvm first", "transformers used first"), pytest.param(tuple(ORDERS)[2:], marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("names", [("transformers used first",), pytest.param(tuple(ORDERS), marks=pytest.mark.slow)])
 def test_any_order_of_imports(folder, names):
     programs = {name: ORDERS[name] + USE.replace("FOLDER", repr(str(folder))) for name in names}
     finished = python(FORKS.replace("PROGRAMS", repr(programs)))
