@@ -36,7 +36,9 @@ SHOWN_GAMES = 30
 # Forms of a lexicon that results.json keeps; lexicon.json has all.
 LEXICON_LINES = 40
 # What a latent vector, a decoder of texts or an encoder that lags behind would use.
-OTHERS_KEYS = ("aggressive", "free_bits", "word_dropout", "autoencoder_warmup_steps", "labelled_share")
+OTHERS_KEYS = ("aggressive", "free_bits", "word_dropout", "autoencoder_warmup_steps", "labelled_share", "collapse_guard")
+# What weighs a KL term.
+KL_KEYS = ("kl_schedule", "kl_end", "kl_target")
 
 DESCRIPTION = """Train two agents that have to invent a language (Havrylov and Titov 2017): a sender sees an object and writes
 a message, a receiver reads it and has to find the object among others.
@@ -64,6 +66,8 @@ def prepare(
 ) -> tuple[GameTrainer, dict[str, Any]]:
     """A trainer with its model and games, ready to train."""
     refuse_keys(args, OTHERS_KEYS, "A message is no latent vector and no text")
+    if model_arguments.prior_type == "none" or not model_arguments.prior_weight:
+        refuse_keys(args, KL_KEYS, "The loss of this game has no KL term (prior_type none, or prior_weight 0)")
     if args.per_device_train_batch_size <= games.num_distractors:
         raise ValueError(
             f"per_device_train_batch_size is {args.per_device_train_batch_size}, and a game has {games.num_distractors} "

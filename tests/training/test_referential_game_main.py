@@ -217,6 +217,8 @@ def test_latents_of_a_text_vae(trained_run, tmp_path):
         (["--prior_messages", "texts", "--prior_type", "model"], "give both, or neither"),
         (["--free_bits", "1"], "and so no free_bits"),
         (["--word_dropout", "0.1"], "and so no word_dropout"),
+        (["--kl_schedule", "linear", "--kl_warmup_steps", "5"], "has no KL term .* and so no kl_schedule"),
+        (["--prior_type", "uniform", "--prior_weight", "0", "--kl_end", "0.5"], "and so no kl_end"),
         (["--prior_hidden_size", "8"], "prior_hidden_size is for a part that this game does not have"),
         (["--temperature_schedule", "linear", "--temperature_end", "0.5", "--estimator", "rloo", "--num_samples", "2"],
          "has no temperature that falls"),
