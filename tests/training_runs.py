@@ -5,9 +5,10 @@ from pathlib import Path
 
 import datasets
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments, default_data_collator
 
 from hf_lvm.data import GameCollator, draw_games
+from hf_lvm.data.task_and_talk import all_objects, instances
 from tests.tiny_parts import batch_of, random_rows
 
 STEPS = 3
@@ -48,10 +49,19 @@ def games(count: int = STEPS * BATCH) -> datasets.Dataset:
     return draw_games(GAME_OBJECTS, 3, targets=range(count))
 
 
+def questions(model, count: int = STEPS * BATCH) -> datasets.Dataset:
+    """Objects and tasks of Task & Talk with their answers."""
+    rows = instances(all_objects(model.config.num_values), model.config.num_tasks)
+    rows["labels"] = model.labels_of(**rows)
+    return datasets.Dataset.from_dict({name: values[:count].tolist() for name, values in rows.items()})
+
+
 def data_of(model) -> dict:
     """The training set of a model, and what makes batches of it."""
     if model.config.model_type == "hf_lvm_referential_game":
         return {"dataset": games(), "data_collator": GameCollator(GAME_OBJECTS)}
+    if model.config.model_type == "hf_lvm_task_and_talk":
+        return {"dataset": questions(model), "data_collator": default_data_collator}
     return {"dataset": corpus(), "data_collator": collate}
 
 
