@@ -2,7 +2,8 @@
 
     accelerate launch recipes/train_task_and_talk.py --config recipes/task_and_talk/minimal.yaml --seed 1
 
-Flags override the YAML file; `--help` lists the keys. `hf-lvm train` with `model_type: hf_lvm_task_and_talk` runs the same code.
+Flags override the YAML file; `--help` lists the keys. `hf-lvm train` with `model_type: hf_lvm_task_and_talk` runs the same
+code.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Bots trained by their recipe: what is written, what is measured, runs that are kept, runs that go on, and what is refused."""
+"""Bots trained by their recipe: what is written and measured, runs that are kept, runs that go on, and what is refused."""
 
 import json
 
@@ -138,7 +138,7 @@ def test_purity_is_one_where_each_question_asks_for_one_attribute_and_less_where
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--max_steps", "0"], "max_steps is 0; it is 1 or more"),
+        (["--max_steps", "0"], "max_steps is 0: it is 1 or more"),
         (["--answer_entropy", "-1"], "answer_entropy is -1.0; it is 0 or more"),
         (["--num_test", "4"], "num_test is 4: of 4 objects hold out 1 to 2"),
         (["--free_bits", "0.5"], "no latent vector and no text, and so no free_bits"),
