@@ -1,6 +1,6 @@
 """What a trained sender and receiver do on games they have not seen: are they right, what is said, what does it cost."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ def play_games(
     num_beams: int = 1,
     do_sample: bool = False,
     seed: int = 0,
+    show_progress: bool = True,
 ) -> PlayedGames:
     """Play the games of a data set, by the greedily best messages.
 
@@ -60,9 +61,10 @@ def play_games(
         num_beams: search for the best message.
         do_sample: draw one instead; a game's draw does not depend on the batch size.
         seed: of the draw.
+        show_progress: draw a bar, where there are several batches.
     """
     messages, right, log_probs, labels = [], [], [], []
-    for rows, batch in game_batches(games, collate, batch_size, model.device, "Playing"):
+    for rows, batch in game_batches(games, collate, batch_size, model.device, "Playing" if show_progress else None):
         generator = row_generators(rows, seed) if do_sample else None
         played = model.play(**batch, num_beams=num_beams, do_sample=do_sample, generator=generator)
         messages += model.symbols_of(played.messages)
@@ -72,9 +74,12 @@ def play_games(
     return PlayedGames(messages, np.concatenate(right), log_probs, np.concatenate(labels))
 
 
-def game_batches(games: Dataset, collate: Collator, batch_size: int, device: torch.device, description: str):
-    """Row numbers and tensors of batches of games, in order."""
-    for begin in tqdm(range(0, len(games), batch_size), desc=description, leave=False, disable=len(games) <= batch_size):
+def game_batches(
+    games: Dataset, collate: Collator, batch_size: int, device: torch.device, description: str | None
+) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Row numbers and tensors of batches of games, in order, with a bar where it has a description."""
+    hidden = description is None or len(games) <= batch_size
+    for begin in tqdm(range(0, len(games), batch_size), desc=description, leave=False, disable=hidden):
         rows = list(range(begin, min(begin + batch_size, len(games))))
         batch = collate([games[row] for row in rows])
         yield rows, {name: tensor.to(device) for name, tensor in batch.items()}

@@ -28,7 +28,8 @@ class GameTrainer(LatentTrainer):
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         model = self.accelerator.unwrap_model(self.model)
         own = list(range(len(self._evaluated)))[self.args.process_index :: self.args.world_size]
-        played = play_games(model, self._evaluated.select(own), self.data_collator, self.args.eval_batch_size)
+        games = self._evaluated.select(own)
+        played = play_games(model, games, self.data_collator, self.args.eval_batch_size, show_progress=False)
         totals = torch.tensor(
             [float(played.is_right.sum()), float(played.lengths.sum()), float(len(own))],
             device=self.args.device,
