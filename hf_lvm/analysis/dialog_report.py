@@ -28,11 +28,13 @@ class DialogReport:
     Attributes:
         runs: of each run the numbers of `KEYS`.
         text: dialogs about unseen objects and the lexicons of the best and of the worst run, for people.
+        lexicon: of these two runs what answers mean, side by side.
         keys: `KEYS`.
     """
 
     runs: list[dict[str, float]]
     text: str
+    lexicon: str
     keys: tuple[str, ...] = KEYS
 
 
@@ -59,7 +61,7 @@ def report_dialogs(model: TaskAndTalkModel, split: ObjectSplit) -> DialogReport:
     for run, own in zip(runs, dialogs, strict=True):
         run["purity"] = purity_of(own.numpy(), rows["objects"].numpy())
     order = sorted(range(len(runs)), key=lambda number: (runs[number]["test_both"], runs[number]["train_both"]))
-    return DialogReport(runs, _text(model, split, runs, dialogs, rows, order[-1], order[0]))
+    return DialogReport(runs, *_texts(model, split, runs, dialogs, rows, order[-1], order[0]))
 
 
 def purity_of(dialogs: np.ndarray, objects: np.ndarray) -> float:
@@ -136,7 +138,8 @@ def _by_run(model: TaskAndTalkModel, values: torch.Tensor) -> torch.Tensor:
     return values.unsqueeze(0) if model.config.num_runs == 1 else values
 
 
-def _text(model, split, runs, dialogs, rows, best: int, worst: int) -> str:
+def _texts(model, split, runs, dialogs, rows, best: int, worst: int) -> tuple[str, str]:
+    """The dialogs and the lexicons of two runs, and the lexicons alone."""
     names, objects = names_of(model.config.num_values), rows["objects"].numpy()
     lines, lexicons = [], {}
     for title, number in (("best", best), ("worst", worst)):
@@ -147,8 +150,11 @@ def _text(model, split, runs, dialogs, rows, best: int, worst: int) -> str:
         talk = own.talk(**{key: value.to(own.device) for key, value in shown.items()})
         lines += [f"The {title} run on unseen objects, {said}", ""]
         lines += [*describe_talk(talk, shown["objects"], shown["tasks"], model.config.num_values), ""]
-        lexicons[f"The {title} run"] = answer_lexicon(dialogs[number].numpy(), objects, names)
+        lexicons[f"The {title} run, purity {runs[number]['purity']:.2f}"] = answer_lexicon(
+            dialogs[number].numpy(), objects, names
+        )
         if best == worst:
             break
     lines += ["What answers mean behind each question: objects about which it was asked, and P(value | question, answer)", ""]
-    return "\n".join([*lines, side_by_side(lexicons)]) + "\n"
+    lexicon = side_by_side(lexicons)
+    return "\n".join([*lines, lexicon]) + "\n", lexicon

@@ -106,7 +106,14 @@ class DialogTrainingArguments(LatentTrainingArguments):
         default=0.9,
         metadata={
             "help": "Steps in which both weights fall to 0, in a straight line. Whole numbers count optimizer steps, a number "
-            "between 0 and 1 is a share of all steps."
+            "between 0 and 1 is a share of all steps, or of those of a cycle."
+        },
+    )
+    entropy_cycles: int = field(
+        default=1,
+        metadata={
+            "help": "How often both weights begin anew, in parts of the run that are as long as each other. What a run has "
+            "found is melted and frozen again; runs that have solved everything are kept as they are by stop_when_solved."
         },
     )
     accuracy_steps: int = field(
@@ -131,8 +138,9 @@ class DialogTrainingArguments(LatentTrainingArguments):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is 0 or more")
         check_steps_or_share("entropy_steps", self.entropy_steps)
-        if self.accuracy_steps < 1:
-            raise ValueError(f"accuracy_steps is {self.accuracy_steps}; it is 1 or more")
+        for name in ("entropy_cycles", "accuracy_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is 1 or more")
         if self.max_steps < 1:
             raise ValueError(f"max_steps is {self.max_steps}: it is 1 or more; each is of all training objects")
         if self.eval_strategy != "no":
@@ -140,8 +148,9 @@ class DialogTrainingArguments(LatentTrainingArguments):
 
     def entropy_weights(self, step: int, total_steps: int) -> tuple[float, float]:
         """Weights of the entropies of questions and of answers at optimizer step `step`, counted from 0."""
-        length = steps_of(self.entropy_steps, total_steps)
-        left = max(0.0, 1.0 - step / length) if length else 0.0
+        cycle = max(total_steps // self.entropy_cycles, 1)
+        length = steps_of(self.entropy_steps, cycle)
+        left = max(0.0, 1.0 - step % cycle / length) if length else 0.0
         return self.question_entropy * left, self.answer_entropy * left
 
     def saved_settings(self, total_steps: int) -> dict[str, float | str | bool | None]:
@@ -149,5 +158,6 @@ class DialogTrainingArguments(LatentTrainingArguments):
         settings = super().saved_settings(total_steps)
         if self.question_entropy or self.answer_entropy:
             settings |= {"question_entropy": self.question_entropy, "answer_entropy": self.answer_entropy}
-            settings["entropy_steps"] = steps_of(self.entropy_steps, total_steps)
+            settings["entropy_steps"] = steps_of(self.entropy_steps, total_steps // self.entropy_cycles)
+            settings["entropy_cycles"] = self.entropy_cycles
         return settings | {"stop_when_solved": self.stop_when_solved}

@@ -95,6 +95,7 @@ def summary_of(report: DialogReport, trainer: DialogTrainer) -> dict[str, Any]:
         "solved_runs": len(solved),
         "all_runs": {key: spread([run[key] for run in runs]) for key in report.keys},
         "of_solved_runs": {key: spread([run[key] for run in solved]) for key in report.keys} if solved else None,
+        "lexicon": report.lexicon.splitlines(),
         "runs": runs,
         "accuracy_history": [[step, [round(value, 4) for value in values]] for step, values in trainer.runs.history],
     }

@@ -15,7 +15,7 @@ import hf_lvm
 from hf_lvm.analysis.estimator_check import EstimatorRow
 from hf_lvm.backbones.sources import check_exists, config_from_scratch, full_name, is_from_scratch
 from hf_lvm.layers.injections import injection_names
-from hf_lvm.training import latent_summarizer, referential_game, struct_vae, urnng
+from hf_lvm.training import latent_summarizer, referential_game, struct_vae, task_and_talk, urnng
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import _scratch_sizes
 from hf_lvm.training.config_file import parse
@@ -38,6 +38,7 @@ MODELS = (
     "latent_summarizer",
     "struct_vae",
     "referential_game",
+    "task_and_talk",
 )
 CONFIGS = sorted([file for model in MODELS for file in (RECIPE_FOLDER / model).rglob("*.yaml")] + [*PACKAGED.rglob("*.yaml")])
 CLASSES = (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments)
@@ -50,6 +51,7 @@ CLASSES_OF = {
     "hf_lvm_latent_summarizer": latent_summarizer.ARGUMENTS,
     "hf_lvm_struct_vae": struct_vae.ARGUMENTS,
     "hf_lvm_referential_game": referential_game.ARGUMENTS,
+    "hf_lvm_task_and_talk": task_and_talk.ARGUMENTS,
     "language_model": (LanguageModelArguments, DataArguments, LatentTrainingArguments),
 }
 
@@ -127,7 +129,7 @@ def test_every_key_and_value_of_a_recipe_is_known(path, tmp_path):
     assert args.learning_rate != LatentTrainingArguments(output_dir=str(tmp_path), use_cpu=True).learning_rate or (
         "pretrained" in path.read_text()
     ), "a model from scratch needs a larger learning rate than the default"
-    assert data.data_dir is None, "a corpus that is not ours is named on the command line"
+    assert getattr(data, "data_dir", None) is None, "a corpus that is not ours is named on the command line"
 
 
 def test_a_key_with_a_slip_of_the_pen_is_refused(tmp_path):

@@ -116,12 +116,15 @@ def test_the_gradient_of_each_run_is_clipped_by_its_own_norm():
     torch.testing.assert_close(torch.stack(after), torch.stack([before[0], torch.tensor(0.1)]))
 
 
-def test_entropies_fall_in_a_straight_line_and_are_logged_steps_apart(tmp_path):
+def test_entropies_fall_in_a_straight_line_once_or_in_cycles(tmp_path):
     args = DialogTrainingArguments(
         output_dir=str(tmp_path), use_cpu=True, question_entropy=0.2, answer_entropy=0.6, entropy_steps=0.5, max_steps=40
     )
     assert args.entropy_weights(0, 40) == (0.2, 0.6) and args.entropy_weights(10, 40) == pytest.approx((0.1, 0.3))
     assert args.entropy_weights(20, 40) == args.entropy_weights(39, 40) == (0.0, 0.0)
+    args.entropy_cycles = 2
+    assert args.entropy_weights(20, 40) == (0.2, 0.6) and args.entropy_weights(5, 40) == pytest.approx((0.1, 0.3))
+    assert args.entropy_weights(10, 40) == args.entropy_weights(19, 40) == args.entropy_weights(30, 40) == (0.0, 0.0)
 
 
 def test_purity_is_one_where_each_question_asks_for_one_attribute_and_less_where_codes_are_mixed():

@@ -79,9 +79,11 @@ class Dialogs(Distribution):
             generator: None, one generator, or a list of B generators, one a row.
         """
         (count,) = sample_shape
-        length = self.event_shape[0]
-        noise = noise_of_runs(self.seeds, len(self.tasks), length, generator, self.tasks.device, (count,))
-        return self._remember(self._converse(sampling(noise), count))
+        return self._remember(self._converse(sampling(self._noise(count, self.event_shape[0], generator)), count))
+
+    def _noise(self, num_samples: int, length: int, generator: Generators) -> torch.Tensor:
+        """Uniform on [0, 1), float64: (R, K, B, length)."""
+        return noise_of_runs(self.seeds, len(self.tasks), length, generator, self.tasks.device, (num_samples,))
 
     @property
     def mode(self) -> torch.Tensor:
@@ -94,9 +96,7 @@ class Dialogs(Distribution):
     ) -> Conversation:
         """K conversations in points of simplices, through which a gradient goes; see `conversations.relaxing`."""
         length, symbols = self.event_shape[0], max(self.symbol_counts)
-        noise = noise_of_runs(
-            self.seeds, len(self.tasks), length * symbols, generator, self.tasks.device, (num_samples,)
-        ).unflatten(-1, (length, symbols))
+        noise = self._noise(num_samples, length * symbols, generator).unflatten(-1, (length, symbols))
         return self._converse(relaxing(noise, temperature, straight_through), num_samples)
 
     def _converse(self, choose: Chooser, num_dialogs: int = 1) -> Conversation:
@@ -125,6 +125,14 @@ class Dialogs(Distribution):
         if conversation is None:
             return self.log_likelihood_of_all(labels)
         return conversation.log_likelihood(labels).transpose(0, 1).flatten(1)
+
+    def sampled_log_likelihood(
+        self, labels: torch.Tensor, num_samples: int, generator: Generators = None, chunk_size: int = 10
+    ) -> torch.Tensor:
+        """log p(x|z) in nats of labels (B, 2) behind K dialogs that are drawn, so many at once, and forgotten: (K, R * B)."""
+        chunks = self._noise(num_samples, self.event_shape[0], generator).split(chunk_size, dim=1)
+        found = [self._converse(sampling(noise), noise.shape[1]).log_likelihood(labels) for noise in chunks]
+        return torch.cat(found, dim=1).transpose(0, 1).flatten(1)
 
     def example(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One dialog of each row, (R, B, L), and log p of each value of both guesses behind it, (R, B, 2, values).
@@ -228,7 +236,7 @@ class DialogsWithGuess(Dialogs):
     def sample(self, sample_shape: Sequence[int] = torch.Size(), generator: Generators = None) -> torch.Tensor:
         """Dialogs with guesses (K, R * B, L + 2)."""
         (count,) = sample_shape
-        noise = noise_of_runs(self.seeds, len(self.tasks), self.event_shape[0], generator, self.tasks.device, (count,))
+        noise = self._noise(count, self.event_shape[0], generator)
         conversation = self._converse(sampling(noise), count)
         draw = sampling(noise[..., -2:])
         guesses = [draw(place, guess).argmax(1) for place, guess in enumerate(conversation.guesses)]

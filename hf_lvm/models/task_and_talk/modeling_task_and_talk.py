@@ -286,8 +286,7 @@ class TaskAndTalkModel(PreTrainedModel):
                     effective_sample_size=torch.full_like(log_likelihood, torch.inf),
                     exact=True,
                 )
-            samples = dialogs.sample((num_samples,), generator)
-            estimate = estimate_from_log_weights(dialogs.log_likelihood_of(samples, labels))
+            estimate = estimate_from_log_weights(dialogs.sampled_log_likelihood(labels, num_samples, generator))
             return LikelihoodEstimate(
                 *(
                     self._alone(dialogs.by_run(part))
