@@ -37,11 +37,10 @@ def task_and_talk_table(folder: Path = RESULTS) -> str:
     lines = [_row([*COLUMNS[:2], "published both, %", "at least one, %", *COLUMNS[2:]]), "|" + "---|" * (len(COLUMNS) + 2)]
     for name, what, both, some in SETTINGS:
         lines.append(_row([f"`{name}.yaml`", what, both, some, *_cells(_read(folder, name))]))
-    lines += ["", _row(COLUMNS), "|" + "---|" * len(COLUMNS)]
-    for name, what in CHOICES:
-        run = _read(folder, name)
-        if run is not None:
-            lines.append(_row([f"`{name}`", what, *_cells(run)]))
+    choices = [(name, what, run) for name, what in CHOICES if (run := _read(folder, name)) is not None]
+    if choices:
+        lines += ["", _row(COLUMNS), "|" + "---|" * len(COLUMNS)]
+        lines += [_row([f"`{name}`", what, *_cells(run)]) for name, what, run in choices]
     run = _read(folder, "minimal")
     if run is not None:
         lines += [
