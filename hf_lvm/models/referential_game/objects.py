@@ -159,7 +159,8 @@ class SeenObjects:
                 raise ValueError(f"object_mask has shape {tuple(mask.shape)} and objects {tuple(objects.shape)}.")
             if look and (empty := (mask == 0).all(1)).any():
                 raise ValueError(f"Object(s) {rows_of(empty)} have no token.")
-            check_positions(self.sender_objects.encoder, [objects.shape[1]], "the longest object of the batch, number")
+            lengths = (mask != 0).sum(1).tolist() if look else [objects.shape[1]]
+            check_positions(self.sender_objects.encoder, lengths, "object")
             return left_align(objects.masked_fill(mask == 0, 0), mask)
         if mask is not None:
             raise ValueError(f"object_mask is for texts, and the object_type is {config.object_type!r}: leave it out.")
