@@ -209,7 +209,7 @@ BAD = {
     "unknown flag": (["--latent_sise", "8"], ["--latent_sise", "Did you mean --latent_size?"]),
     "value of the wrong kind": (["--latent_size", "many"], ["latent_size", "many"]),
     "unknown part": (["--freeze", "head"], ["head", "encoder and decoder"]),
-    "recipe of another model": (["--model_type", "hf_lvm_referential_game"], ["hf_lvm_referential_game", "hf_lvm_text_vae"]),
+    "recipe of another model": (["--model_type", "hf_lvm_lstm_decoder"], ["hf_lvm_lstm_decoder", "hf_lvm_text_vae"]),
     "no padding token": (["--tokenizer", "{no_pad}"], ["padding token", "pad_token"]),
     "no token to start from": (["--decoder_tokenizer", "{no_start}"], ["token", "decoder"]),
     "no end token": (["--decoder_tokenizer", "{no_end}"], ["end token", "eos"]),

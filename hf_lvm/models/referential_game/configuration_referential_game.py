@@ -15,6 +15,8 @@ from hf_lvm.layers.pooling import check_pooling
 from hf_lvm.objectives import check_combination
 
 OBJECT_TYPES = ("attributes", "features", "text")
+# What says how large an object of a type is.
+SIZE_KEYS = {"attributes": "attribute_sizes", "features": "feature_size"}
 PRIOR_TYPES = ("none", "uniform", "length", "model")
 GAME_LOSSES = ("likelihood", "hinge")
 SCORES = ("dot", "scaled", "bilinear")
@@ -249,11 +251,15 @@ class ReferentialGameConfig(PreTrainedConfig):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be at least 1, but is {getattr(self, key)}.")
 
+    def check_sizes(self) -> None:
+        """Raise a `ValueError` where a model cannot be built, because the size of its objects is not said."""
+        key = SIZE_KEYS.get(self.object_type)
+        if key is not None and getattr(self, key) is None:
+            raise ValueError(f"Objects of the object_type {self.object_type!r} need {key} in the config.")
+
     def _check_objects(self) -> None:
-        sizes, wanted = self.attribute_sizes, {"attributes": "attribute_sizes", "features": "feature_size"}
-        for kind, key in wanted.items():
-            if self.object_type == kind and getattr(self, key) is None:
-                raise ValueError(f"Objects of the object_type {kind!r} need {key} in the config.")
+        sizes = self.attribute_sizes
+        for kind, key in SIZE_KEYS.items():
             if self.object_type != kind and getattr(self, key) is not None:
                 raise ValueError(f"{key} is for the object_type {kind!r}, and this is {self.object_type!r}: leave it out.")
         if sizes is not None and (not sizes or min(sizes) < 1):

@@ -102,7 +102,12 @@ class SeenObjects:
     """Methods of a referential game about objects and who they are played with."""
 
     def build_objects(self, config: ReferentialGameConfig, encoder: PreTrainedModel | None = None) -> None:
-        """What sender and receiver see objects by."""
+        """What sender and receiver see objects by.
+
+        Raises:
+            ValueError: a config that does not say how large objects are.
+        """
+        config.check_sizes()
         self.sender_objects = ObjectEncoder(config, encoder)
         self.receiver_objects = None
         if not config.share_object_encoder:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hf_lvm import ReferentialGameConfig
+from hf_lvm import ReferentialGameConfig, ReferentialGameModel
 from tests.models.referential_game.tiny_games import GAMES, OBJECTS, tiny_game
 from tests.tiny_parts import tiny_config
 
@@ -13,10 +13,8 @@ CONFIGS = [
     ({"min_length": 3, "max_length": 2}, "min_length is 3 and max_length 2"),
     ({"num_distractors": 0}, "num_distractors is 0: set 1 or more"),
     ({"object_type": "images"}, "Unknown object_type 'images': choose one of 'attributes', 'features', 'text'"),
-    ({"attribute_sizes": None}, "need attribute_sizes in the config"),
     ({"attribute_sizes": [3, 0]}, "give the number of values of each attribute"),
     ({"feature_size": 4}, "feature_size is for the object_type 'features'"),
-    ({"object_type": "features", "attribute_sizes": None}, "need feature_size"),
     ({"object_type": "features", "attribute_sizes": None, "feature_size": 0}, "feature_size must be at least 1"),
     ({"object_encoder": {"model_type": "bert"}}, "object_encoder reads the object_type 'text'"),
     ({"prior_type": "words"}, "Unknown prior_type 'words'"),
@@ -43,6 +41,14 @@ CONFIGS = [
 def test_settings(options, said):
     with pytest.raises(ValueError, match=said):
         ReferentialGameConfig(**{"attribute_sizes": [2, 3]} | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({}, "need attribute_sizes in the config"), ({"object_type": "features"}, "need feature_size")]
+)
+def test_a_config_may_leave_the_size_of_objects_open_and_a_model_may_not(options, said):
+    with pytest.raises(ValueError, match=said):
+        ReferentialGameModel(ReferentialGameConfig(**options))
 
 
 @pytest.fixture(scope="module")
