@@ -1,7 +1,6 @@
 """Distributions over sequences of symbols that are few enough to be written down."""
 
 import itertools
-import math
 from typing import Any
 
 import torch
@@ -63,8 +62,3 @@ def every_sequence(num_symbols: int, min_length: int, max_length: int, eos_token
         end = [eos_token_id, *[pad_token_id] * (max_length - length)]
         rows += [[*symbols, *end] for symbols in itertools.product(range(num_symbols), repeat=length)]
     return torch.tensor(rows)
-
-
-def log_number_of_sequences(num_symbols: int, min_length: int, max_length: int) -> float:
-    """The logarithm of `number_of_sequences`: the most nats that a sequence can carry."""
-    return math.log(number_of_sequences(num_symbols, min_length, max_length))

@@ -1,18 +1,16 @@
 """What comes before the main training of a StructVAE: its prior, the language model of its baseline, guessed meanings."""
 
-import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from datasets import Dataset
-from torch import nn
 
 from hf_lvm.analysis.meaning_parsing import parse_rows
 from hf_lvm.backbones.reconstructors import continuation_log_prob
 from hf_lvm.data import LatentTextProcessor
-from hf_lvm.data.processor import IGNORED_LABEL, pad_rows
 from hf_lvm.models.struct_vae import StructVAEModel
+from hf_lvm.training.sequence_fitting import fit_sequences
 
 logger = logging.getLogger(__name__)
 
@@ -59,66 +57,6 @@ def fit_language_model(
     found = fit_sequences(model.language_model, nll, labels, held_out, epochs, "Language model", model.device)
     model.freeze_parts()
     return found
-
-
-def fit_sequences(
-    part: nn.Module,
-    nll: Callable[[torch.Tensor], torch.Tensor],
-    rows: Sequence[list[int]],
-    held_out: Sequence[list[int]],
-    epochs: int,
-    name: str,
-    device: torch.device,
-    batch_size: int = 32,
-    rate: float = 1e-3,
-) -> float | None:
-    """Train a part by Adam on sequences of ids, and keep the epoch that is best on held-out ones; the log says what it knows.
-
-    Args:
-        nll: -log p of sequences (N, L), -100 behind their end: (N,), nats.
-        rows, held_out: sequences with their end.
-        name: of the part, for the log.
-
-    Returns:
-        The mean of the held-out ones; None without any, of which the last epoch is kept.
-    """
-    part.requires_grad_(True)
-    optimizer = torch.optim.Adam(part.parameters(), lr=rate)
-    best, weights = None, None
-    for epoch in range(epochs):
-        part.train()
-        generator, total = torch.Generator().manual_seed(epoch), 0.0
-        for some in _batches(rows, batch_size, torch.randperm(len(rows), generator=generator).tolist()):
-            with torch.enable_grad():
-                losses = nll(some.to(device))
-                losses.mean().backward()
-            nn.utils.clip_grad_norm_(part.parameters(), 5.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            total += losses.sum().item()
-        part.eval()
-        line = f"{name}, epoch {epoch + 1}: {total / len(rows):.2f} nats"
-        if held_out:
-            with torch.no_grad():
-                order = list(range(len(held_out)))
-                found = sum(nll(some.to(device)).sum().item() for some in _batches(held_out, 4 * batch_size, order))
-            found /= len(held_out)
-            line += f", held out {found:.2f}"
-            if best is None or found < best:
-                best, weights = found, copy.deepcopy(part.state_dict())
-        logger.info("%s.", line)
-    if weights is not None:
-        part.load_state_dict(weights)
-    return best
-
-
-def _batches(rows: Sequence[list[int]], batch_size: int, order: Sequence[int]):
-    # Those of like length together, within stretches of many batches.
-    stretch = 20 * batch_size
-    for begin in range(0, len(order), stretch):
-        near = sorted(order[begin : begin + stretch], key=lambda row: len(rows[row]))
-        for first in range(0, len(near), batch_size):
-            yield torch.tensor(pad_rows([rows[row] for row in near[first : first + batch_size]], IGNORED_LABEL))
 
 
 def guess_meanings(model: StructVAEModel, rows: Dataset, processor: LatentTextProcessor, num_beams: int) -> Dataset:

@@ -9,7 +9,7 @@ import torch
 from hf_lvm.data import SymbolMessages, symbol_messages
 from hf_lvm.data.processor import IGNORED_LABEL
 from hf_lvm.models.referential_game import ReferentialGameModel
-from hf_lvm.training.meaning_phases import fit_sequences
+from hf_lvm.training.sequence_fitting import fit_sequences
 
 logger = logging.getLogger(__name__)
 

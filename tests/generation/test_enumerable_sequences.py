@@ -9,7 +9,6 @@ from hf_lvm.distributions import UniformSymbols
 from hf_lvm.generation.enumerable_sequences import (
     EnumerableSequences,
     every_sequence,
-    log_number_of_sequences,
     number_of_sequences,
 )
 from tests.generation.decoders import tiny_decoder
@@ -62,7 +61,6 @@ def test_a_sequence_that_is_none_has_no_probability_symbol_by_symbol():
 
 def test_how_many_there_are():
     assert number_of_sequences(2, 0, 2) == 7 and number_of_sequences(4, 2, 3) == 80
-    assert log_number_of_sequences(2, 0, 2) == pytest.approx(1.9459, abs=1e-4)
     assert every_sequence(2, 1, 2, 2, 3).tolist() == [[0, 2, 3], [1, 2, 3], [0, 0, 2], [0, 1, 2], [1, 0, 2], [1, 1, 2]]
     with pytest.raises(ValueError, match="it stands behind them"):
         EnumerableSequences(tiny_decoder("gpt2", vocabulary=6), 3, 6, 2, 3)
