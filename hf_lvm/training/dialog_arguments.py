@@ -111,9 +111,13 @@ class DialogTrainingArguments(LatentTrainingArguments):
     )
     entropy_cycles: int = field(
         default=1,
+        metadata={"help": "How often both weights begin at their first value, in parts of the training of equal length."},
+    )
+    restart_unsolved: bool = field(
+        default=False,
         metadata={
-            "help": "How often both weights begin anew, in parts of the run that are as long as each other. What a run has "
-            "found is melted and frozen again; runs that have solved everything are kept as they are by stop_when_solved."
+            "help": "Where the weights begin again, keep the runs that have solved 99% of the training objects and tasks as "
+            "they are, and let the others begin anew from other first weights, those of the seed 1,000,000 further on."
         },
     )
     accuracy_steps: int = field(
@@ -148,16 +152,20 @@ class DialogTrainingArguments(LatentTrainingArguments):
 
     def entropy_weights(self, step: int, total_steps: int) -> tuple[float, float]:
         """Weights of the entropies of questions and of answers at optimizer step `step`, counted from 0."""
-        cycle = max(total_steps // self.entropy_cycles, 1)
+        cycle = self.cycle_steps(total_steps)
         length = steps_of(self.entropy_steps, cycle)
         left = max(0.0, 1.0 - step % cycle / length) if length else 0.0
         return self.question_entropy * left, self.answer_entropy * left
+
+    def cycle_steps(self, total_steps: int) -> int:
+        """Steps of one cycle of these weights."""
+        return max(total_steps // self.entropy_cycles, 1)
 
     def saved_settings(self, total_steps: int) -> dict[str, float | str | bool | None]:
         """See `LatentTrainingArguments.saved_settings`."""
         settings = super().saved_settings(total_steps)
         if self.question_entropy or self.answer_entropy:
             settings |= {"question_entropy": self.question_entropy, "answer_entropy": self.answer_entropy}
-            settings["entropy_steps"] = steps_of(self.entropy_steps, total_steps // self.entropy_cycles)
-            settings["entropy_cycles"] = self.entropy_cycles
+            settings["entropy_steps"] = steps_of(self.entropy_steps, self.cycle_steps(total_steps))
+            settings |= {"entropy_cycles": self.entropy_cycles, "restart_unsolved": self.restart_unsolved}
         return settings | {"stop_when_solved": self.stop_when_solved}

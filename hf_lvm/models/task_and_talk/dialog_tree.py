@@ -45,9 +45,9 @@ def grow_tree(questioner: Questioner, answerer: Answerer, values: torch.Tensor, 
         asking = questioner.listener.after_each(question_gates, asking)
         answers.append(answering.hear())
         if log_answers is not None:  # each question may follow, and the answerer does not choose it
-            log_answers = log_answers.repeat(1, len_of(questions[-1]), 1)
+            log_answers = log_answers.repeat(1, questions[-1].shape[1], 1)
         log_answers = _grown(log_answers, answers[-1])
-        log_questions = log_questions.repeat(1, len_of(answers[-1]), 1)
+        log_questions = log_questions.repeat(1, answers[-1].shape[1], 1)
         asking = questioner.listener.after_each(answer_gates, asking)
     guesses = questioner.guess(asking, questioner.task_gates().unsqueeze(2))
     return DialogTree(log_questions, log_answers, guesses, questions, answers)
@@ -86,8 +86,3 @@ def _grown(total: torch.Tensor | None, log_probs: torch.Tensor) -> torch.Tensor:
     """log q of beginnings (R, S, C) and of each symbol behind them (R, V, S, C), in the order of the longer beginnings."""
     longer = log_probs if total is None else total.unsqueeze(1) + log_probs
     return longer.flatten(1, 2)
-
-
-def len_of(log_probs: torch.Tensor) -> int:
-    """How many symbols there are: V of (R, V, ...)."""
-    return log_probs.shape[1]
