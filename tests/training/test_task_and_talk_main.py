@@ -141,7 +141,9 @@ def test_entropies_fall_in_a_straight_line_once_or_in_cycles(tmp_path):
     )
     assert args.entropy_weights(0, 40) == (0.2, 0.6) and args.entropy_weights(10, 40) == pytest.approx((0.1, 0.3))
     assert args.entropy_weights(20, 40) == args.entropy_weights(39, 40) == (0.0, 0.0)
-    args.entropy_cycles = 2
+    args.question_entropy_steps = 40
+    assert args.entropy_weights(20, 40) == (0.1, 0.0) and args.entropy_weights(40, 80)[0] == 0.0
+    args.question_entropy_steps, args.entropy_cycles = None, 2
     assert args.entropy_weights(20, 40) == (0.2, 0.6) and args.entropy_weights(5, 40) == pytest.approx((0.1, 0.3))
     assert args.entropy_weights(10, 40) == args.entropy_weights(19, 40) == args.entropy_weights(30, 40) == (0.0, 0.0)
 
