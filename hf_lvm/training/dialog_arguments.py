@@ -109,11 +109,22 @@ class DialogTrainingArguments(LatentTrainingArguments):
             "between 0 and 1 is a share of all steps, or of those of a cycle."
         },
     )
+    question_entropy_steps: float | None = field(
+        default=None,
+        metadata={
+            "help": "Likewise of the weight of questions alone, by default entropy_steps: a questioner that has made up its "
+            "mind before answers mean something asks for the wrong ones."
+        },
+    )
     entropy_cycles: int = field(
         default=1,
+        metadata={"help": "How often both weights begin at their first value, in parts of the training of equal length."},
+    )
+    restart_unsolved: bool = field(
+        default=False,
         metadata={
-            "help": "How often both weights begin anew, in parts of the run that are as long as each other. What a run has "
-            "found is melted and frozen again; runs that have solved everything are kept as they are by stop_when_solved."
+            "help": "Where the weights begin again, keep the runs that have solved 99% of the training objects and tasks as "
+            "they are, and let the others begin anew from other first weights, those of the seed 1,000,000 further on."
         },
     )
     accuracy_steps: int = field(
@@ -138,6 +149,7 @@ class DialogTrainingArguments(LatentTrainingArguments):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is 0 or more")
         check_steps_or_share("entropy_steps", self.entropy_steps)
+        check_steps_or_share("question_entropy_steps", self.question_entropy_steps or 0)
         for name in ("entropy_cycles", "accuracy_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is 1 or more")
@@ -148,16 +160,26 @@ class DialogTrainingArguments(LatentTrainingArguments):
 
     def entropy_weights(self, step: int, total_steps: int) -> tuple[float, float]:
         """Weights of the entropies of questions and of answers at optimizer step `step`, counted from 0."""
-        cycle = max(total_steps // self.entropy_cycles, 1)
-        length = steps_of(self.entropy_steps, cycle)
-        left = max(0.0, 1.0 - step % cycle / length) if length else 0.0
-        return self.question_entropy * left, self.answer_entropy * left
+        cycle = self.cycle_steps(total_steps)
+
+        def left(steps_or_share: float) -> float:
+            length = steps_of(steps_or_share, cycle)
+            return max(0.0, 1.0 - step % cycle / length) if length else 0.0
+
+        of_questions = self.entropy_steps if self.question_entropy_steps is None else self.question_entropy_steps
+        return self.question_entropy * left(of_questions), self.answer_entropy * left(self.entropy_steps)
+
+    def cycle_steps(self, total_steps: int) -> int:
+        """Steps of one cycle of these weights."""
+        return max(total_steps // self.entropy_cycles, 1)
 
     def saved_settings(self, total_steps: int) -> dict[str, float | str | bool | None]:
         """See `LatentTrainingArguments.saved_settings`."""
         settings = super().saved_settings(total_steps)
         if self.question_entropy or self.answer_entropy:
             settings |= {"question_entropy": self.question_entropy, "answer_entropy": self.answer_entropy}
-            settings["entropy_steps"] = steps_of(self.entropy_steps, total_steps // self.entropy_cycles)
-            settings["entropy_cycles"] = self.entropy_cycles
+            settings["entropy_steps"] = steps_of(self.entropy_steps, self.cycle_steps(total_steps))
+            if self.question_entropy_steps is not None:
+                settings["question_entropy_steps"] = steps_of(self.question_entropy_steps, self.cycle_steps(total_steps))
+            settings |= {"entropy_cycles": self.entropy_cycles, "restart_unsolved": self.restart_unsolved}
         return settings | {"stop_when_solved": self.stop_when_solved}

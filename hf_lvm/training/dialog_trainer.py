@@ -13,6 +13,8 @@ from hf_lvm.training.trainer import LatentTrainer
 
 # Runs are counted as having solved the training objects from this share of tasks on.
 SOLVED = 0.99
+# How much further on the seed of a run is that begins anew.
+NEXT_SEED = 1_000_000
 
 
 class DialogTrainer(LatentTrainer):
@@ -70,9 +72,10 @@ class RunsCallback(ResumableCallback):
         solved_at: of each run the step at which it was first at 99% or more, -1 where it never was.
         stopped_at: of each run the step from which on it is kept as it is, -1 where it is not.
         history: [step, accuracies] of each measurement.
+        seeds, attempts: of each run the seed that it last began from, and how often it has begun.
     """
 
-    memory = ("accuracies", "solved_at", "stopped_at", "history")
+    memory = ("accuracies", "solved_at", "stopped_at", "history", "seeds", "attempts")
 
     def __init__(self, trainer: DialogTrainer) -> None:
         self._trainer = trainer
@@ -83,6 +86,13 @@ class RunsCallback(ResumableCallback):
         self.accuracies: list[float] = []
         self.solved_at, self.stopped_at = [-1] * runs, [-1] * runs
         self.history: list[list] = []
+        self.seeds: list[int] = list(self._trainer.model.config.seeds)
+        self.attempts = [1] * runs
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `ResumableCallback.restore`; the seeds are those of the noise, too."""
+        super().restore(state)
+        self._model.config.seeds = list(self.seeds)
 
     @property
     def mean_accuracy(self) -> float:
@@ -101,7 +111,8 @@ class RunsCallback(ResumableCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         model = self._model
         self._put_back()
-        if state.global_step % args.accuracy_steps and state.global_step < state.max_steps:
+        is_end = state.global_step == state.max_steps or state.global_step % args.cycle_steps(state.max_steps) == 0
+        if state.global_step % args.accuracy_steps and not is_end:
             return
         right = model.talk(**{name: rows.to(model.device) for name, rows in self._trainer.rows.items()}).right
         accuracies = right.view(model.config.num_runs, -1, 2).all(-1).float().mean(1)
@@ -110,12 +121,33 @@ class RunsCallback(ResumableCallback):
         for run, accuracy in enumerate(self.accuracies):
             if accuracy >= SOLVED and self.solved_at[run] < 0:
                 self.solved_at[run] = state.global_step
-            if args.stop_when_solved and accuracy == 1.0 and self.stopped_at[run] < 0:
-                self.stopped_at[run] = state.global_step
-                for kept, parameter in zip(self._kept, model.run_parameters(), strict=True):
-                    kept[run] = parameter.detach()[run]
+            if args.stop_when_solved and accuracy == 1.0:
+                self._keep(run, state)
+        if args.restart_unsolved and state.global_step % args.cycle_steps(state.max_steps) == 0:
+            self._restart(state)
         if min(self.stopped_at) >= 0:
             control.should_training_stop = True
+
+    def _keep(self, run: int, state: TrainerState) -> None:
+        if self.stopped_at[run] < 0:
+            self.stopped_at[run] = state.global_step
+            for kept, parameter in zip(self._kept, self._model.run_parameters(), strict=True):
+                kept[run] = parameter.detach()[run]
+
+    def _restart(self, state: TrainerState) -> None:
+        for run, accuracy in enumerate(self.accuracies):
+            if accuracy >= SOLVED:
+                self._keep(run, state)
+        others = [run for run, step in enumerate(self.stopped_at) if step < 0]
+        if not others or state.global_step >= state.max_steps:
+            return
+        for run in others:
+            self.seeds[run] += NEXT_SEED
+            self.attempts[run] += 1
+            self.solved_at[run] = -1
+        self._model.begin_anew(others, [self.seeds[run] for run in others])
+        # Of the runs that are kept the optimizer need not know anything, and of the others nothing is true any longer.
+        self._trainer.optimizer.state.clear()
 
     @property
     def _model(self) -> TaskAndTalkModel:

@@ -83,10 +83,11 @@ def build_bots(arguments: TaskAndTalkArguments, world: WorldArguments, seed: int
 
 def summary_of(report: DialogReport, trainer: DialogTrainer) -> dict[str, Any]:
     """What results.json says of the runs: shares and means first, then each run."""
+    watched = trainer.runs
     runs = [
-        {"seed": seed, **own, "solved_at": solved, "stopped_at": stopped}
-        for seed, own, solved, stopped in zip(
-            trainer.model.config.seeds, report.runs, trainer.runs.solved_at, trainer.runs.stopped_at, strict=True
+        {"seed": seed, "attempts": attempts, **own, "solved_at": solved, "stopped_at": stopped}
+        for seed, attempts, own, solved, stopped in zip(
+            watched.seeds, watched.attempts, report.runs, watched.solved_at, watched.stopped_at, strict=True
         )
     ]
     solved = [run for run in runs if run["train_both"] >= SOLVED]
@@ -97,7 +98,7 @@ def summary_of(report: DialogReport, trainer: DialogTrainer) -> dict[str, Any]:
         "of_solved_runs": {key: spread([run[key] for run in solved]) for key in report.keys} if solved else None,
         "lexicon": report.lexicon.splitlines(),
         "runs": runs,
-        "accuracy_history": [[step, [round(value, 4) for value in values]] for step, values in trainer.runs.history],
+        "accuracy_history": [[step, [round(value, 4) for value in values]] for step, values in watched.history],
     }
 
 

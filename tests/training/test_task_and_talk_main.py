@@ -93,6 +93,25 @@ def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(tmp_path, estima
     assert whole.runs.history == resumed.runs.history and [step for step, _ in whole.runs.history] == [4, 8]
 
 
+def test_runs_that_have_solved_nothing_begin_anew_and_go_on_from_a_checkpoint(tmp_path):
+    options = {"stop": True, "entropy_cycles": 2, "restart_unsolved": True, "learning_rate": 1e-4, "optim": "adamw_torch"}
+    whole = dialog_trainer(tmp_path / "whole", 8, **options)
+    whole.train()
+    assert whole.runs.attempts == [2, 2] and whole.runs.seeds == [1_000_001, 1_000_002] == whole.model.config.seeds
+    fresh = dialog_trainer(
+        tmp_path / "fresh", 4, **options | {"entropy_cycles": 1, "restart_unsolved": False}, seeds=whole.runs.seeds
+    )
+    fresh.train()
+    # The second half is a training of its own, with an optimizer that remembers nothing.
+    for mine, own in zip(whole.model.run_parameters(), fresh.model.run_parameters(), strict=True):
+        torch.testing.assert_close(mine, own)
+    resumed = dialog_trainer(tmp_path / "whole", 8, **options)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    assert resumed.model.config.seeds == whole.model.config.seeds and resumed.runs.attempts == [2, 2]
+    for mine, own in zip(whole.model.run_parameters(), resumed.model.run_parameters(), strict=True):
+        assert torch.equal(mine, own)
+
+
 def test_runs_side_by_side_train_as_each_would_alone(tmp_path):
     together = dialog_trainer(tmp_path / "two", 6, max_grad_norm=0.05, optim="sgd", learning_rate=1.0)
     together.train()
@@ -122,7 +141,9 @@ def test_entropies_fall_in_a_straight_line_once_or_in_cycles(tmp_path):
     )
     assert args.entropy_weights(0, 40) == (0.2, 0.6) and args.entropy_weights(10, 40) == pytest.approx((0.1, 0.3))
     assert args.entropy_weights(20, 40) == args.entropy_weights(39, 40) == (0.0, 0.0)
-    args.entropy_cycles = 2
+    args.question_entropy_steps = 40
+    assert args.entropy_weights(20, 40) == (0.1, 0.0) and args.entropy_weights(40, 80)[0] == 0.0
+    args.question_entropy_steps, args.entropy_cycles = None, 2
     assert args.entropy_weights(20, 40) == (0.2, 0.6) and args.entropy_weights(5, 40) == pytest.approx((0.1, 0.3))
     assert args.entropy_weights(10, 40) == args.entropy_weights(19, 40) == args.entropy_weights(30, 40) == (0.0, 0.0)
 

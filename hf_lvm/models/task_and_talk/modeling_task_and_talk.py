@@ -5,7 +5,7 @@ the object, so what the first guesses is what the second has told it. R runs, ea
 tensor program: the weights of all runs stand in one tensor each, (R, ...), and no run ever sees another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -108,15 +108,19 @@ class TaskAndTalkModel(PreTrainedModel):
     def initialize_weights(self) -> None:
         """New weights where none were loaded: Glorot and Bengio's, normal, as the published code has them; biases of zero."""
         super().initialize_weights()
-        # A run's weights follow from its seed alone, whatever other runs there are.
-        generators = [torch.Generator().manual_seed(seed) for seed in self.config.seeds]
+        for parameter, drawn in zip(self.run_parameters(), self._first_weights(self.config.seeds), strict=True):
+            init.copy_(parameter, drawn)
+
+    def _first_weights(self, seeds: Sequence[int]) -> Iterator[torch.Tensor]:
+        """First weights of runs of some seeds, for each parameter; those of a run follow from its seed alone."""
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         for parameter in self.run_parameters():
-            if parameter.dim() == 2:  # biases
-                init.zeros_(parameter)
-                continue
-            stddev = self.config.initial_scale * (2.0 / sum(parameter.shape[1:])) ** 0.5
-            drawn = [torch.randn(parameter.shape[1:], generator=generator) for generator in generators]
-            init.copy_(parameter, stddev * torch.stack(drawn))
+            shape = parameter.shape[1:]
+            if len(shape) == 1:  # biases
+                yield torch.zeros(len(seeds), *shape)
+            else:
+                stddev = self.config.initial_scale * (2.0 / sum(shape)) ** 0.5
+                yield stddev * torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
     def run_parameters(self) -> list[nn.Parameter]:
         """The weights of the bots, each (R, ...)."""
@@ -306,13 +310,22 @@ class TaskAndTalkModel(PreTrainedModel):
             raise IndexError(f"There is no run {number}: there are runs 0 to {self.config.num_runs - 1}.")
         settings = self.config.to_dict() | {"num_runs": 1, "seeds": [self.config.seeds[number]]}
         alone = type(self)(type(self.config)(**settings)).to(self.device, self.dtype)
-        state = {}
+        state, shapes = {}, {name: own.shape for name, own in alone.state_dict().items()}
         for name, value in self.state_dict().items():
-            own = alone.state_dict()[name]
-            # Moments of baselines have the runs last.
-            state[name] = (value[number : number + 1] if value.dim() == own.dim() else value[..., number]).clone()
+            if value.shape != shapes[name]:
+                # Moments of baselines have the runs last, and none where there is one.
+                value = value[number : number + 1] if value.dim() == len(shapes[name]) else value[..., number]
+            state[name] = value.clone()
         alone.load_state_dict(state)
         return alone.train(self.training)
+
+    @torch.no_grad()
+    def begin_anew(self, runs: Sequence[int], seeds: Sequence[int]) -> None:
+        """Give some of the runs first weights and noise of other seeds."""
+        for parameter, drawn in zip(self.run_parameters(), self._first_weights(seeds), strict=True):
+            parameter[list(runs)] = drawn.to(parameter)
+        for run, seed in zip(runs, seeds, strict=True):
+            self.config.seeds[run] = seed
 
     # ---- dialogs -----------------------------------------------------------------------------------------------------
 

@@ -155,6 +155,7 @@ def test_several_runs_are_saved_and_loaded_and_each_as_a_model_of_its_own(tmp_pa
     moments = model.estimator.baseline.moments
     assert moments.shape == (3, 3) and len(moments[1].unique()) == 3
     assert torch.equal(one.estimator.baseline.moments, moments[:, 1])
+    assert torch.equal(one.run(0).estimator.baseline.moments, moments[:, 1])
     together = model.eval()(**ROWS, generator=torch.Generator().manual_seed(1))
     alone = one.eval()(**ROWS, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(together.reconstruction[1], alone.reconstruction)
