@@ -17,7 +17,10 @@ GAMES = {
             ("attributes_gumbel_softmax", "soft Gumbel-softmax"),
             ("attributes_rloo", "score function, four messages of each object"),
             ("attributes_short", "straight-through, each symbol costs (`prior_type: length`)"),
-            ("attributes_fixed", "straight-through, all messages of one length"),
+            ("attributes_fixed", "straight-through, all messages of six symbols"),
+            ("attributes_fixed_4", "straight-through, all of four"),
+            ("attributes_fixed_3", "straight-through, all of three"),
+            ("attributes_fixed_2", "straight-through, all of two"),
         ),
     ),
     "text_latents": (

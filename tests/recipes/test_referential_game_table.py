@@ -64,4 +64,4 @@ def test_rows_lengths_lexicons_and_notes(table_of, tmp_path):
 
 def test_nothing_measured_is_a_table_of_dashes(table_of, tmp_path):
     text = table_of(tmp_path)
-    assert "Games that are won" not in text and "```" not in text and text.count("| `attributes_") == 5
+    assert "Games that are won" not in text and "```" not in text and text.count("| `attributes_") == 8
