@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hf_lvm.training.dialog_trainer import NEXT_SEED
+
 RESULTS = Path(__file__).parent / "task_and_talk" / "results"
 
 # results (NAME.json), what it is, published accuracy on unseen objects: both values, at least one
@@ -15,6 +17,7 @@ SETTINGS = (
 # results, what is different from minimal.yaml
 CHOICES = (
     ("minimal", "`minimal.yaml` as it is"),
+    ("minimal_restart", "what has not solved the training objects begins anew, five times at most"),
     ("minimal_one_cycle", "one cycle of the entropies instead of three"),
     ("minimal_no_entropy", "no entropy of what is said"),
     ("minimal_published_scale", "first weights as published"),
@@ -82,10 +85,12 @@ def _spread(values: dict[str, float], times: float, digits: int) -> str:
 
 
 def _note(name: str, run: dict[str, Any]) -> str:
-    seeds = [each["seed"] for each in run["runs"]]
+    attempts = [each.get("attempts", 1) for each in run["runs"]]
+    seeds = [each["seed"] - (times - 1) * NEXT_SEED for each, times in zip(run["runs"], attempts, strict=True)]
+    anew = f" ({sum(attempts)} attempts, {max(attempts)} of a run at most)" if max(attempts) > 1 else ""
     text = (
         f"`{name}`: `{run['command']}`; {run['steps']} steps, {run['training_seconds'] / 60:.1f} min for {run['num_runs']} "
-        f"runs of the seeds {seeds[0]} to {seeds[-1]} on {run['hardware']}; {run['corpus']}; "
+        f"runs of the seeds {seeds[0]} to {seeds[-1]}{anew} on {run['hardware']}; {run['corpus']}; "
         f"torch {run['versions']['torch']}, transformers {run['versions']['transformers']}."
     )
     return text + (f" {run['remark']}" if "remark" in run else "")

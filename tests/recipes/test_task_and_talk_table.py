@@ -37,6 +37,9 @@ def test_rows_that_are_there_and_rows_that_are_not(table_of, tmp_path):
     empty = table_of(tmp_path)
     assert "| `minimal.yaml` | 3 questions, 4 answers, no memory | 74.4 | 94.9 | - |" in empty and "```" not in empty
     (tmp_path / "minimal.json").write_text(json.dumps(run_of([1.0, 0.5, 0.75], 2)))
+    anew = run_of([1.0, 1.0], 2)
+    anew["runs"] = [{"seed": 1, "attempts": 1}, {"seed": 2_000_002, "attempts": 3}]
+    (tmp_path / "minimal_restart.json").write_text(json.dumps(anew))
     (tmp_path / "minimal_plain.json").write_text(json.dumps(run_of([0.25, 0.5], 0) | {"remark": "Two runs only."}))
     lines = table_of(tmp_path).splitlines()
     row = next(line for line in lines if line.startswith("| `minimal.yaml`")).split(" | ")
@@ -46,5 +49,9 @@ def test_rows_that_are_there_and_rows_that_are_not(table_of, tmp_path):
     assert plain[3] == "0 (0%)" and plain[5] == "-"
     assert "X?  0  color=red 1.00" in lines and not any(line.startswith("| `minimal_hard`") for line in lines)
     notes = [line for line in lines if line.startswith("- ")]
-    assert len(notes) == 2 and notes[0].startswith("- `minimal`: `train_task_and_talk.py --seed 1`; 300 steps, 2.0 min")
-    assert notes[1].endswith("Two runs only.")
+    assert (
+        len(notes) == 3
+        and "seeds 1 to 2 (4 attempts, 3 of a run at most) on CPU" in notes[1]
+        and notes[0].startswith("- `minimal`: `train_task_and_talk.py --seed 1`; 300 steps, 2.0 min")
+    )
+    assert notes[2].endswith("Two runs only.")
