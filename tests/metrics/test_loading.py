@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import evaluate
 import numpy as np
 import pytest
 
@@ -100,6 +101,20 @@ def test_an_error_leaves_nothing_behind_for_the_next_corpus(tmp_path):
     with pytest.raises(ValueError, match="not finite"):
         metric.compute(**{**LIKELIHOODS, "negative_log_likelihoods": [20.0, float("nan"), 3.0]})
     assert metric.compute(**LIKELIHOODS) == compute_text_likelihood(**LIKELIHOODS)
+
+
+def test_metrics_combine(tmp_path):
+    texts = {"predictions": ["a cat sat", "a dog sat"], "references": ["a cat sat", "the dog sat"]}
+    together = evaluate.combine([load("reconstruction", tmp_path), load("diversity", tmp_path)]).compute(**texts)
+    alone = load("reconstruction", tmp_path).compute(**texts)
+    alone |= load("diversity", tmp_path).compute(predictions=texts["predictions"])
+    assert together == alone
+
+
+def test_the_pages_are_what_the_metrics_say_of_themselves():
+    script = Path(__file__).parents[2] / "recipes" / "metric_pages.py"
+    check = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)
+    assert check.returncode == 0, check.stderr
 
 
 def test_loading_by_path_works_offline_and_writes_only_into_the_cache(tmp_path):
