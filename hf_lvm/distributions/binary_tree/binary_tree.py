@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch.distributions import Distribution, constraints, register_kl
+from torch.distributions import constraints
 from torch.distributions.utils import lazy_property
 
 from hf_lvm.distributions.binary_tree.checks import (
@@ -22,11 +22,12 @@ from hf_lvm.distributions.binary_tree.inside_outside import FORBIDDEN, InsidePas
 from hf_lvm.distributions.binary_tree.labels import label_entropy, label_log_probs, log_sum, sample_labels, with_labels
 from hf_lvm.distributions.binary_tree.sampling import SplitWeights, sample_trees, split_weights
 from hf_lvm.distributions.binary_tree.search import BestTrees, best_trees
-from hf_lvm.distributions.lengths import check_lengths, may_look
+from hf_lvm.distributions.lengths import check_lengths
 from hf_lvm.distributions.noise import Generators, as_gumbel, noise_of_cells, noise_of_positions
+from hf_lvm.distributions.structured import RelaxableDistribution, single_batch_dimension
 
 
-class BinaryTreeCRF(Distribution):
+class BinaryTreeCRF(RelaxableDistribution):
     """p(tree) proportional to exp(sum of the scores of its spans): batch shape (B,), event shape (n, n) or (n, n, L).
 
     A value is a mask of spans: True at [i, j] for each span i..j, both inclusive, of the tree. A binary tree over n words has
@@ -67,8 +68,6 @@ class BinaryTreeCRF(Distribution):
         ValueError: scores or lengths of another shape or type, lengths out of range; with `validate_args`, scores that are nan
             or +inf, and rows without a possible tree.
     """
-
-    arg_constraints = {}
 
     def __init__(self, scores: torch.Tensor, lengths: torch.Tensor | None = None, validate_args: bool | None = False):
         check_shape(scores)
@@ -208,11 +207,6 @@ class BinaryTreeCRF(Distribution):
         return best_trees(self.scores.detach(), self.lengths, 1)[0][0]
 
     @property
-    def mode(self) -> torch.Tensor:
-        """The same as `argmax`."""
-        return self.argmax
-
-    @property
     def max_score(self) -> torch.Tensor:
         """The score of the most probable tree, with its gradient: (B,)."""
         return self._sum_of_scores(self.argmax).masked_fill(~self._possible, -torch.inf)
@@ -273,40 +267,12 @@ class BinaryTreeCRF(Distribution):
         scores = self._label_scores.detach()
         return sample_distinct_trees(self._split_weights, scores, self.lengths, self._possible, noise, label_noise)
 
-    def relaxed_sample(
-        self,
-        sample_shape: Sequence[int] = torch.Size(),
-        temperature: float = 1.0,
-        hard: bool = False,
-        generator: Generators = None,
-    ) -> torch.Tensor:
-        """Trees as a differentiable function of scores and noise: masks of `sample` with numbers in [0, 1] for True.
-
-        Perturb and parse (Corro and Titov 2019): independent Gumbel noise is added to every score of every sentence, and the
-        result is the marginals at this temperature. Towards temperature 0 they become the best tree of the perturbed scores.
-        That tree is not a sample of this distribution, whatever the temperature: exact samples would need noise for each tree,
-        not for each span (Papandreou and Yuille 2011). Use it where a gradient through z is wanted and its bias can be borne.
-
-        Args:
-            temperature: above 0; high ones give soft trees, low ones gradients that are large and rare.
-            hard: whether the value is the best tree of the perturbed scores, 0 and 1, with the gradient of the relaxed one
-                (straight-through).
-            generator: None, one generator, or a list of B generators (see `hf_lvm.distributions.noise`).
-
-        Raises:
-            ValueError: a temperature that is not above 0.
-        """
-        if not temperature > 0:
-            raise ValueError(f"The temperature of a relaxed sample must be above 0, not {temperature}.")
-        shape, (batch,), length = torch.Size(sample_shape), self.batch_shape, self.event_shape[0]
+    def _perturbed(self, shape: torch.Size, temperature: float, generator: Generators) -> "BinaryTreeCRF":
+        (batch,), length = self.batch_shape, self.event_shape[0]
         noise = noise_of_cells(shape, batch, length, generator, self.scores.device, depth=self.num_labels)
         scores = (self.scores + as_gumbel(noise).to(self.scores.dtype)) / temperature
         lengths = None if self.lengths is None else self.lengths.repeat(shape.numel())
-        perturbed = BinaryTreeCRF(scores.view(-1, *self.event_shape), lengths)
-        relaxed = perturbed.marginals
-        if hard:
-            relaxed = perturbed.argmax.to(relaxed.dtype) + (relaxed - relaxed.detach())
-        return relaxed.view(shape + self._extended_shape())
+        return BinaryTreeCRF(scores.view(-1, *self.event_shape), lengths)
 
     # ---- the same with other parameters ------------------------------------------------------------------------------
 
@@ -340,16 +306,6 @@ class BinaryTreeCRF(Distribution):
 
     def expand(self, batch_shape: Sequence[int], _instance=None) -> "BinaryTreeCRF":
         """One row for each of B: the batch shape may only become (B,)."""
-        shape = torch.Size(batch_shape)
-        if len(shape) != 1:
-            raise ValueError(f"The batch shape {tuple(shape)} is not (B,): trees have a single batch dimension.")
+        shape = single_batch_dimension(batch_shape, "trees have")
         lengths = None if self.lengths is None else self.lengths.expand(shape)
         return BinaryTreeCRF(self.scores.expand(*shape, *self.event_shape), lengths)
-
-    def _may_look(self, values: torch.Tensor) -> bool:
-        return may_look(values, self._validate_args)
-
-
-@register_kl(BinaryTreeCRF, BinaryTreeCRF)
-def _kl(posterior: BinaryTreeCRF, prior: BinaryTreeCRF) -> torch.Tensor:
-    return posterior.cross_entropy(prior) - posterior.entropy()

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from torch.distributions import Distribution, constraints, register_kl
+from torch.distributions import constraints
 
 from hf_lvm.distributions.deletion.canonical import allowed_pairs, canonical_masks, scores_of_pairs
 from hf_lvm.distributions.deletion.checks import (
@@ -25,8 +25,9 @@ from hf_lvm.distributions.deletion.checks import (
 from hf_lvm.distributions.deletion.sampling import noise_of_pairs, sample_masks
 from hf_lvm.distributions.deletion.search import best_masks
 from hf_lvm.distributions.deletion.sums import Completions, backward_pass, step_log_probs, summed_over_layers, visits
-from hf_lvm.distributions.lengths import check_lengths, may_look
+from hf_lvm.distributions.lengths import check_lengths
 from hf_lvm.distributions.noise import Generators, as_gumbel, noise_of_positions
+from hf_lvm.distributions.structured import RelaxableDistribution, single_batch_dimension
 
 
 class BestMasks(NamedTuple):
@@ -42,7 +43,7 @@ class BestMasks(NamedTuple):
     scores: torch.Tensor
 
 
-class CanonicalDeletion(Distribution):
+class CanonicalDeletion(RelaxableDistribution):
     """p(mask) proportional to exp(sum of the scores of consecutive kept pairs): batch shape (B,), event shape (S,), bool.
 
     A value tells which words of a sentence of S words are kept. Its pairs lead from the begin to the first kept word, from
@@ -90,7 +91,6 @@ class CanonicalDeletion(Distribution):
             or +inf, and rows without a possible mask.
     """
 
-    arg_constraints = {}
     has_enumerate_support = True
 
     def __init__(
@@ -324,16 +324,6 @@ class CanonicalDeletion(Distribution):
         """The most probable mask: (B, S), bool."""
         return best_masks(self._weights, self._layers, self._layer, 1)[0][0]
 
-    @property
-    def mode(self) -> torch.Tensor:
-        """The same as `argmax`: (B, S)."""
-        return self.argmax
-
-    @property
-    def max_score(self) -> torch.Tensor:
-        """The score of the most probable mask, with its gradient: (B,)."""
-        return self.score(self.argmax)
-
     def k_best(self, k: int) -> BestMasks:
         """The `k` most probable masks and their scores: see `BestMasks`.
 
@@ -361,50 +351,15 @@ class CanonicalDeletion(Distribution):
             masks = sample_masks(self._step_log_probs(), self._layer, noise)
         return masks.view(shape + self._extended_shape())
 
-    def sample_and_log_prob(
-        self, sample_shape: Sequence[int] = torch.Size(), generator: Generators = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Samples as of `sample`, and their log probabilities (*sample_shape, B), nats, with a gradient to the scores."""
-        masks = self.sample(sample_shape, generator)
-        return masks, self.log_prob(masks)
-
-    def relaxed_sample(
-        self,
-        sample_shape: Sequence[int] = torch.Size(),
-        temperature: float = 1.0,
-        hard: bool = False,
-        generator: Generators = None,
-    ) -> torch.Tensor:
-        """Masks as a differentiable function of scores and noise: those of `sample` with numbers in [0, 1] for True.
-
-        Perturb and parse (Corro and Titov 2019): independent Gumbel noise is added to every score of every sentence, and the
-        result is the marginals at this temperature. Towards temperature 0 they become the best mask of the perturbed scores.
-        That mask is not a sample of this distribution, whatever the temperature: exact samples would need noise for each mask,
-        not for each pair (Papandreou and Yuille 2011). Use it where a gradient through z is wanted and its bias can be borne.
-
-        Args:
-            temperature: above 0; high ones give soft masks, low ones gradients that are large and rare.
-            hard: whether the value is the best mask of the perturbed scores, 0 and 1, with the gradient of the relaxed one
-                (straight-through).
-            generator: None, one generator, or a list of B generators (see `hf_lvm.distributions.noise`).
-
-        Raises:
-            ValueError: a temperature that is not above 0.
-        """
-        if not temperature > 0:
-            raise ValueError(f"The temperature of a relaxed sample must be above 0, not {temperature}.")
-        shape, (batch,), (length,) = torch.Size(sample_shape), self.batch_shape, self.event_shape
+    def _perturbed(self, shape: torch.Size, temperature: float, generator: Generators) -> "CanonicalDeletion":
+        (batch,), (length,) = self.batch_shape, self.event_shape
         noise = as_gumbel(noise_of_pairs(shape, batch, length, generator, self.pair_scores.device))
-        scores = ((self.pair_scores + noise) / temperature).reshape(-1, length + 1, length + 1)
+        scores = ((self.pair_scores + noise.to(self.pair_scores.dtype)) / temperature).reshape(-1, length + 1, length + 1)
         words, lengths, count = (
             None if each is None else each.repeat(shape.numel(), *[1] * (each.dim() - 1))
             for each in (self.words, self.lengths, self.count)
         )
-        perturbed = CanonicalDeletion(scores, words, lengths, self.allow_empty, count)
-        relaxed = perturbed.marginals.to(self.pair_scores.dtype)
-        if hard:
-            relaxed = perturbed.argmax.to(relaxed.dtype) + (relaxed - relaxed.detach())
-        return relaxed.view(shape + self._extended_shape())
+        return CanonicalDeletion(scores, words, lengths, self.allow_empty, count)
 
     def enumerate_support(self, expand: bool = True) -> torch.Tensor:
         """All possible masks: (M, B, S). As each row has its own, `expand` changes nothing.
@@ -465,9 +420,7 @@ class CanonicalDeletion(Distribution):
 
     def expand(self, batch_shape: Sequence[int], _instance=None) -> "CanonicalDeletion":
         """One row for each of B: the batch shape may only become (B,)."""
-        shape = torch.Size(batch_shape)
-        if len(shape) != 1:
-            raise ValueError(f"The batch shape {tuple(shape)} is not (B,): deletions have a single batch dimension.")
+        shape = single_batch_dimension(batch_shape, "deletions have")
         words, lengths, count = (
             None if each is None else each.expand(*shape, *each.shape[1:]) for each in (self.words, self.lengths, self.count)
         )
@@ -484,14 +437,6 @@ class CanonicalDeletion(Distribution):
         if self.lengths is None:
             return value
         return value & (torch.arange(*self.event_shape, device=value.device) < self.lengths.unsqueeze(-1))
-
-    def _may_look(self, values: torch.Tensor) -> bool:
-        return may_look(values, self._validate_args)
-
-
-@register_kl(CanonicalDeletion, CanonicalDeletion)
-def _kl(posterior: CanonicalDeletion, prior: CanonicalDeletion) -> torch.Tensor:
-    return posterior.cross_entropy(prior) - posterior.entropy()
 
 
 def _surprise(probability: torch.Tensor, log_probability: torch.Tensor) -> torch.Tensor:

@@ -5,9 +5,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from torch.distributions import Distribution, constraints, register_kl
+from torch.distributions import constraints
 
-from hf_lvm.distributions.lengths import check_lengths, may_look
+from hf_lvm.distributions.lengths import check_lengths
 from hf_lvm.distributions.linear_chain.checks import check_scores, check_states, check_value, checked_shape
 from hf_lvm.distributions.linear_chain.marginals import (
     ForwardPass,
@@ -20,6 +20,7 @@ from hf_lvm.distributions.linear_chain.marginals import (
 from hf_lvm.distributions.linear_chain.sampling import sample_paths
 from hf_lvm.distributions.linear_chain.search import best_paths
 from hf_lvm.distributions.noise import Generators, noise_of_positions
+from hf_lvm.distributions.structured import StructuredDistribution, single_batch_dimension
 
 ENUMERATION_LIMIT = 1_000_000
 
@@ -37,7 +38,7 @@ class BestPaths(NamedTuple):
     scores: torch.Tensor
 
 
-class LinearChainCRF(Distribution):
+class LinearChainCRF(StructuredDistribution):
     """p(z) proportional to exp(sum_t unary[t, z_t] + sum_t transitions[t, z_t, z_t+1]): batch shape (B,), event shape (n,).
 
     A value is a sequence of n states in 0..C-1, as integers (Lafferty et al. 2001, equation 1). Everything is exact, runs over
@@ -65,7 +66,6 @@ class LinearChainCRF(Distribution):
             and rows without a possible sequence.
     """
 
-    arg_constraints = {}
     has_enumerate_support = True
 
     def __init__(
@@ -84,7 +84,7 @@ class LinearChainCRF(Distribution):
         self.transitions, self.unary, self.lengths = transitions.to(dtype), unary.to(dtype), lengths
         super().__init__(torch.Size((batch,)), torch.Size((length,)), validate_args=validate_args)
         if lengths is not None:
-            check_lengths(lengths, batch, length, look=may_look(lengths, self._validate_args))
+            check_lengths(lengths, batch, length, look=self._may_look(lengths))
         if self._validate_args:
             check_scores(self.transitions, self.unary, self._inside, self._forward.remainder)
 
@@ -186,7 +186,7 @@ class LinearChainCRF(Distribution):
         value, inside = value.long(), self._inside
         if inside is not None:
             value = value.masked_fill(~inside, 0)
-        if self._on_host:
+        if self._may_look(self.unary):
             check_states(value, self.num_states)
         rows = torch.arange(*self.batch_shape, device=value.device).unsqueeze(-1)
         positions = torch.arange(*self.event_shape, device=value.device)
@@ -202,16 +202,6 @@ class LinearChainCRF(Distribution):
     def argmax(self) -> torch.Tensor:
         """The most probable sequence: (B, n)."""
         return best_paths(self.transitions, self.unary, self._inside, 1)[0][0]
-
-    @property
-    def mode(self) -> torch.Tensor:
-        """The same as `argmax`: (B, n)."""
-        return self.argmax
-
-    @property
-    def max_score(self) -> torch.Tensor:
-        """The score of the most probable sequence, with its gradient: (B,)."""
-        return self.score(self.argmax)
 
     def k_best(self, k: int) -> BestPaths:
         """The `k` most probable sequences and their scores: see `BestPaths`.
@@ -267,9 +257,7 @@ class LinearChainCRF(Distribution):
 
     def expand(self, batch_shape: Sequence[int], _instance=None) -> "LinearChainCRF":
         """One row for each of B: the batch shape may only become (B,)."""
-        shape = torch.Size(batch_shape)
-        if len(shape) != 1:
-            raise ValueError(f"The batch shape {tuple(shape)} is not (B,): a chain has a single batch dimension.")
+        shape = single_batch_dimension(batch_shape, "a chain has")
         transitions = self.transitions
         if transitions.dim() == 4:
             transitions = transitions.expand(*shape, -1, -1, -1)
@@ -282,22 +270,16 @@ class LinearChainCRF(Distribution):
                 f"The chains have (B, n, C) = {tuple(self.unary.shape)} and {tuple(other.unary.shape)}: they must be over the "
                 "same sequences."
             )
-        if self._on_host and self.lengths is not other.lengths and not torch.equal(self._all_inside, other._all_inside):
+        if (
+            self._may_look(self.unary)
+            and self.lengths is not other.lengths
+            and not torch.equal(self._all_inside, other._all_inside)
+        ):
             raise ValueError("The chains have rows of different lengths: they must be over the same sequences.")
-
-    @property
-    def _on_host(self) -> bool:
-        """Whether a look at numbers is free, or asked for."""
-        return self.unary.device.type == "cpu" or self._validate_args
 
     @property
     def _all_inside(self) -> torch.Tensor:
         return torch.ones_like(self.unary[..., 0], dtype=torch.bool) if self._inside is None else self._inside
-
-
-@register_kl(LinearChainCRF, LinearChainCRF)
-def _kl(posterior: LinearChainCRF, prior: LinearChainCRF) -> torch.Tensor:
-    return posterior.cross_entropy(prior) - posterior.entropy()
 
 
 def _surprise(probability: torch.Tensor) -> torch.Tensor:
