@@ -1,7 +1,7 @@
 """A small Hub on localhost: what `huggingface_hub`, `transformers` and `datasets` ask for when they share a repository.
 
-It keeps the bytes it was sent, by their hash; it checks the SHA-256 and the size of every large file; a commit is made whole or
-not at all; private repositories are hidden as the Hub hides them; a route it does not know is 404. It proves what our side
+It keeps the bytes it was sent, by their hash; it checks the SHA-256 and the size of every large file; a commit is made whole
+or not at all; private repositories are hidden as the Hub hides them; a route it does not know is 404. It proves what our side
 does with a hub that answers, not what the real one accepts.
 """
 
@@ -309,7 +309,8 @@ class LocalHub:
         return {"commitOid": made.oid, "commitUrl": f"{self.url}/{name}/commit/{made.oid}", "success": True}
 
     def resolve(self, request, kind: str, name: str, revision: str, path: str) -> Any:
-        commit, path = self.revision(self.visible(kind, name, self.user(request.headers)), revision), urllib.parse.unquote(path)
+        commit = self.revision(self.visible(kind, name, self.user(request.headers)), revision)
+        path = urllib.parse.unquote(path)
         if path not in commit.files:
             raise Refused(404, "EntryNotFound", "Entry not found")
         content = self.contents[commit.files[path]]
