@@ -13,6 +13,7 @@ import re
 import socket
 import threading
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -87,6 +88,7 @@ class LocalHub:
         url: what `HF_ENDPOINT` should say.
         users: token -> `User`.
         requests: method and path of every request that came, in order.
+        on_request: called with the path of each request before it is answered.
     """
 
     def __init__(self, users: dict[str, User] | None = None) -> None:
@@ -94,6 +96,7 @@ class LocalHub:
         self.contents: dict[str, bytes] = {}
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.requests: list[tuple[str, str]] = []
+        self.on_request: Callable[[str], None] = lambda path: None
         self.connections: set[socket.socket] = set()
         self._lock = threading.RLock()
         self._break: tuple[int, str, bool] | None = None
@@ -366,6 +369,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         path, _, self.query = self.path.partition("?")
         self.hub.requests.append((self.command, path))
+        self.hub.on_request(path)
         how = self.hub.breaks_now()
         if how == "before":
             return self._cut()

@@ -59,9 +59,8 @@ class SavedModel:
 
     def contents(self) -> dict[str, bytes]:
         """What an upload must bring: path -> bytes."""
-        found = {
-            path.relative_to(self.folder).as_posix(): path.read_bytes() for path in self.folder.rglob("*") if path.is_file()
-        }
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        found = {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in files}
         private = ("checkpoint-", "training_args", "trainer_state", "notes", "optimizer", ".cache")
         return {name: content for name, content in found.items() if not name.startswith(private)}
 

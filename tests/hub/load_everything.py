@@ -1,4 +1,4 @@
-"""A new process: load every model from the hub by its name, after nothing but `import hf_lvm`; print what was found as JSON."""
+"""A new process: load every model from the hub by its name, after nothing but `import hf_lvm`; print what was found."""
 
 import hashlib
 import json
