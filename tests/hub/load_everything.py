@@ -26,7 +26,9 @@ def main() -> None:
     from transformers import AutoConfig, AutoModel, AutoProcessor, AutoTokenizer
 
     revision, report = os.environ["REVISION"], {"models": {}, "private": {}}
-    report["not_imported"] = error_of(AutoModel.from_pretrained, "tester/text_vae")["message"]
+    report["not_imported"] = {
+        auto.__name__: error_of(auto.from_pretrained, "tester/text_vae") for auto in (AutoConfig, AutoModel, AutoProcessor)
+    }
 
     import hf_lvm  # noqa: F401
     from hf_lvm.analysis.trained_model import load_trained

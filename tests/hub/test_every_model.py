@@ -116,7 +116,11 @@ def test_a_private_repository_is_loaded_with_the_token_of_its_owner(shared):
 
 def test_without_the_package_the_error_names_it(shared):
     # All that transformers prints of a config it does not know is its model type, which begins with the name to import.
-    assert "`hf_lvm_text_vae`" in shared.found["not_imported"] and "does not recognize" in shared.found["not_imported"]
+    for name in ("AutoConfig", "AutoModel"):
+        error = shared.found["not_imported"][name]
+        assert "`hf_lvm_text_vae`" in error["message"] and "does not recognize" in error["message"]
+    error = shared.found["not_imported"]["AutoProcessor"]
+    assert error["class"] == "ValueError" and "processing class in tester/text_vae" in error["message"]
 
 
 def test_push_to_hub_of_a_model_keeps_the_card_of_the_repository(shared, saved_models):
