@@ -62,6 +62,14 @@ class LatentTrainingArguments(
         },
     )
 
+    hub_strategy: str = field(
+        default="end",
+        metadata={
+            "help": "What push_to_hub shares: end, the whole run once it is measured; every_save, the model of each "
+            "checkpoint too. The state of the optimizer is never shared."
+        },
+    )
+
     def __post_init__(self) -> None:
         if isinstance(self.resume_from_checkpoint, str) and self.resume_from_checkpoint.lower() in ("true", "false"):
             self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"

@@ -12,18 +12,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from transformers import Trainer
 from transformers.trainer_callback import ExportableState, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 
 from hf_lvm.training.phases.resumable import ResumableCallback
+from hf_lvm.training.publishing_trainer import PublishingTrainer
+from hf_lvm.training.run_files import COMPLETE_MODEL, INCOMPLETE_PREFIX, REPLACED_PREFIX
 
 logger = logging.getLogger(__name__)
 
 TRAINER_STATE_NAME = "trainer_state.json"
-INCOMPLETE_PREFIX = ".incomplete-"
-REPLACED_PREFIX = ".replaced-"
-COMPLETE_MODEL = ".complete-model"
 
 
 class SavingError(OSError):
@@ -141,8 +139,8 @@ def _flush_entry(path: Path) -> None:
         os.close(descriptor)
 
 
-class AtomicSavingTrainer(Trainer):
-    """A `Trainer` whose checkpoints and final model appear whole or not at all.
+class AtomicSavingTrainer(PublishingTrainer):
+    """A `transformers.Trainer` whose checkpoints and final model appear whole or not at all.
 
     It also goes on from the newest whole checkpoint with `train(resume_from_checkpoint=True)`, starts from scratch
     when there is none, gives every `ResumableCallback` back what it knew, finds the best checkpoint again where the whole
@@ -245,7 +243,7 @@ class AtomicSavingTrainer(Trainer):
             best = self.state.best_model_checkpoint
             rotate(run_dir, self.args.save_total_limit, protected=[place] if best is None else [place, best])
         if self.args.push_to_hub:
-            super()._push_from_checkpoint(str(place))
+            self._push_from_checkpoint(str(place))
 
     def _get_output_dir(self, trial) -> str:
         # `Trainer._save_checkpoint` writes, looks for the best checkpoint and rotates below this folder; while saving

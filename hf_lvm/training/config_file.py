@@ -34,6 +34,8 @@ COMMON_KEYS = (
     "bf16",
     "seed",
     "report_to",
+    "push_to_hub",
+    "hub_model_id",
 )
 
 

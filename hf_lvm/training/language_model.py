@@ -26,7 +26,7 @@ from hf_lvm.training.building import build_processor, decoder_of_run, load_run_t
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save
+from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save, upload_if_asked
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
@@ -149,4 +149,5 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
         likelihood["word_perplexity"],
         args.output_dir,
     )
+    upload_if_asked(trainer)
     return results

@@ -21,7 +21,14 @@ from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, model_settings, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments, LatentClassArguments, ReportArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, check_decoder_is_new, refuse_keys, train_and_save
+from hf_lvm.training.run_parts import (
+    begin_run,
+    build_trainer,
+    check_decoder_is_new,
+    refuse_keys,
+    train_and_save,
+    upload_if_asked,
+)
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
@@ -163,6 +170,7 @@ def train_and_report(
         (output / "figures").mkdir(exist_ok=True)
         draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
     logger.info("%s\nEverything is in %s.", summary(measured.metrics), output)
+    upload_if_asked(trainer)
     return results
 
 

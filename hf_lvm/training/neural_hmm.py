@@ -18,7 +18,7 @@ from hf_lvm.training.building import build_processor, load_run_texts
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save
+from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save, upload_if_asked
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     if collect_curves(trainer.state.log_history):
         draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
     logger.info("%s\nEverything is in %s.", summary(reports["test"].metrics), output)
+    upload_if_asked(trainer)
     return results
 
 

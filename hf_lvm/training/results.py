@@ -30,13 +30,24 @@ def run_description(command: list[str], settings: dict[str, Any], seconds: float
         seconds: wall-clock seconds of training.
     """
     return {
-        "command": " ".join([Path(command[0]).name, *map(shlex.quote, command[1:])]),
+        "command": " ".join([Path(command[0]).name, *map(shlex.quote, _without_tokens(command[1:]))]),
         "settings": settings,
         "training_seconds": round(seconds, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": _hardware(),
         "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
     }
+
+
+def _without_tokens(argv: list[str]) -> list[str]:
+    """A command line without the values of flags that hold an access token: results are shared."""
+    shown, hide = [], False
+    for word in argv:
+        flag, equals, _ = word.partition("=")
+        is_token = flag.startswith("--") and flag.endswith("_token") and flag.removeprefix("--").startswith(("hub", "push"))
+        shown.append("..." if hide else f"{flag}=..." if is_token and equals else word)
+        hide = is_token and not equals
+    return shown
 
 
 def model_settings(arguments: ComposedArguments, config: PreTrainedConfig) -> dict[str, Any]:

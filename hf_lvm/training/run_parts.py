@@ -1,5 +1,6 @@
 """What the recipes have in common: how a run begins, its trainer, and training with everything saved."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +14,8 @@ from hf_lvm.training.memory import keep_freed_memory
 from hf_lvm.training.progress import LatentProgressCallback, start_logging
 from hf_lvm.training.run_arguments import ComposedArguments
 from hf_lvm.training.trainer import LatentTrainer
+
+logger = logging.getLogger(__name__)
 
 
 def begin_run(args: LatentTrainingArguments) -> None:
@@ -74,6 +77,18 @@ def train_and_save(trainer: LatentTrainer) -> float:
     begin = time.perf_counter()
     trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     seconds = time.perf_counter() - begin
-    trainer.save_model()
+    # Not uploaded yet, where that is asked for: `upload_if_asked` does it when everything is measured.
+    trainer.save_model(_internal_call=True)
     trainer.save_state()
     return seconds
+
+
+def upload_if_asked(trainer: LatentTrainer) -> None:
+    """Share the finished folder of a run in one commit, where `push_to_hub` asks for it: the last thing that a recipe does.
+
+    Raises:
+        OSError: it could not be shared. The run itself is whole, and the message says how to share it later.
+    """
+    if trainer.args.push_to_hub:
+        published = trainer.publish()
+        logger.info("It is shared as %s, commit %s.", published.url, published.revision)

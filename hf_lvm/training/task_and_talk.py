@@ -19,7 +19,7 @@ from hf_lvm.training.dialog_arguments import DialogTrainingArguments, TaskAndTal
 from hf_lvm.training.dialog_trainer import SOLVED, DialogTrainer
 from hf_lvm.training.progress import LatentProgressCallback
 from hf_lvm.training.results import changed_settings, run_description, write_results
-from hf_lvm.training.run_parts import begin_run, refuse_keys, train_and_save
+from hf_lvm.training.run_parts import begin_run, refuse_keys, train_and_save, upload_if_asked
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     if collect_curves(trainer.state.log_history):
         draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
     logger.info("%s\nEverything is in %s.", describe(results), output)
+    upload_if_asked(trainer)
     return results
 
 

@@ -11,14 +11,15 @@ SCRIPT = """
 import json, os, sys, time
 
 sys.path.insert(0, sys.argv[1])
-from local_hub import serve_dataset
+from local_hub import LocalHub
 
 rows = [{"review": f"good {n}", "stars": n} for n in range(40)]
-server, address = serve_dataset("someone/reviews", {
+hub = LocalHub()
+hub.add_repository("someone/reviews", {
     "train.jsonl": "\\n".join(map(json.dumps, rows)).encode(),
     "test.jsonl": b'{"review": "bad", "stars": 1}',
-})
-os.environ.update(HF_ENDPOINT=address, HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="0")
+}, kind="dataset")
+os.environ.update(HF_ENDPOINT=hub.url, HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="0")
 
 from hf_lvm.data import load_texts, load_tokenizer
 
@@ -34,8 +35,7 @@ report = {
     "rows": {split: rows[:] for split, rows in dataset.items()},
     "missing": [failure(load_texts, "someone/nothing"), failure(load_tokenizer, "someone/nothing")],
 }
-server.shutdown()
-server.server_close()
+hub.close()
 report["unreachable"] = [failure(load_texts, "someone/reviews"), failure(load_tokenizer, "someone/nothing")]
 print(json.dumps(report))
 """
@@ -43,7 +43,7 @@ print(json.dumps(report))
 
 @pytest.fixture(scope="module")
 def report(run_python, tmp_path_factory):
-    output = run_python(SCRIPT, Path(__file__).parent, HF_HOME=str(tmp_path_factory.mktemp("cache")))
+    output = run_python(SCRIPT, Path(__file__).parents[1], HF_HOME=str(tmp_path_factory.mktemp("cache")))
     return json.loads(output.splitlines()[-1])
 
 
