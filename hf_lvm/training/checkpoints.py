@@ -17,6 +17,7 @@ from transformers.trainer_callback import ExportableState, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 
 from hf_lvm.training.phases.resumable import ResumableCallback
+from hf_lvm.training.run_cards import has_card, write_trainer_card
 
 logger = logging.getLogger(__name__)
 
@@ -225,6 +226,32 @@ class AtomicSavingTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """Write the card of `hf_lvm.cards` into `output_dir`; transformers' own one for a model that has none there.
+
+        A card that somebody edited stays, with a warning. Before `results.json` of the run is there the card says what the
+        trainer knows, and no numbers. Of the arguments only `language`, `license`, `tags` and `dataset` are used by it.
+        """
+        if not self.is_world_process_zero():
+            return
+        if has_card(self):
+            write_trainer_card(self, language, license, tags, dataset)
+            return
+        super().create_model_card(
+            language, license, tags, model_name, finetuned_from, tasks, dataset_tags, dataset, dataset_args
+        )
 
     def _save_checkpoint(self, model, trial) -> None:
         run_dir = Path(super()._get_output_dir(trial))

@@ -21,6 +21,7 @@ from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, model_settings, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments, LatentClassArguments, ReportArguments
+from hf_lvm.training.run_cards import write_run_card
 from hf_lvm.training.run_parts import begin_run, build_trainer, check_decoder_is_new, refuse_keys, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
 
@@ -162,6 +163,7 @@ def train_and_report(
     if collect_curves(trainer.state.log_history):
         (output / "figures").mkdir(exist_ok=True)
         draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
+    write_run_card(output)
     logger.info("%s\nEverything is in %s.", summary(measured.metrics), output)
     return results
 

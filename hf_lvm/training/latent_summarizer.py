@@ -36,6 +36,7 @@ from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
+from hf_lvm.training.run_cards import write_run_card
 from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save
 from hf_lvm.training.summary_arguments import SummarizerArguments, SummaryDataArguments, SummaryReportArguments
 from hf_lvm.training.trainer import LatentTrainer
@@ -391,6 +392,7 @@ def train_and_report(
     (output / "figures").mkdir(exist_ok=True)
     if collect_curves(trainer.state.log_history):
         draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
+    write_run_card(output)
     logger.info("%s\nEverything is in %s.", summary(measured.metrics), output)
     return results
 

@@ -21,6 +21,7 @@ from hf_lvm.training.building import build_processor, encoder_of_run, load_run_t
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
+from hf_lvm.training.run_cards import write_run_card
 from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
 
@@ -131,6 +132,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     (output / "topics.txt").write_text(describe_topics(reports["test"]), encoding="utf-8")
     if collect_curves(trainer.state.log_history):
         draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
+    write_run_card(output)
     logger.info("%s\nEverything is in %s.", summary(reports["test"].metrics), output)
     return results
 

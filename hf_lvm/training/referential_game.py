@@ -27,6 +27,7 @@ from hf_lvm.training.message_prior import fit_message_prior, messages_of_run
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
+from hf_lvm.training.run_cards import write_run_card
 from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save
 
 logger = logging.getLogger(__name__)
@@ -163,6 +164,7 @@ def train_and_report(
     write_results(output / "lexicon.json", language.lexicons)
     if collect_curves(trainer.state.log_history):
         draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
+    write_run_card(output)
     logger.info("%s\nEverything is in %s.", summary(test, language.metrics), output)
     return results
 

@@ -39,6 +39,7 @@ from hf_lvm.training.meaning_trainer import MeaningTrainer
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
+from hf_lvm.training.run_cards import write_run_card
 from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save
 from hf_lvm.training.word_vectors import begin_with_neighbours
 
@@ -312,6 +313,7 @@ def train_and_report(
     (output / "figures").mkdir(exist_ok=True)
     if collect_curves(trainer.state.log_history):
         draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
+    write_run_card(output)
     logger.info("%s\nEverything is in %s.", summary(measured.metrics, report.report_split), output)
     return results
 

@@ -19,6 +19,7 @@ from hf_lvm.training.dialog_arguments import DialogTrainingArguments, TaskAndTal
 from hf_lvm.training.dialog_trainer import SOLVED, DialogTrainer
 from hf_lvm.training.progress import LatentProgressCallback
 from hf_lvm.training.results import changed_settings, run_description, write_results
+from hf_lvm.training.run_cards import write_run_card
 from hf_lvm.training.run_parts import begin_run, refuse_keys, train_and_save
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     (output / "dialogs.txt").write_text(report.text, encoding="utf-8")
     if collect_curves(trainer.state.log_history):
         draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
+    write_run_card(output)
     logger.info("%s\nEverything is in %s.", describe(results), output)
     return results
 

@@ -20,6 +20,7 @@ from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, model_settings, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
+from hf_lvm.training.run_cards import write_run_card
 from hf_lvm.training.run_parts import begin_run, build_trainer, check_decoder_is_new, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
 
@@ -113,6 +114,7 @@ def train_and_report(
     write_results(output / "results.json", results)
     (output / "examples.txt").write_text(examples(measured), encoding="utf-8")
     draw_figures(measured, trainer.state.log_history, output / "figures")
+    write_run_card(output)
     logger.info("%s\nEverything is in %s.", summary(measured.metrics), output)
     return results
 
