@@ -94,7 +94,9 @@ def card_from_results(
             checkpoint=checkpoint,
             usage=usage_code(settings, name).rstrip(),
             data=_data(first),
-            command=first["command"],
+            command="\n".join(dict.fromkeys(run["command"] for run in runs if run["command"])),
+            settings_of="Settings" if len(runs) == 1 else f"Settings of seed {settings.get('seed')}",
+            script=_script(first["command"]),
             training=_training(runs),
             config=_yaml(settings),
             results_of=_results_of(first, runs, kind),
@@ -190,8 +192,8 @@ def _data(results: dict[str, Any]) -> str:
     settings = results["settings"]
     if results["corpus"] is None:
         return "The texts were given by the program that trained the model, which did not say what they are."
-    corpus, dataset = results["corpus"], _hub_dataset(settings)
-    lines = [f"{corpus[0].upper()}{corpus[1:]}."]
+    corpus, dataset = results["corpus"].rstrip("."), _hub_dataset(settings)
+    lines = [f"Corpus: {corpus}."]
     if dataset is not None:
         lines.append(f"From the hub: [{dataset}](https://huggingface.co/datasets/{dataset}).")
     bounds = [f"at least {settings['min_words']}" if settings.get("min_words") else ""]
@@ -202,6 +204,12 @@ def _data(results: dict[str, Any]) -> str:
         lines.append(f"Left out: {', '.join(f'{count} {why}' for why, count in results['left_out'].items())}.")
     lines.append("This card holds no text of it. Its licence is that of its publisher; none is claimed here.")
     return " ".join(lines)
+
+
+def _script(command: str | None) -> str | None:
+    """The name of a script of recipes/ that a command begins with."""
+    found = re.match(r"train_\w+\.py", command or "")
+    return None if found is None else found[0]
 
 
 def _training(runs: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:

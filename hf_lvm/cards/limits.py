@@ -29,8 +29,8 @@ def limits_of(runs: Sequence[dict[str, Any]], kind: ModelKind) -> list[str]:
         *_of_seeds(runs),
         *_of_data(runs[0], settings, kind),
         *_of_estimator(settings),
-        *[limit for run in runs for limit in _of_likelihood(run, kind, _seed_of(run, runs))],
-        *[limit for run in runs for limit in _of_latent(run, model_type, _seed_of(run, runs))],
+        *_of_each([_of_likelihood(run, kind) for run in runs], runs),
+        *_of_each([_of_latent(run, model_type) for run in runs], runs),
         *_of_vocabulary(runs[0], settings),
         *_of_split(runs[0]),
         *(
@@ -41,8 +41,13 @@ def limits_of(runs: Sequence[dict[str, Any]], kind: ModelKind) -> list[str]:
     ]
 
 
-def _seed_of(run: dict[str, Any], runs: Sequence[dict[str, Any]]) -> str:
-    return "" if len(runs) == 1 else f"Seed {run['settings'].get('seed')}: "
+def _of_each(limits: Sequence[list[str]], runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Limits of single runs, each once; with the seeds it is true of where it is not true of all."""
+    found = []
+    for limit in dict.fromkeys(limit for own in limits for limit in own):
+        seeds = [str(run["settings"].get("seed")) for run, own in zip(runs, limits, strict=True) if limit in own]
+        found.append(limit if len(seeds) == len(runs) else f"Seed {', '.join(seeds)}: {limit}")
+    return found
 
 
 def _of_seeds(runs: Sequence[dict[str, Any]]) -> list[str]:
@@ -87,7 +92,7 @@ def _of_estimator(settings: dict[str, Any]) -> list[str]:
     return limits
 
 
-def _of_likelihood(run: dict[str, Any], kind: ModelKind, seed: str) -> list[str]:
+def _of_likelihood(run: dict[str, Any], kind: ModelKind) -> list[str]:
     split = reported_split(run)
     if split is None:
         return []
@@ -96,7 +101,7 @@ def _of_likelihood(run: dict[str, Any], kind: ModelKind, seed: str) -> list[str]
     estimate = weighted or test.get("log_likelihood") or test.get("likelihood")
     if estimate is None:
         bounded = "-ELBO is an upper bound of -log p(x), which was not estimated."
-        return [seed + bounded] if "bound" in test else []
+        return [bounded] if "bound" in test else []
     if not estimate.get("num_samples") or estimate.get("exact"):
         return []
     count = estimate["num_samples"]
@@ -104,14 +109,14 @@ def _of_likelihood(run: dict[str, Any], kind: ModelKind, seed: str) -> list[str]
     if estimate.get("low_sample_size_share"):
         share = f"{estimate['low_sample_size_share']:.0%}"
         limit += f" For {share} of them the weights are so uneven that they are worth fewer than 10 samples."
-    return [seed + limit]
+    return [limit]
 
 
-def _of_latent(run: dict[str, Any], model_type: str, seed: str) -> list[str]:
+def _of_latent(run: dict[str, Any], model_type: str) -> list[str]:
     split = reported_split(run)
     if split is None or model_type not in _LATENT:
         return []
-    return [seed + limit for limit in _LATENT[model_type](run[split])]
+    return _LATENT[model_type](run[split])
 
 
 def _of_vector(test: dict[str, Any]) -> list[str]:

@@ -128,7 +128,9 @@ def shown(values: Sequence[Measure]) -> str:
     first = values[0]
     each = [f"{value.value:,.{first.digits}f}" for value in values]
     text = each[0]
-    if len(values) > 1:
+    if len(values) > 1 and len(set(each)) == 1:
+        text = f"{text} (each)"
+    elif len(values) > 1:
         text = f"{statistics.mean(value.value for value in values):,.{first.digits}f} ({'; '.join(each)})"
     elif first.error is not None:
         text += f" ± {first.error:.{first.digits}f}"

@@ -26,12 +26,6 @@ print(model.interpolate({_TEXT}, {_OTHER}, processor=processor, steps=4))
 print(model.sample(3, processor=processor))  # draws of the prior, written out
 print(model.estimate_log_likelihood(**batch, num_samples=20).log_likelihood)  # nats, importance-weighted
 """,
-    "hf_lvm_latent_class": f"""
-texts = [{_TEXT}, {_OTHER}]
-print(model.classify(texts, processor=processor))
-print(model.class_probabilities(texts, processor=processor))  # q(z|x)
-print(model.sample(3, processor=processor))  # choose a class, then write
-""",
     "hf_lvm_neural_hmm": f"""
 print(model.parse({_TEXT}, processor=processor))  # [[(token, state), ...]]
 print(model.sample(3, processor=processor))
@@ -67,6 +61,12 @@ print(talk.dialogs)  # questions and answers in turn
 print(talk.guesses, talk.right)  # the two values that were guessed
 """,
 }
+_CLASSES = f"""
+texts = [{_TEXT}, {_OTHER}]
+print(model.classify(texts, processor=processor, method="METHOD"))  # HOW
+print(model.class_probabilities(**processor(texts), method="METHOD"))
+"""
+_DRAWN_CLASSES = "print(model.sample(3, processor=processor))  # choose a class, then write\n"
 _GAME = """
 {objects}
 messages = model.speak(objects{processor})
@@ -93,6 +93,8 @@ def usage_code(settings: dict[str, Any], name: str, comment: str = "the folder o
     reads_texts = model_type != "hf_lvm_task_and_talk"
     if model_type == "hf_lvm_referential_game":
         reads_texts, body = settings.get("objects") == "text", _game(settings)
+    elif model_type == "hf_lvm_latent_class":
+        body = _classes(settings)
     else:
         body = _BODIES[model_type]
     auto_class = "AutoModelForCausalLM" if model_type == "language_model" else "AutoModel"
@@ -110,3 +112,12 @@ def _game(settings: dict[str, Any]) -> str:
     count = len(settings.get("attribute_sizes") or ())
     objects = _OBJECTS[kind].format(first=[0] * count, second=[1] * count)
     return _GAME.format(objects=objects, processor=", processor=processor" if kind == "text" else "")
+
+
+def _classes(settings: dict[str, Any]) -> str:
+    # Under the marginal likelihood the encoder is not trained.
+    by_bayes = settings.get("objective") == "marginal"
+    method, how = ("bayes", "p(z|x), by Bayes' rule") if by_bayes else ("encoder", "q(z|x)")
+    body = _CLASSES.replace("METHOD", method).replace("HOW", how)
+    # A conditional prior needs a text that z is about before a class can be drawn.
+    return body if settings.get("prior_type") == "conditional" else body + _DRAWN_CLASSES

@@ -31,7 +31,17 @@ def assert_one_line_error(status, output, errors, prog, *expected):
 def test_help_names_every_command(capsys, argv):
     status, output, errors = run(capsys, *argv)
     assert status == 0 and not errors
-    assert set(COMMANDS) == {"train", "evaluate", "sample", "parse", "summarize", "interpolate", "demo", "check-estimators"}
+    assert set(COMMANDS) == {
+        "train",
+        "evaluate",
+        "sample",
+        "parse",
+        "summarize",
+        "interpolate",
+        "demo",
+        "check-estimators",
+        "card",
+    }
     for name, (_, explanation) in COMMANDS.items():
         assert name in output and explanation in output
 
