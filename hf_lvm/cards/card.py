@@ -21,6 +21,8 @@ from hf_lvm.data.text_files import FILE_TYPES
 # What `results.json` of every run has.
 REQUIRED = ("command", "settings", "training_seconds", "hardware", "versions", "corpus", "steps")
 ENGLISH = ("documentation corpus of Python", "synthetic_grammar")
+# Corpora that a program writes.
+GENERATED = ("combinations of", "synthetic_grammar")
 MODEL_PARTS = ("encoder", "decoder", "prior", "compressor", "language_model")
 CAPTIONS = {
     "training_curves": "Training curves",
@@ -202,7 +204,8 @@ def _data(results: dict[str, Any]) -> str:
         lines.append(f"Texts of {' and '.join(filter(None, bounds))} words.")
     if results.get("left_out"):
         lines.append(f"Left out: {', '.join(f'{count} {why}' for why, count in results['left_out'].items())}.")
-    lines.append("This card holds no text of it. Its licence is that of its publisher; none is claimed here.")
+    if not corpus.startswith(GENERATED) and settings["model_type"] != "hf_lvm_task_and_talk":
+        lines.append("This card holds no text of it. Its licence is that of its publisher; none is claimed here.")
     return " ".join(lines)
 
 
@@ -242,7 +245,7 @@ def _yaml(settings: dict[str, Any]) -> str:
     flat = {key: value for key, value in settings.items() if key != "part_options"}
     for part, options in (settings.get("part_options") or {}).items():
         flat |= {f"{part}_{key}": value for key, value in options.items()}
-    kept = {key: value for key, value in flat.items() if value is not None}
+    kept = {key: value for key, value in flat.items() if value is not None and value != []}
     return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=110).rstrip()
 
 

@@ -66,7 +66,9 @@ def _of_data(run: dict[str, Any], settings: dict[str, Any], kind: ModelKind) -> 
     if found is not None:
         count = int((found[1] or found[2]).replace(",", ""))
         if count < SMALL_CORPUS:
-            limits.append(f"A small corpus: {count:,} training rows.")
+            labelled = settings.get("num_labelled")
+            known = f", of which {labelled:,} are labelled" if labelled is not None and 0 <= labelled < count else ""
+            limits.append(f"A small corpus: {count:,} training rows{known}.")
     parts = [str(settings[part]) for part in ("encoder", "decoder", "sender", "receiver") if settings.get(part)]
     if settings.get("model"):
         limits.append(f"It went on from another trained model (`{settings['model']}`); what that saw, this card does not say.")
@@ -82,6 +84,8 @@ def _of_estimator(settings: dict[str, Any]) -> list[str]:
         limits.append("Trained by `minimum_risk`, which is no bound of log p(x).")
     elif estimator in ESTIMATORS and ESTIMATORS[estimator].biased:
         limits.append(f"The gradient estimator `{estimator}` is biased for the discrete model.")
+    if settings.get("joint_weight") == 0 and settings.get("unlabelled_weight") == 0:
+        limits.append("Only the posterior was trained, on labels: likelihoods are those of a p(x|z) that learned nothing.")
     if settings.get("objective") == "reward":
         limits.append("Trained by a reward, which is no likelihood.")
     limits += [

@@ -7,6 +7,7 @@ import re
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from transformers import AutoModel
 
 from hf_lvm.cards import model_card, usage_code, write_card
 from hf_lvm.cards.kinds import KINDS
@@ -14,6 +15,7 @@ from hf_lvm.cards.run_card import count_parameters
 from hf_lvm.cli.main import main as command
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import RECIPES
+from hf_lvm.training.run_cards import write_run_card
 from hf_lvm.training.text_vae import ARGUMENTS, prepare
 from tests.cards import tiny_runs
 
@@ -63,6 +65,7 @@ def test_what_the_card_says_is_what_the_run_measured(runs, model_type):
     card, results = ModelCard(read(folder)), json.loads((folder / "results.json").read_text())
     assert card.data.library_name == "hf-lvm" and "latent-variable-model" in card.data.tags
     assert results["command"] in card.content and str(results["settings"]["seed"]) in card.content
+    compared = 0
     for result in card.data.eval_results:
         found = results
         where = [result.dataset_split] if result.dataset_split in results else []
@@ -76,26 +79,25 @@ def test_what_the_card_says_is_what_the_run_measured(runs, model_type):
         found = found["mean"] if isinstance(found, dict) else found
         scale = 100 if "(percent)" in result.metric_name else 1
         assert result.metric_value == pytest.approx(scale * found, rel=1e-5, abs=1e-9), result.metric_name
-    assert len(card.data.eval_results) >= 3
+        compared += 1
+    assert compared >= 3
     for figure in re.findall(r"!\[.*?\]\((.*?)\)", card.content):
         assert (folder / figure).exists()
     shown = set(re.findall(r"\((figures/[^)]*)\)", card.content))
-    assert shown == {f"figures/{path.name}" for path in (folder / "figures").glob("*")}
+    drawn = {f"figures/{path.name}" for path in (folder / "figures").glob("*")}
+    # Of trees three are enough.
+    assert shown == {path for path in drawn if "tree_" not in path or path[-5] in "012"}
 
 
 def test_the_numbers_of_a_text_vae_stand_there_with_their_units(runs):
     folder = runs["hf_lvm_text_vae"]
     test, text = json.loads((folder / "results.json").read_text())["test"], read(folder)
     bound = test["bound"]
-    shown = (
-        f"| -ELBO | {bound['nats_per_sentence']:.2f} ± {bound['nats_per_sentence_standard_error']:.2f} | nats per sentence |"
-    )
-    assert shown in text
+    nats, error = bound["nats_per_sentence"], bound["nats_per_sentence_standard_error"]
+    assert f"| -ELBO | {nats:.2f} ± {error:.2f} | nats per sentence |" in text
     assert f"| perplexity of -ELBO | {bound['word_perplexity']:.2f} | per word, end of sentence counted |" in text
     assert f"| active units | {test['latent']['active_units']} of 2 |" in text
     parameters = count_parameters(folder / "model.safetensors")
-    from transformers import AutoModel
-
     assert parameters == sum(value.numel() for value in AutoModel.from_pretrained(folder).parameters())
     assert f"| parameters | {parameters:,} |" in text
 
@@ -154,8 +156,6 @@ def test_a_card_that_somebody_wrote_is_not_lost(copied, capsys, edit):
 
 
 def test_a_run_leaves_a_card_that_somebody_wrote(copied, caplog):
-    from hf_lvm.training.run_cards import write_run_card
-
     (copied / "README.md").write_text("# Mine\n", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
         write_run_card(copied)

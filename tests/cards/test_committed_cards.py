@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 from hf_lvm.cards import card_from_results
 from hf_lvm.cards.citations import OF_SETTINGS, PAPERS, bibtex
 from hf_lvm.cards.kinds import KINDS
+from hf_lvm.cards.limits import limits_of
 
 ROOT = Path(__file__).parents[2]
 CARDS = ROOT / "model_cards"
@@ -57,10 +58,11 @@ def test_links_of_the_cards_lead_somewhere(documents):
 
 
 def test_metadata_of_the_cards_can_be_read_and_claim_no_hub_data(documents):
-    for path, text in documents.items():
-        if path.name == "README.md":
-            continue
-        data = ModelCard(text).data
+    # Reading YAML is slow, so one card of each model.
+    firsts = {path.parent: path for path in reversed(documents) if path.name != "README.md"}
+    assert len(firsts) >= 8
+    for path in firsts.values():
+        data = ModelCard(documents[path]).data
         assert data.library_name == "hf-lvm" and data.license is None and data.datasets is None and data.base_model is None
         assert data.eval_results and all(isinstance(result.metric_value, float) for result in data.eval_results)
         assert (data.language == "en") == (path.parent.name not in ("referential_game", "task_and_talk"))
@@ -79,7 +81,7 @@ def test_several_seeds_are_their_mean_and_each_of_them():
 
 
 def limits(results):
-    return card_from_results(results).content.split("## Limits")[1].split("## Citation")[0]
+    return "\n".join(limits_of([results], KINDS[results["settings"]["model_type"]]))
 
 
 def test_limits_are_those_of_the_results():

@@ -38,7 +38,8 @@ FLAGS = {
     "hf_lvm_struct_vae": [
         *WORDS, "--encoder_hidden_size", "8", "--parser_hidden_size", "8", "--reader_hidden_size", "8",
         "--decoder_hidden_size", "8", "--prior_hidden_size", "8", "--max_actions", "24", "--num_labelled", "8",
-        "--unlabelled_weight", "0", "--labelled_share", "0", "--prior_epochs", "0", "--num_importance_samples", "2", "--report_beams", "1",
+        "--unlabelled_weight", "0", "--labelled_share", "0", "--prior_epochs", "0",
+        "--num_importance_samples", "2", "--report_beams", "1",
     ],
     "hf_lvm_referential_game": [
         "--attribute_sizes", "3", "4", "--num_distractors", "2", "--num_symbols", "3", "--max_message_length", "2",
