@@ -110,7 +110,8 @@ def write_card(card: ModelCard, folder: str | Path, overwrite: bool = False) -> 
     path = Path(folder) / CARD_NAME
     if path.exists() and not overwrite and not is_own(path.read_text(encoding="utf-8", errors="replace")):
         raise FileExistsError(f"{path} was written or edited by hand and is left as it is: overwrite it with --overwrite")
-    staged = path.with_name(f".incomplete-{CARD_NAME}")
+    # Not `.incomplete-`, which a trainer takes for the folder of a save that was stopped.
+    staged = path.with_name(f".unfinished-{CARD_NAME}")
     staged.write_text(marked(str(card)), encoding="utf-8")
     staged.replace(path)
     return path
