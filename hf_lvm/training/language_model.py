@@ -26,7 +26,7 @@ from hf_lvm.training.building import build_processor, decoder_of_run, load_run_t
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save, upload_if_asked
+from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,8 @@ class LanguageModelArguments:
 
 class LanguageModelTrainer(LatentTrainer):
     """The steps of `LatentTrainer` for a decoder alone: the loss is -log p(x), nats per sentence."""
+
+    card_model_type = "language_model"
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The mean of -log p(x) over a micro-batch, scaled to its share of the optimizer step in training."""
@@ -143,11 +145,6 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
         "test": {"likelihood": likelihood},
     }
     write_results(Path(args.output_dir) / "results.json", results)
-    logger.info(
-        "On the test split: %.2f nats/sentence, perplexity %.2f per word. Everything is in %s.",
-        likelihood["nats_per_sentence"],
-        likelihood["word_perplexity"],
-        args.output_dir,
-    )
-    upload_if_asked(trainer)
+    perplexity, nats = likelihood["word_perplexity"], likelihood["nats_per_sentence"]
+    finish_run(trainer, f"On the test split: {nats:.2f} nats/sentence, perplexity {perplexity:.2f} per word.")
     return results

@@ -11,7 +11,6 @@ from typing import Any
 from datasets import Dataset
 
 from hf_lvm.analysis.class_report import ClassReport, report_classes
-from hf_lvm.analysis.figures import collect_curves, draw_training_curves
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.data import add_classes, class_names, hide_classes
 from hf_lvm.models.latent_class import LatentClassModel
@@ -21,14 +20,7 @@ from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, model_settings, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments, LatentClassArguments, ReportArguments
-from hf_lvm.training.run_parts import (
-    begin_run,
-    build_trainer,
-    check_decoder_is_new,
-    refuse_keys,
-    train_and_save,
-    upload_if_asked,
-)
+from hf_lvm.training.run_parts import begin_run, build_trainer, check_decoder_is_new, finish_run, refuse_keys, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
@@ -166,11 +158,7 @@ def train_and_report(
     output = Path(args.output_dir)
     write_results(output / "results.json", results)
     (output / "classes.txt").write_text(describe_classes(measured), encoding="utf-8")
-    if collect_curves(trainer.state.log_history):
-        (output / "figures").mkdir(exist_ok=True)
-        draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
-    logger.info("%s\nEverything is in %s.", summary(measured.metrics), output)
-    upload_if_asked(trainer)
+    finish_run(trainer, summary(measured.metrics))
     return results
 
 

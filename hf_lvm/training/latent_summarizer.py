@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from datasets import Dataset, DatasetDict
 
-from hf_lvm.analysis.figures import collect_curves, draw_training_curves
 from hf_lvm.analysis.summary_length import LENGTH_TEXTS
 from hf_lvm.analysis.summary_report import SummaryReport, report_summaries
 from hf_lvm.analysis.trained_model import load_trained
@@ -36,7 +35,7 @@ from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save, upload_if_asked
+from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
 from hf_lvm.training.summary_arguments import SummarizerArguments, SummaryDataArguments, SummaryReportArguments
 from hf_lvm.training.trainer import LatentTrainer
 
@@ -388,11 +387,7 @@ def train_and_report(
     output = Path(args.output_dir)
     write_results(output / "results.json", results)
     (output / "summaries.txt").write_text(describe_summaries(measured, test), encoding="utf-8")
-    (output / "figures").mkdir(exist_ok=True)
-    if collect_curves(trainer.state.log_history):
-        draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
-    logger.info("%s\nEverything is in %s.", summary(measured.metrics), output)
-    upload_if_asked(trainer)
+    finish_run(trainer, summary(measured.metrics))
     return results
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from datasets import Dataset
 
-from hf_lvm.analysis.figures import collect_curves, draw_training_curves
 from hf_lvm.analysis.tagging_report import TaggingReport, report_tagging
 from hf_lvm.data import LatentTextProcessor, encode_dataset
 from hf_lvm.models.neural_hmm import NeuralHMMConfig, NeuralHMMModel
@@ -18,7 +17,7 @@ from hf_lvm.training.building import build_processor, load_run_texts
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save, upload_if_asked
+from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
 
 logger = logging.getLogger(__name__)
 
@@ -100,10 +99,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     output = Path(args.output_dir)
     write_results(output / "results.json", results)
     (output / "states.txt").write_text(describe_states(reports["train"], model, processor), encoding="utf-8")
-    if collect_curves(trainer.state.log_history):
-        draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
-    logger.info("%s\nEverything is in %s.", summary(reports["test"].metrics), output)
-    upload_if_asked(trainer)
+    finish_run(trainer, summary(reports["test"].metrics))
     return results
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from datasets import DatasetDict
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from hf_lvm.analysis.figures import collect_curves, draw_training_curves
 from hf_lvm.analysis.topic_report import TopicReport, report_topics
 from hf_lvm.data import LatentTextProcessor, encode_dataset, train_topic_tokenizer
 from hf_lvm.layers.pooling import POOLINGS
@@ -21,7 +20,7 @@ from hf_lvm.training.building import build_processor, encoder_of_run, load_run_t
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save, upload_if_asked
+from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
@@ -129,10 +128,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     output = Path(args.output_dir)
     write_results(output / "results.json", results)
     (output / "topics.txt").write_text(describe_topics(reports["test"]), encoding="utf-8")
-    if collect_curves(trainer.state.log_history):
-        draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
-    logger.info("%s\nEverything is in %s.", summary(reports["test"].metrics), output)
-    upload_if_asked(trainer)
+    finish_run(trainer, summary(reports["test"].metrics))
     return results
 
 

@@ -14,6 +14,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
+from hf_lvm.training.run_cards import address_card
 from hf_lvm.training.run_files import CARD, RunFiles, is_loaded, run_files
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -52,7 +53,8 @@ def publish_run(
 ) -> PublishedRun:
     """Upload a run in one commit, after a check that it is whole; see [`hf_lvm.training.run_files.run_files`] for what goes.
 
-    The card is the `README.md` of the folder, as it is. A folder without one leaves that of the repository alone. Files of an
+    The card is the `README.md` of the folder; one that nobody has edited is made again first, so that its code names the
+    repository. A folder without one leaves that of the repository alone. Files of an
     earlier model that `from_pretrained` would read are deleted in the same commit; all others in the repository stay.
 
     Args:
@@ -72,8 +74,10 @@ def publish_run(
         ConnectionError: the Hub could not be reached or did not answer as it should. The branch is as it was, unless the
             answer to the commit itself was lost; to upload again is always right.
     """
-    files = run_files(folder, exclude)
     check_repository_name(repository)
+    run_files(folder, exclude)
+    address_card(folder, repository)
+    files = run_files(folder, exclude)
     if revision is not None and _COMMIT.fullmatch(revision):
         raise ValueError(f"revision {revision!r} is a commit, and a commit does not change: give the name of a branch")
     if CARD not in files.shared and not without_card:

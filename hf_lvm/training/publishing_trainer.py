@@ -9,6 +9,7 @@ from transformers import Trainer
 from transformers.trainer_utils import HubStrategy
 
 from hf_lvm.training.publishing import PublishedRun, create_repository, publish_run
+from hf_lvm.training.run_cards import has_card, write_trainer_card
 from hf_lvm.training.run_files import CARD
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,32 @@ class PublishingTrainer(Trainer):
         if blocking:
             return self.publish(commit_message, token, revision)
         return HfApi().run_as_future(self.publish, commit_message, token, revision)
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """Write the card of `hf_lvm.cards` into `output_dir`; transformers' own one for a model that has none there.
+
+        A card that somebody edited stays, with a warning. Before `results.json` of the run is there the card says what the
+        trainer knows, and no numbers. Of the arguments only `language`, `license`, `tags` and `dataset` are used by it.
+        """
+        if not self.is_world_process_zero():
+            return
+        if has_card(self):
+            write_trainer_card(self, language, license, tags, dataset)
+            return
+        super().create_model_card(
+            language, license, tags, model_name, finetuned_from, tasks, dataset_tags, dataset, dataset_args
+        )
 
     def publish(
         self, commit_message: str | None = "End of training", token: str | None = None, revision: str | None = None

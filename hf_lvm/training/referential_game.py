@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_lvm.analysis.figures import collect_curves, draw_training_curves
 from hf_lvm.analysis.game_report import PlayedGames, play_games, report_games
 from hf_lvm.analysis.language_report import LanguageReport, report_language, write_language_report
 from hf_lvm.data import draw_games
@@ -27,7 +26,7 @@ from hf_lvm.training.message_prior import fit_message_prior, messages_of_run
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save, upload_if_asked
+from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
 
 logger = logging.getLogger(__name__)
 
@@ -161,10 +160,7 @@ def train_and_report(
     )
     write_language_report(language, output)
     write_results(output / "lexicon.json", language.lexicons)
-    if collect_curves(trainer.state.log_history):
-        draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
-    logger.info("%s\nEverything is in %s.", summary(test, language.metrics), output)
-    upload_if_asked(trainer)
+    finish_run(trainer, summary(test, language.metrics))
     return results
 
 

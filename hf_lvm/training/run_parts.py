@@ -3,16 +3,19 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from datasets import Dataset
 from transformers import PreTrainedModel, ProgressCallback, set_seed
 
+from hf_lvm.analysis.figures import collect_curves, draw_training_curves
 from hf_lvm.backbones.sources import full_name, is_from_scratch
 from hf_lvm.data import LatentTextCollator, LatentTextProcessor
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.memory import keep_freed_memory
 from hf_lvm.training.progress import LatentProgressCallback, start_logging
 from hf_lvm.training.run_arguments import ComposedArguments
+from hf_lvm.training.run_cards import write_run_card
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
@@ -77,18 +80,37 @@ def train_and_save(trainer: LatentTrainer) -> float:
     begin = time.perf_counter()
     trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     seconds = time.perf_counter() - begin
-    # Not uploaded yet, where that is asked for: `upload_if_asked` does it when everything is measured.
+    # Not uploaded yet, where that is asked for: `finish_run` does it when everything is measured.
     trainer.save_model(_internal_call=True)
     trainer.save_state()
     return seconds
 
 
-def upload_if_asked(trainer: LatentTrainer) -> None:
-    """Share the finished folder of a run in one commit, where `push_to_hub` asks for it: the last thing that a recipe does.
+def finish_run(trainer: LatentTrainer, summary: str) -> None:
+    """How every run ends, when its results are written: training curves, the card, a last word, and the upload if asked for.
+
+    Args:
+        trainer: that of the run.
+        summary: what was measured, in words, for the log.
 
     Raises:
         OSError: it could not be shared. The run itself is whole, and the message says how to share it later.
     """
+    folder = Path(trainer.args.output_dir)
+    # A run shorter than `logging_steps` has no curve.
+    if collect_curves(trainer.state.log_history):
+        draw_training_curves(trainer.state.log_history, folder / "figures" / "training_curves.png")
+    card_and_upload(trainer)
+    logger.info("%s\nEverything is in %s.", summary, folder)
+
+
+def card_and_upload(trainer: LatentTrainer) -> None:
+    """Write the card of what `results.json` says, and share the folder in one commit where `push_to_hub` asks for it.
+
+    Raises:
+        OSError: it could not be shared.
+    """
+    write_run_card(trainer.args.output_dir)
     if trainer.args.push_to_hub:
         published = trainer.publish()
         logger.info("It is shared as %s, commit %s.", published.url, published.revision)

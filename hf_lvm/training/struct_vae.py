@@ -10,7 +10,6 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 
-from hf_lvm.analysis.figures import collect_curves, draw_training_curves
 from hf_lvm.analysis.meaning_report import MeaningReport, report_meanings
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.encoders import encoder_positions
@@ -39,7 +38,7 @@ from hf_lvm.training.meaning_trainer import MeaningTrainer
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save, upload_if_asked
+from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
 from hf_lvm.training.word_vectors import begin_with_neighbours
 
 logger = logging.getLogger(__name__)
@@ -309,11 +308,7 @@ def train_and_report(
     output = Path(args.output_dir)
     write_results(output / "results.json", results)
     (output / "parses.txt").write_text(describe_parses(measured, rows), encoding="utf-8")
-    (output / "figures").mkdir(exist_ok=True)
-    if collect_curves(trainer.state.log_history):
-        draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
-    logger.info("%s\nEverything is in %s.", summary(measured.metrics, report.report_split), output)
-    upload_if_asked(trainer)
+    finish_run(trainer, summary(measured.metrics, report.report_split))
     return results
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from transformers import ProgressCallback
 
 from hf_lvm.analysis.dialog_report import DialogReport, report_dialogs
-from hf_lvm.analysis.figures import collect_curves, draw_training_curves
 from hf_lvm.data.task_and_talk import ObjectSplit, instances, published_split, split_objects
 from hf_lvm.models.task_and_talk import TaskAndTalkConfig, TaskAndTalkModel
 from hf_lvm.training.config_file import parse
@@ -19,7 +18,7 @@ from hf_lvm.training.dialog_arguments import DialogTrainingArguments, TaskAndTal
 from hf_lvm.training.dialog_trainer import SOLVED, DialogTrainer
 from hf_lvm.training.progress import LatentProgressCallback
 from hf_lvm.training.results import changed_settings, run_description, write_results
-from hf_lvm.training.run_parts import begin_run, refuse_keys, train_and_save, upload_if_asked
+from hf_lvm.training.run_parts import begin_run, finish_run, refuse_keys, train_and_save
 
 logger = logging.getLogger(__name__)
 
@@ -61,10 +60,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     output = Path(args.output_dir)
     write_results(output / "results.json", results)
     (output / "dialogs.txt").write_text(report.text, encoding="utf-8")
-    if collect_curves(trainer.state.log_history):
-        draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
-    logger.info("%s\nEverything is in %s.", describe(results), output)
-    upload_if_asked(trainer)
+    finish_run(trainer, describe(results))
     return results
 
 

@@ -8,7 +8,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from hf_lvm.analysis.figures import collect_curves, draw_kl_per_dimension, draw_training_curves
+from hf_lvm.analysis.figures import draw_kl_per_dimension
 from hf_lvm.analysis.latent_map import draw_latent_map
 from hf_lvm.analysis.text_vae_report import TextVAEReport, report_on
 from hf_lvm.analysis.trained_model import load_trained
@@ -20,7 +20,7 @@ from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, model_settings, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, check_decoder_is_new, train_and_save, upload_if_asked
+from hf_lvm.training.run_parts import begin_run, build_trainer, check_decoder_is_new, finish_run, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
@@ -112,21 +112,17 @@ def train_and_report(
     output = Path(args.output_dir)
     write_results(output / "results.json", results)
     (output / "examples.txt").write_text(examples(measured), encoding="utf-8")
-    draw_figures(measured, trainer.state.log_history, output / "figures")
-    logger.info("%s\nEverything is in %s.", summary(measured.metrics), output)
-    upload_if_asked(trainer)
+    draw_figures(measured, output / "figures")
+    finish_run(trainer, summary(measured.metrics))
     return results
 
 
-def draw_figures(measured: TextVAEReport, log_history: list[dict], folder: Path) -> None:
-    """The latent map, the training curves and the KL of each dimension, as PNG."""
+def draw_figures(measured: TextVAEReport, folder: Path) -> None:
+    """The latent map and the KL of each dimension, as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     draw_latent_map(measured.corpus.means, folder / "latent_map.png", texts=measured.texts)
     if measured.corpus.kl_per_dimension is not None:
         draw_kl_per_dimension(measured.corpus.kl_per_dimension, folder / "kl_per_dimension.png")
-    # A run shorter than `logging_steps` has no curve.
-    if collect_curves(log_history):
-        draw_training_curves(log_history, folder / "training_curves.png")
 
 
 def examples(measured: TextVAEReport) -> str:

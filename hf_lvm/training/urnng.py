@@ -12,7 +12,6 @@ from typing import Any
 from datasets import DatasetDict
 from transformers import TrainerCallback
 
-from hf_lvm.analysis.figures import collect_curves, draw_training_curves
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.analysis.tree_drawing import draw_tree, tree_text
 from hf_lvm.analysis.tree_report import TreeReport, bracket_scores, parse_dataset, published_perplexity, report_trees
@@ -25,7 +24,7 @@ from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, refuse_keys, train_and_save, upload_if_asked
+from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
 from hf_lvm.training.tree_arguments import TreeDataArguments, TreeReportArguments, URNNGArguments
 
@@ -275,10 +274,7 @@ def train_and_report(
     (output / "figures").mkdir(exist_ok=True)
     for number, tree in enumerate(measured.trees[:SHOWN_TREES]):
         draw_tree(tree, output / "figures" / f"tree_{number}.svg")
-    if collect_curves(trainer.state.log_history):
-        draw_training_curves(trainer.state.log_history, output / "figures" / "training_curves.png")
-    logger.info("%s\nEverything is in %s.", summary(measured.metrics), output)
-    upload_if_asked(trainer)
+    finish_run(trainer, summary(measured.metrics))
     return results
 
 

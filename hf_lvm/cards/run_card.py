@@ -1,0 +1,133 @@
+"""The card of a run's folder: read from its files, written as its README.md, never over what somebody wrote by hand."""
+
+import hashlib
+import json
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard
+
+from hf_lvm.cards.card import card_from_results, figures_of
+
+CARD_NAME = "README.md"
+RESULTS_NAME = "results.json"
+_MARK = "<!-- Made by hf-lvm ({digest}). A card that is edited is not overwritten. -->\n"
+_MARKED = re.compile(r"<!-- Made by hf-lvm \(([0-9a-f]{16})\)\. A card that is edited is not overwritten\. -->\n\Z")
+
+
+def model_card(run_folder: str | Path, *, model_id: str | None = None, **options: Any) -> ModelCard:
+    """The card of a finished run.
+
+    Args:
+        run_folder: `output_dir` of a run, with its `results.json`; `config.json`, weights and `figures/` are told where they
+            are there.
+        model_id: hub id under which it will stand; by default `hub_model_id` of the run, else the folder.
+        options: `language`, `license` and `tags` of [`card_from_results`].
+
+    Raises:
+        FileNotFoundError: no such folder, or no results in it.
+        ValueError: results that cannot be read, of another layout, or of a model without a card.
+    """
+    folder = Path(run_folder)
+    results = read_results(folder)
+    settings = results.get("settings")
+    hub_id = settings.get("hub_model_id") if isinstance(settings, Mapping) else None
+    try:
+        return card_of_folder(folder, results, model_id or hub_id, **options)
+    except ValueError as error:
+        raise ValueError(f"{folder / RESULTS_NAME}: {error}") from error
+
+
+def card_of_folder(folder: Path, results: Mapping[str, Any], model_id: str | None = None, **options: Any) -> ModelCard:
+    """The card of a folder with the results that are given instead of those that stand in it."""
+    config = folder / "config.json"
+    return card_from_results(
+        results,
+        name=model_id or folder.as_posix(),
+        model_name=(model_id or folder.resolve().as_posix()).rsplit("/", 1)[-1],
+        config=json.loads(config.read_text(encoding="utf-8")) if config.exists() else None,
+        figures=figures_of(folder),
+        num_parameters=count_parameters(folder / "model.safetensors"),
+        **options,
+    )
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """What `results.json` of a run holds.
+
+    Raises:
+        FileNotFoundError: no such folder, or no results in it.
+        ValueError: not an object of JSON.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(folder)!r}: give the output_dir of a run")
+    path = folder / RESULTS_NAME
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{folder} holds no {RESULTS_NAME}, which a run writes at its end: give the output_dir of a finished run"
+        )
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no JSON ({error}): train again, or restore the file that the run wrote") from error
+    if not isinstance(results, dict):
+        raise ValueError(f"{path} holds a {type(results).__name__}, and results of a run are an object: restore the file")
+    return results
+
+
+def count_parameters(weights: Path) -> int | None:
+    """How many numbers a safetensors file holds, from its header alone; None where there is no such file."""
+    if not weights.exists():
+        return None
+    with weights.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    total = 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            count = 1
+            for size in tensor["shape"]:
+                count *= size
+            total += count
+    return total
+
+
+def write_card(card: ModelCard, folder: str | Path, overwrite: bool = False) -> Path:
+    """Write a card as README.md of a folder, whole or not at all.
+
+    Args:
+        overwrite: replace a README.md that was written or edited by hand.
+
+    Returns:
+        its path.
+
+    Raises:
+        FileExistsError: there is a README.md that this function has not written, or that was edited since.
+    """
+    path = Path(folder) / CARD_NAME
+    if path.exists() and not overwrite and not is_own(path.read_text(encoding="utf-8", errors="replace")):
+        raise FileExistsError(f"{path} was written or edited by hand and is left as it is: overwrite it with --overwrite")
+    # Not `.incomplete-`, which a trainer takes for the folder of a save that was stopped.
+    staged = path.with_name(f".unfinished-{CARD_NAME}")
+    staged.write_text(marked(str(card)), encoding="utf-8")
+    staged.replace(path)
+    return path
+
+
+def marked(text: str) -> str:
+    """The text of a card with the line that tells whether it was edited."""
+    text = text.rstrip("\n") + "\n\n"
+    return text + _MARK.format(digest=_digest(text))
+
+
+def is_own(text: str) -> bool:
+    """Whether a card is as `write_card` left it."""
+    found = _MARKED.search(text)
+    return found is not None and found[1] == _digest(text[: found.start()])
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
