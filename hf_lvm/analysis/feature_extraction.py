@@ -162,6 +162,9 @@ class LatentExtractor:
         if isinstance(texts, str):
             raise ValueError("Got one string: pass a list of texts, [text] for one.")
         texts = list(texts)
+        for row, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise ValueError(f"texts[{row}] is {type(text).__name__}, not a string.")
         features = np.zeros((len(texts), len(self.names)), dtype=np.float32)
         for rows, own in texts_by_length(texts, self.batch_size):
             inputs = self.processor(own, truncation=self.max_length is not None, max_length=self.max_length)

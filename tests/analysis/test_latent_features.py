@@ -10,7 +10,7 @@ from datasets.fingerprint import Hasher
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from hf_lvm import LatentExtractor, LatentFeatures, NeuralHMMConfig, NeuralHMMModel, NeuralTopicConfig, NeuralTopicModel
@@ -35,7 +35,13 @@ def test_vectors_are_modes_in_the_order_of_the_texts(vae, word_processor):
 
 
 def test_directions_on_the_sphere_have_length_one(word_processor):
-    model = tiny_vae("lstm", "lstm", posterior_type="von_mises_fisher", prior_type="uniform_sphere", injection="embedding")
+    model = tiny_vae(
+        "hf_lvm_lstm_encoder",
+        "hf_lvm_lstm_decoder",
+        posterior_type="von_mises_fisher",
+        prior_type="uniform_sphere",
+        injection="embedding",
+    )
     found = LatentExtractor(perturb(model, 0.3), word_processor).features(TEXTS)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
 
@@ -78,11 +84,12 @@ def test_topics_are_shares(posterior_type, word_processor):
 def test_it_stands_before_a_classifier_and_clones_share_the_model(vae, word_processor):
     features = LatentFeatures(vae, word_processor)
     assert clone(features).model is vae and clone(features).get_params() == features.get_params()
-    texts = [f"{first} {second}" for first in "abcdefgh" for second in "klmnop"]
-    labels = [text[0] in "abcd" for text in texts]
-    classifier = make_pipeline(features, LogisticRegression(C=1e4, max_iter=2000))
-    # Latents of a random encoder tell apart which of eight words stands first.
-    assert cross_val_score(classifier, texts, labels, cv=4).mean() > 0.7
+    texts = [f"{first} {second} {third}" for first in "ab" for second in "klm" for third in "cdef"]
+    labels = [text[0] for text in texts]
+    classifier = make_pipeline(features, LogisticRegression(C=1e6, max_iter=5000))
+    # Latents of a random encoder tell apart which of two words stands first.
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    assert cross_val_score(classifier, texts, labels, cv=folds).mean() > 0.8
     pipe = classifier.fit(texts, labels)
     assert pipe[:-1].get_feature_names_out().tolist() == ["latent0", "latent1", "latent2", "latent3"]
     assert pickle.loads(pickle.dumps(pipe)).predict(texts).tolist() == pipe.predict(texts).tolist()
