@@ -12,9 +12,21 @@ from hf_lvm.models.text_vae.exported_archive import DESCRIPTION, check_archive
 from tests.tiny_parts import batch_of, perturb, random_rows, tiny_classes, tiny_vae
 
 PROGRAM, WEIGHTS = "models/model.json", "data/weights/model_weights_config.json"
-FAMILIES = (
-    "bert roberta albert electra mpnet deberta-v2 modernbert t5 bart gpt2 llama qwen3 hf_lvm_bag_of_words_encoder".split()
-)
+FAMILIES = [
+    "bert",
+    "roberta",
+    "albert",
+    "electra",
+    "mpnet",
+    "deberta-v2",
+    "modernbert",
+    "t5",
+    "bart",
+    "gpt2",
+    "llama",
+    "qwen3",
+]
+FAMILIES.append("hf_lvm_bag_of_words_encoder")
 SHAPES = [(1, "right", 0), (5, "left", 2), (2, "right", 4), (9, "left", 0)]
 
 
