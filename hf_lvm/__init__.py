@@ -23,6 +23,8 @@ _PUBLIC = {
     "LSTMEncoderModel": "hf_lvm.backbones.lstm_encoder",
     "LatentClassConfig": "hf_lvm.models.latent_class",
     "LatentClassModel": "hf_lvm.models.latent_class",
+    "LatentExtractor": "hf_lvm.analysis.feature_extraction",
+    "LatentFeatures": "hf_lvm.analysis.latent_features",
     "LatentSummarizerConfig": "hf_lvm.models.latent_summarizer",
     "LatentSummarizerModel": "hf_lvm.models.latent_summarizer",
     "LatentTextProcessor": "hf_lvm.data",

@@ -2,7 +2,8 @@
 
 transformers keeps the classes that others register in a dictionary beside its own. This one looks the same and brings in the
 modeling file, which registers itself at its bottom, the first time its model type is looked up. The dictionaries are put in
-place right after transformers' own modules are first imported, so that neither import waits for the other.
+place right after transformers' own modules are first imported, so that neither import waits for the other. In the same way
+`transformers.pipeline` knows the tasks of this package.
 """
 
 import importlib
@@ -34,6 +35,12 @@ MODEL_MODULES = {
     "hf_lvm_transformer_grammar_decoder": "hf_lvm.backbones.transformer_grammar_decoder",
 }
 
+# task of `transformers.pipeline` -> module and class
+PIPELINES = {
+    "latent-encoding": ("hf_lvm.pipelines", "LatentEncodingPipeline"),
+    "latent-generation": ("hf_lvm.pipelines", "LatentGenerationPipeline"),
+}
+
 
 class _OnDemand(dict):
     """Registered classes by model type; one of ours is imported when it is looked up."""
@@ -63,6 +70,23 @@ class _Processors(dict):
         return super().values()
 
 
+class _Task(dict):
+    """What transformers knows of one of our tasks; its pipeline is imported when it is looked up.
+
+    Put into the registry as it is, and not by `register_pipeline`, which marks a class as one to be saved as remote code.
+    """
+
+    def __missing__(self, key):
+        if key == "impl":
+            module, name = PIPELINES[self["task"]]
+            return getattr(importlib.import_module(module), name)
+        if key == "default":
+            raise ValueError(
+                f"The task {self['task']!r} has no default model: pass model=..., the folder of a run or a hub id."
+            )
+        raise KeyError(key)
+
+
 def _watch_configurations(module: ModuleType) -> None:
     module.CONFIG_MAPPING._extra_content = _OnDemand(module.CONFIG_MAPPING._extra_content)
 
@@ -71,9 +95,16 @@ def _watch_processors(module: ModuleType) -> None:
     module.PROCESSOR_MAPPING._extra_content = _Processors(module.PROCESSOR_MAPPING._extra_content)
 
 
+def _add_tasks(module: ModuleType) -> None:
+    for task in PIPELINES:
+        entry = _Task(task=task, pt=(module.AutoModel,), type="text")
+        module.PIPELINE_REGISTRY.supported_tasks.setdefault(task, entry)
+
+
 _HOOKS: dict[str, Callable[[ModuleType], None]] = {
     "transformers.models.auto.configuration_auto": _watch_configurations,
     "transformers.models.auto.processing_auto": _watch_processors,
+    "transformers.pipelines": _add_tasks,
 }
 
 

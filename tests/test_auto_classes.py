@@ -17,6 +17,11 @@ assert type(AutoProcessor.from_pretrained(FOLDER)).__name__ == "LatentTextProces
 assert AutoTokenizer.from_pretrained(FOLDER).bos_token == "<s>"
 import hf_lvm
 assert type(model) is hf_lvm.TextVAEModel
+import sys
+from transformers.pipelines import PIPELINE_REGISTRY
+assert {"latent-encoding", "latent-generation"} <= set(PIPELINE_REGISTRY.get_supported_tasks())
+assert "hf_lvm.pipelines" not in sys.modules
+assert PIPELINE_REGISTRY.check_task("latent-encoding")[1]["impl"] is sys.modules["hf_lvm.pipelines"].LatentEncodingPipeline
 """
 NAMES = "from transformers import AutoConfig, AutoModel, AutoProcessor, AutoTokenizer\n"
 ORDERS = {

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 from scipy.sparse import csr_matrix
-from tqdm.auto import tqdm
 
+from hf_lvm.analysis.feature_extraction import texts_by_length
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
@@ -59,16 +59,15 @@ def encode_texts(model, texts: Sequence[str], processor: LatentTextProcessor, ba
     Raises:
         ValueError: a latent that is no vector, whose posterior has no mean.
     """
-    # Texts of a length together, so that little is padded.
-    order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-    parts = []
+    order, parts = [], []
     with in_evaluation_mode(model):
-        for start in tqdm(range(0, len(order), batch_size), desc="Encoding", leave=False):
-            posterior = model.encode_texts([texts[row] for row in order[start : start + batch_size]], processor=processor)
+        for rows, own in texts_by_length(texts, batch_size):
+            posterior = model.encode_texts(own, processor=processor)
             if len(posterior.event_shape) != 1 or posterior.support.is_discrete:
                 raise ValueError(
                     f"A {model.config.model_type!r} model has no latent vector to take the mean of: give a trained text VAE."
                 )
+            order += rows
             parts.append(posterior.mean.float().cpu())
     vectors = torch.cat(parts)
     return torch.empty_like(vectors).index_copy_(0, torch.tensor(order), vectors)

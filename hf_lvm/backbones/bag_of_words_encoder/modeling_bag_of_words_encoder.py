@@ -47,7 +47,7 @@ class BagOfWordsEncoderModel(PreTrainedModel):
             raise ValueError("A bag-of-words encoder counts tokens: pass input_ids, and no inputs_embeds.")
         weights = self.embeddings.weight
         seen = torch.ones_like(input_ids) if attention_mask is None else (attention_mask != 0)
-        counts = torch.zeros(len(input_ids), weights.shape[0], dtype=weights.dtype, device=weights.device)
+        counts = torch.zeros(input_ids.shape[0], weights.shape[0], dtype=weights.dtype, device=weights.device)
         counts.scatter_add_(1, input_ids, seen.to(weights.dtype))
         hidden = self.dropout(self.activation(torch.log1p(counts) @ weights + self.bias))
         for layer in self.layers:

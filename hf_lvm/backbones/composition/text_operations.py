@@ -24,7 +24,9 @@ class TextOperations:
 
     def decode_latents(self, latents: torch.Tensor, *, processor: LatentTextProcessor, **options) -> list[str]:
         """The texts of B latents; `options` are those of `generate` (greedy by default)."""
-        options.setdefault("max_new_tokens", self._room_for_tokens())
+        if not {"max_length", "generation_config"} & options.keys():
+            prompt = options.get("decoder_input_ids")
+            options.setdefault("max_new_tokens", self._room_for_tokens(0 if prompt is None else prompt.shape[1]))
         with in_evaluation_mode(self):
             return processor.batch_decode(self.generate(latents=latents.to(self.device), **options))
 
@@ -42,6 +44,6 @@ class TextOperations:
         """Each text encoded to the mode of q(z|x) and written again."""
         return self.decode_latents(self.encode_texts(texts, processor=processor).mode, processor=processor, **options)
 
-    def _room_for_tokens(self) -> int:
+    def _room_for_tokens(self, prompt_length: int = 0) -> int:
         limit = self.positions_left
-        return MAX_NEW_TOKENS if limit is None else min(MAX_NEW_TOKENS, limit - 1)
+        return MAX_NEW_TOKENS if limit is None else min(MAX_NEW_TOKENS, limit - 1 - prompt_length)
