@@ -38,11 +38,8 @@ def _code(language: str, text: str) -> str:
     return f"```{language}\n{text}\n```"
 
 
-def main() -> None:
-    """Write the pages, or check them."""
-    parser = argparse.ArgumentParser(description="The README.md of each metric.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is not as it would be made")
-    check = parser.parse_args().check
+def stale_pages(write: bool = False) -> list[str]:
+    """Names of the metrics whose page is not as it would be made; with `write` it is made."""
     stale = []
     for name in metrics.list_metrics():
         path = FOLDER / name / "README.md"
@@ -50,8 +47,17 @@ def main() -> None:
         made = page(name, standing)
         if made != standing:
             stale.append(name)
-            if not check:
+            if write:
                 path.write_text(made, encoding="utf-8")
+    return stale
+
+
+def main() -> None:
+    """Write the pages, or check them."""
+    parser = argparse.ArgumentParser(description="The README.md of each metric.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is not as it would be made")
+    check = parser.parse_args().check
+    stale = stale_pages(write=not check)
     if check and stale:
         sys.exit(f"Run python recipes/metric_pages.py: the pages of {', '.join(stale)} are not up to date")
 
