@@ -122,7 +122,7 @@ def number(value: Any) -> str:
     if isinstance(value, float):
         if not math.isfinite(value):
             return str(value)
-        if value.is_integer() and abs(value) < 1e9:
+        if value.is_integer() and 10 <= abs(value) < 1e9:
             return number(int(value))
         size = abs(value)
         shown = f"{value:.3g}" if 0 < size < 1e-3 else f"{value:,.{max(0, min(4, 4 - len(str(int(size)))))}f}"

@@ -68,6 +68,7 @@ NUM_HEADLINES = 6
 # Stem of a figure -> what it shows; others are called by their name.
 CAPTIONS = {
     "latent_map": "The latent map: posterior means of the test texts in the plane, with some texts beside their points.",
+    "latent_map_tsne": "The same means by t-SNE: who is beside whom. Distances between groups mean nothing here.",
     "training_curves": "What was logged while training, on training and on held-out texts.",
     "kl_per_dimension": "What each dimension of the latent carries: its KL, largest first.",
     "position_information": "How much each position of the messages tells of each attribute.",
@@ -77,6 +78,8 @@ CAPTIONS = {
     "lexicon_symbol": "What symbols go with, wherever they stand.",
 }
 _FIRST_FIGURES = ("latent_map", "latent_map_tsne", "kl_per_dimension")
+# Trees that are shown at once.
+OPEN_TREES = 3
 _TREE = re.compile(r"tree_(\d+)")
 _SVG_TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
 # What else than numbers results.json holds.
@@ -167,7 +170,9 @@ def _sections(
     examples = _read_text(folder / "examples.txt")
     yield "examples", "Examples", [] if examples is None else show_examples(examples)
     if trees:
-        yield "trees", "Trees", [*map(_tree, trees), *_text(folder, "trees.txt")]
+        first, rest = trees[:OPEN_TREES], trees[OPEN_TREES:]
+        more = [folded(f"{len(rest)} more", *map(_tree, rest))] if rest else []
+        yield "trees", "Trees", [*map(_tree, first), *more, *_text(folder, "trees.txt")]
     for name, title in TEXTS.items():
         if name != "trees.txt" or not trees:
             yield name.removesuffix(".txt"), title, _text(folder, name)
@@ -252,6 +257,8 @@ def _run(results: dict[str, Any], settings: dict[str, Any], config: dict[str, An
     facts = {
         key: results[key] for key in ("corpus", "steps", "epochs", "hardware", "finished") if results.get(key) is not None
     }
+    if isinstance(facts.get("epochs"), float):
+        facts["epochs"] = f"{facts['epochs']:.4g}"
     if results.get("training_seconds") is not None:
         facts["training"] = _duration(results["training_seconds"])
     versions = results.get("versions") if isinstance(results.get("versions"), dict) else {}

@@ -49,6 +49,7 @@ tbody th { font-weight: 500; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 table.plain th { min-width: 17rem; }
 table.plain td.number, th.number { text-align: left; }
+table.measures th { min-width: 12rem; }
 table.measures td:nth-child(2) { white-space: nowrap; font-weight: 650; text-align: left; }
 table.measures td:nth-child(3) { color: var(--soft); }
 table.measures th.part { padding-left: 1.1rem; color: var(--soft); }
@@ -66,7 +67,7 @@ div.figures figure { margin: 0; }
 div.figures figcaption { text-align: center; margin-left: auto; margin-right: auto; max-width: 36rem; }
 figure:last-child { margin-bottom: 0; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
-figure.tree img { max-width: none; max-height: 34rem; width: auto; margin: 0; }
+figure.tree img { max-width: none; max-height: 24rem; width: auto; margin: 0; }
 figure.tree .scroll { border: 1px solid var(--line); border-radius: 8px; padding: 1rem; }
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .5rem; max-width: 50rem; }
 ul.samples, ol.path { margin: 0 0 1rem; padding: 0; list-style: none; }

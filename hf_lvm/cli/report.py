@@ -1,6 +1,7 @@
 """`hf-lvm report`: a run on one page."""
 
 import argparse
+import webbrowser
 from collections.abc import Sequence
 
 from hf_lvm.analysis.html_report import write_html_report
@@ -16,5 +17,9 @@ def main(argv: Sequence[str], prog: str) -> None:
     )
     parser.add_argument("run", help="output_dir of a finished run")
     parser.add_argument("--output", help="HTML file to write (default: report.html in the folder of the run)")
+    parser.add_argument("--open", action="store_true", help="show it in the browser, too")
     options = parser.parse_args(argv)
-    print(write_html_report(options.run, options.output))
+    path = write_html_report(options.run, options.output)
+    print(path)
+    if options.open:
+        webbrowser.open(path.absolute().as_uri())

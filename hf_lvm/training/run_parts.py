@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datasets import Dataset
 from transformers import PreTrainedModel, ProgressCallback, set_seed
 
+from hf_lvm.analysis.html_report import write_html_report
 from hf_lvm.backbones.sources import full_name, is_from_scratch
 from hf_lvm.data import LatentTextCollator, LatentTextProcessor
 from hf_lvm.training.arguments import LatentTrainingArguments
@@ -84,11 +85,14 @@ def train_and_save(trainer: LatentTrainer) -> float:
 
 
 def upload_if_asked(trainer: LatentTrainer) -> None:
-    """Share the finished folder of a run in one commit, where `push_to_hub` asks for it: the last thing that a recipe does.
+    """Show the finished folder of a run on one page, and share it in one commit where `push_to_hub` asks for it.
+
+    The last thing that a recipe does, when all its files are written.
 
     Raises:
         OSError: it could not be shared. The run itself is whole, and the message says how to share it later.
     """
+    write_html_report(trainer.args.output_dir)
     if trainer.args.push_to_hub:
         published = trainer.publish()
         logger.info("It is shared as %s, commit %s.", published.url, published.revision)

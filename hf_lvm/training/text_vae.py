@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 ARGUMENTS = (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments)
 
+# Fewer texts have no neighbourhoods to show.
+MIN_TSNE_TEXTS = 10
+
 DESCRIPTION = """Train a variational autoencoder of text: any encoder, any decoder, a latent vector between them.
 
 Without a config it trains on the documentation that comes with Python, by settings that keep the latent in use (one set for
@@ -119,9 +122,11 @@ def train_and_report(
 
 
 def draw_figures(measured: TextVAEReport, log_history: list[dict], folder: Path) -> None:
-    """The latent map, the training curves and the KL of each dimension, as PNG."""
+    """Two latent maps, the training curves and the KL of each dimension, as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     draw_latent_map(measured.corpus.means, folder / "latent_map.png", texts=measured.texts)
+    if len(measured.texts) >= MIN_TSNE_TEXTS:
+        draw_latent_map(measured.corpus.means, folder / "latent_map_tsne.png", texts=measured.texts, projection="tsne")
     if measured.corpus.kl_per_dimension is not None:
         draw_kl_per_dimension(measured.corpus.kl_per_dimension, folder / "kl_per_dimension.png")
     # A run shorter than `logging_steps` has no curve.

@@ -37,7 +37,7 @@ def test_the_folder_holds_everything(trained_run):
     for name in ("model.safetensors", "config.json", "tokenizer.json", "decoder_tokenizer/tokenizer.json",
                  "processor_config.json", "results.json", "examples.txt", "trainer_state.json"):  # fmt: skip
         assert (folder / name).stat().st_size > 0, name
-    for name in ("latent_map", "kl_per_dimension", "training_curves"):
+    for name in ("latent_map", "latent_map_tsne", "kl_per_dimension", "training_curves"):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert not list(folder.glob("**/.incomplete*")) and not list(folder.glob("**/*.bin"))
     state = json.loads((folder / "trainer_state.json").read_text())
