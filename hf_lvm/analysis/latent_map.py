@@ -58,9 +58,7 @@ def draw_latent_map(
             raise ValueError(f"{name} has {len(column)} entries for {len(means)} rows of means; give one per row")
     if projection not in PROJECTIONS:
         raise ValueError(f"there is no projection {projection!r}: choose one of {', '.join(PROJECTIONS)}")
-    rows = np.arange(len(means))
-    if projection == "tsne":
-        rows = np.unique(np.linspace(0, len(means) - 1, min(len(means), MAX_TSNE_POINTS)).round().astype(int))
+    rows = _spread_rows(len(means), MAX_TSNE_POINTS if projection == "tsne" else len(means))
     labels, texts = ([column[row] for row in rows] if column is not None else None for column in (labels, texts))
     points, axis_names = _neighbours(means[rows], seed) if projection == "tsne" else _project(means)
     figure = new_figure(7.0, 5.0)
@@ -181,6 +179,11 @@ def _project(means: np.ndarray) -> tuple[np.ndarray, tuple[str, str]]:
     shares = projection.explained_variance_ / variance if variance > 0 else np.zeros(2)
     first, second = (f"principal component {k + 1} ({share:.0%} of the variance)" for k, share in enumerate(shares))
     return projection.transform(means), (first, second)
+
+
+def _spread_rows(count: int, most: int) -> np.ndarray:
+    """At most so many of the numbers 0 to count - 1, evenly spread, the first and the last among them."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
 
 
 def _neighbours(means: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[str, str]]:

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-from hf_lvm.analysis import latent_map
 from hf_lvm.analysis.figures import (
     annotate_points,
     collect_curves,
@@ -19,7 +18,7 @@ from hf_lvm.analysis.figures import (
     draw_latent_map,
     draw_training_curves,
 )
-from hf_lvm.analysis.latent_map import _neighbours
+from hf_lvm.analysis.latent_map import _neighbours, _spread_rows
 
 SENTENCES = [f"sentence number {k} costs $5 and {'many ' * (k % 7)}words, with $ and _under_scores_" for k in range(60)]
 pytestmark = pytest.mark.filterwarnings("error")
@@ -66,13 +65,10 @@ def test_tsne_keeps_neighbours_and_its_seed_decides(tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_tsne_draws_no_more_points_than_can_be_seen(tmp_path, monkeypatch):
-    monkeypatch.setattr(latent_map, "MAX_TSNE_POINTS", 20)
-    drawn = []
-    monkeypatch.setattr(latent_map, "_neighbours", lambda means, seed: drawn.append(means) or (means[:, :2], ("a", "b")))
-    means = cloud(3)
-    draw_latent_map(means, tmp_path / "map.png", texts=SENTENCES, projection="tsne")
-    assert len(drawn[0]) == 20 and (drawn[0][0] == means[0]).all() and (drawn[0][-1] == means[-1]).all()
+def test_tsne_draws_no_more_points_than_can_be_seen():
+    assert _spread_rows(60, 2000).tolist() == list(range(60)) and _spread_rows(1, 9).tolist() == [0]
+    rows = _spread_rows(5000, 2000)
+    assert len(set(rows)) == 2000 and rows[0] == 0 and rows[-1] == 4999 and set(np.diff(rows)) == {2, 3}
 
 
 def test_maps_that_cannot_be_drawn(tmp_path):
