@@ -62,11 +62,11 @@ def measure_attribute_arithmetic(
 ) -> AttributeArithmetic:
     """Push texts towards an attribute and away from it, and see whether they take it on and stay what they were otherwise.
 
-    Half of the texts, drawn at random, give the direction; the other half is pushed.
+    Of the texts with the attribute and of those without, a half drawn at random gives the direction; the other is pushed.
 
     Args:
         model: a text VAE.
-        texts: half of them at least two with the attribute and two without.
+        texts: at least two with the attribute and two without.
         judge: whether a text has the attribute, such as `lambda text: text.endswith("?")`; it judges what is written.
         labels: which of `texts` have it; those that `judge` says by default.
         strength: how many times the direction is added.
@@ -80,25 +80,26 @@ def measure_attribute_arithmetic(
         of content words of the texts that stay (None where there are none), and `edit_similarity` to the texts, all in 0-1.
 
     Raises:
-        ValueError: labels that do not fit, or a half in which all texts have the attribute, or none.
+        ValueError: labels that do not fit, or fewer than two texts with the attribute or without.
     """
     if labels is not None and len(labels) != len(texts):
         raise ValueError(f"there are {len(labels)} labels for {len(texts)} texts: give one for each")
     has = torch.tensor([bool(value) for value in (map(judge, texts) if labels is None else labels)])
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(texts), generator=generator)
-    fitted, pushed = order[: len(order) // 2], order[len(order) // 2 :]
-    if has[pushed].all() or not has[pushed].any():
+    sides = {side: torch.nonzero(has == side).flatten() for side in (False, True)}
+    if any(len(rows) < 2 for rows in sides.values()):
         raise ValueError(
-            f"{int(has[pushed].sum())} of the {len(pushed)} texts to push have the attribute: give more texts, some of them "
-            "with it and some without"
+            f"{len(sides[True])} of {len(has)} texts have the attribute: at least two must have it, and at least two not, one "
+            "to give the direction and one to be pushed"
         )
+    sides = {side: rows[torch.randperm(len(rows), generator=generator)] for side, rows in sides.items()}
+    fitted = torch.cat([rows[: len(rows) // 2] for rows in sides.values()])
     latents = encode_texts(model, texts, processor, batch_size)
     direction = strength * attribute_direction(latents[fitted], has[fitted])
     metrics: dict[str, Any] = {"norm": direction.norm().item(), "strength": strength}
     examples = []
     for name, side, sign in (("towards", False, 1.0), ("away", True, -1.0)):
-        rows = pushed[has[pushed] == side]
+        rows = sides[side][len(sides[side]) // 2 :]
         sources, origin = [texts[row] for row in rows], latents[rows]
         noise = torch.randn(origin.shape, generator=generator)
         pushes = {

@@ -127,7 +127,7 @@ def test_labels_choose_the_direction_and_the_judge_judges():
     assert len(shifted.split()) < len(text.split()) == len(reconstruction.split())
     with pytest.raises(ValueError, match="1 labels for 40 texts"):
         measure_attribute_arithmetic(CountingModel(), TEXTS, None, bool, labels=[True])
-    with pytest.raises(ValueError, match="20 of the 20 texts to push have the attribute"):
+    with pytest.raises(ValueError, match="40 of 40 texts have the attribute: at least two"):
         measure_attribute_arithmetic(CountingModel(), TEXTS, None, lambda text: True)
 
 
@@ -142,7 +142,7 @@ def test_a_trained_model_can_be_walked_and_calculated_with(trained_run):
     assert own.texts[0][0][0] == model.reconstruct(texts[:1], processor=processor, max_new_tokens=8)[0]
     pushed = measure_attribute_arithmetic(model, texts, processor, lambda text: "not" in text.split(), max_new_tokens=8)
     sides = [pushed.metrics[side] for side in ("towards", "away")]
-    assert sum(side["texts"] for side in sides) == 12 == len(pushed.examples)
+    assert sum(side["texts"] for side in sides) == len(pushed.examples) in (12, 13)
     assert all(0 <= side[push]["flipped_share"] <= 1 for side in sides for push in ("shift", "random", "none"))
     scores = trained_run.results["test"]["interpolation"]
     assert scores["paths"] == 3 and scores["steps"] == 6 and scores["similarity_to_start"][0] == 1.0
