@@ -34,7 +34,7 @@ DESCRIPTION = """Train a variational autoencoder of text: any encoder, any decod
 
 Without a config it trains on the documentation that comes with Python, by settings that keep the latent in use (one set for
 parts built from scratch, one for pretrained parts). Afterwards the output folder holds the model (AutoModel.from_pretrained
-loads it after `import hf_lvm`), its processor, results.json, examples.txt and figures/."""
+loads it after `import hf_lvm`), its processor, results.json, examples.txt, figures/ and report.html."""
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
