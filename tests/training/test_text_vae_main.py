@@ -137,7 +137,9 @@ def test_flags_override_the_file(trained_run, tmp_path):
     assert 261 < config["decoder"]["vocab_size"] <= 280 and "40 train" in results["corpus"]
     assert not list(tmp_path.glob("checkpoint-*"))
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert drawn == {"latent_map", "latent_map_tsne", "kl_per_dimension"}, "two steps are too few for a line of the log, so for a curve"
+    assert drawn == {"latent_map", "latent_map_tsne", "kl_per_dimension"}, (
+        "two steps are too few for a line of the log, so for a curve"
+    )
 
 
 def test_a_killed_run_goes_on_and_ends_where_an_undisturbed_one_does(trained_run, tmp_path):
