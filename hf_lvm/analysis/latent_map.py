@@ -13,8 +13,13 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import ArrayLike
 from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
 from hf_lvm.analysis.figure_style import GREY, INK, PALETTE, new_figure, save_figure, style_axes
+
+PROJECTIONS = ("pca", "tsne")
+# More of them take minutes, and hide one another.
+MAX_TSNE_POINTS = 2000
 
 
 def draw_latent_map(
@@ -23,10 +28,10 @@ def draw_latent_map(
     labels: Sequence | None = None,
     texts: Sequence[str] | None = None,
     num_annotations: int = 8,
+    projection: str = "pca",
+    seed: int = 0,
 ) -> Path:
     """Draw the posterior means of a corpus in the plane, with a few of its sentences written beside their points.
-
-    More than two dimensions are projected on their first two principal components.
 
     Args:
         means: (N, D) posterior means.
@@ -34,9 +39,16 @@ def draw_latent_map(
         labels: N classes, which choose the colours. Without them the colour is the number of words of `texts`.
         texts: N sentences; as many as fit of `num_annotations`, spread over the map, are written on it.
         num_annotations: at most so many sentences.
+        projection: how more than two dimensions come into the plane. "pca": the first two principal components, a linear map
+            on which directions and distances mean something. "tsne": t-SNE (van der Maaten and Hinton 2008) of any number of
+            dimensions, which shows who is beside whom and nothing else: sizes of groups and distances between them mean
+            nothing. Its perplexity is 30, or (N - 1) / 3 where that is less; of more than 2,000 rows as many are drawn, spread
+            evenly over the corpus.
+        seed: of t-SNE.
 
     Raises:
-        ValueError: shapes that do not fit, values that are not finite, a path that is no PNG.
+        ValueError: shapes that do not fit, values that are not finite, a path that is no PNG, an unknown projection, or fewer
+            than 4 rows for t-SNE.
     """
     means = np.asarray(means, dtype=np.float64)
     if means.ndim != 2 or 0 in means.shape or not np.isfinite(means).all():
@@ -44,13 +56,19 @@ def draw_latent_map(
     for name, column in (("labels", labels), ("texts", texts)):
         if column is not None and len(column) != len(means):
             raise ValueError(f"{name} has {len(column)} entries for {len(means)} rows of means; give one per row")
-    points, axis_names = _project(means)
+    if projection not in PROJECTIONS:
+        raise ValueError(f"there is no projection {projection!r}: choose one of {', '.join(PROJECTIONS)}")
+    rows = _spread_rows(len(means), MAX_TSNE_POINTS if projection == "tsne" else len(means))
+    labels, texts = ([column[row] for row in rows] if column is not None else None for column in (labels, texts))
+    points, axis_names = _neighbours(means[rows], seed) if projection == "tsne" else _project(means)
     figure = new_figure(7.0, 5.0)
     axes = figure.add_subplot()
     style_axes(axes)
     axes.set_xlabel(axis_names[0])
     axes.set_ylabel(axis_names[1])
-    if means.shape[1] == 1:
+    if projection == "tsne":
+        axes.set_xticks([])
+    if projection == "tsne" or means.shape[1] == 1:
         axes.set_yticks([])
     axes.margins(0.08)
     dots = {"s": float(np.clip(9000 / len(points), 7, 40)), "linewidths": 0, "alpha": 0.75, "zorder": 2}
@@ -76,7 +94,8 @@ def draw_latent_map(
         bar.outline.set_visible(False)
     else:
         axes.scatter(*points.T, color=PALETTE[0], **dots)
-    axes.set_title(f"Posterior means of {len(points):,} sentences", loc="left", fontsize=11.5, color=INK, pad=8)
+    drawn = f"{len(points):,}" if len(points) == len(means) else f"{len(points):,} of {len(means):,}"
+    axes.set_title(f"Posterior means of {drawn} sentences", loc="left", fontsize=11.5, color=INK, pad=8)
     if texts is not None:
         annotate_points(axes, points, texts, num_annotations)
     return save_figure(figure, path)
@@ -160,6 +179,27 @@ def _project(means: np.ndarray) -> tuple[np.ndarray, tuple[str, str]]:
     shares = projection.explained_variance_ / variance if variance > 0 else np.zeros(2)
     first, second = (f"principal component {k + 1} ({share:.0%} of the variance)" for k, share in enumerate(shares))
     return projection.transform(means), (first, second)
+
+
+def _spread_rows(count: int, most: int) -> np.ndarray:
+    """At most so many of the numbers 0 to count - 1, evenly spread, the first and the last among them."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
+
+
+def _neighbours(means: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[str, str]]:
+    """(N, D) -> (N, 2) by t-SNE, and what the two axes are."""
+    count = len(means)
+    if count < 4:
+        raise ValueError(f"t-SNE needs at least 4 sentences, and there are {count}: take projection='pca'")
+    perplexity = min(30.0, (count - 1) / 3)
+    names = (f"t-SNE, perplexity {perplexity:.3g}: only who is beside whom means something", "")
+    spread = means.std(axis=0)
+    if not spread.any():
+        # A collapsed posterior: all are one point, which principal components cannot begin with.
+        return np.zeros((count, 2)), names
+    found = TSNE(perplexity=perplexity, init="pca" if means.shape[1] > 1 else "random", random_state=seed)
+    # Beginning with principal components, and in units in which the largest spread is 1.
+    return found.fit_transform(means / spread.max()).astype(np.float64), names
 
 
 def _classes(labels: Sequence) -> list[tuple[str, str, np.ndarray]]:

@@ -74,7 +74,7 @@ def draw_message_lengths(lengths: ArrayLike, path: str | Path) -> Path:
     axes.bar(np.arange(len(heights)), heights, width=0.8, color=PALETTE[0], zorder=2)
     axes.axvline(counted.mean(), color=PALETTE[1], linewidth=1.2, linestyle=(0, (4, 3)), zorder=3, label="mean")
     axes.legend(loc="best", edgecolor="none", framealpha=1, fontsize=9)
-    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlim(-0.7 if counted.min() == 0 else counted.min() - 0.7, len(heights) - 0.3)
     axes.set_xlabel("symbols in the message")

@@ -217,6 +217,14 @@ def _writing(metrics: dict[str, Any]) -> Iterator[Row]:
         f"the same word at the same place; {others['token_accuracy']:.1%} from permuted latents",
     )
     yield from _diversity(metrics)
+    if "interpolation" in metrics:
+        paths = metrics["interpolation"]
+        yield (
+            "order of interpolations",
+            f"{paths['order']:+.2f}",
+            f"of {paths['paths']} with {paths['steps']} texts, 1 where words go over from one end to the other step by step; "
+            f"{paths['distinct_share']:.0%} of the texts differ, the largest step changes {paths['largest_step']:.0%}",
+        )
     if "reverse_perplexity" in metrics:
         yield from _judged(metrics["reverse_perplexity"])
 

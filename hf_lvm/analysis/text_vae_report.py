@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from hf_lvm.analysis.corpus import EncodedCorpus, derangement, encode_corpus, importance_weighted_likelihood
 from hf_lvm.analysis.inference_gap import measure_inference_gap
+from hf_lvm.analysis.latent_walks import score_interpolations
 from hf_lvm.analysis.reverse_perplexity import JudgeProtocol, draw_samples, measure_reverse_perplexity
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.metrics.diversity.diversity import compute_diversity
@@ -117,6 +118,8 @@ def report_on(
         model.interpolate(originals[start], originals[end], processor=processor, steps=6)
         for start, end in zip(ends[::2], ends[1::2], strict=True)
     ]
+    if interpolations:
+        metrics["interpolation"] = score_interpolations(interpolations)
     pairs = list(zip(originals, reconstructed, strict=True))
     return TextVAEReport(metrics, pairs, samples[:SHOWN_SAMPLES], interpolations, corpus, texts)
 

@@ -19,7 +19,7 @@ from hf_lvm.training.demo_summaries import write_summaries
 from hf_lvm.training.progress import LatentProgressCallback
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import write_results
-from hf_lvm.training.run_parts import card_and_upload
+from hf_lvm.training.run_parts import show_and_share
 from hf_lvm.training.trainer import LatentTrainer
 
 # Name of a demo -> the recipe it runs; its embedded YAML file has the name of the recipe.
@@ -89,7 +89,7 @@ def run_demo(name: str, output_dir: Path, flags: Sequence[str] = (), on_prepared
     if first:
         demo.results["first_run"] = {key: first[key] for key in ("settings", "training_seconds", "steps", "epochs", "test")}
         write_results(output_dir / "results.json", demo.results)
-        card_and_upload(demo.trainer)
+        show_and_share(demo.trainer)
     return demo
 
 
@@ -129,7 +129,7 @@ def compare_with_language_model(demo: Demo) -> dict[str, float]:
     }
     command = demo.results["command"] + (" --compare" if how == "importance_weighted" else "")
     write_results(Path(args.output_dir) / "results.json", demo.results | {"command": command, "comparison": comparison})
-    card_and_upload(demo.trainer)
+    show_and_share(demo.trainer)
     return comparison
 
 

@@ -30,7 +30,8 @@ LOADED = (
     "config.json", "generation_config.json", WEIGHTS, INDEX, "model-?????-of-?????.safetensors", "processor_config.json",
     *_TOKENIZER, *(f"{folder}/{name}" for folder in _TOKENIZER_FOLDERS for name in _TOKENIZER),
 )  # fmt: skip
-# What the recipes report, each file under the name that its recipe gives it.
+# What the recipes report, each file under the name that its recipe gives it. Not report.html, which repeats them: whoever
+# leaves out examples.txt does not want its texts shared by another name, and `hf-lvm report` makes it of what is there.
 REPORTED = (
     CARD, "results.json", "examples.txt", "classes.txt", "states.txt", "topics.txt", "trees.txt", "summaries.txt",
     "parses.txt", "messages.txt", "dialogs.txt", "lexicon.txt", "lexicon.json", "figures/*.png", "figures/*.svg",

@@ -9,6 +9,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, ProgressCallback, set_seed
 
 from hf_lvm.analysis.figures import collect_curves, draw_training_curves
+from hf_lvm.analysis.html_report import write_html_report
 from hf_lvm.backbones.sources import full_name, is_from_scratch
 from hf_lvm.data import LatentTextCollator, LatentTextProcessor
 from hf_lvm.training.arguments import LatentTrainingArguments
@@ -87,7 +88,7 @@ def train_and_save(trainer: LatentTrainer) -> float:
 
 
 def finish_run(trainer: LatentTrainer, summary: str) -> None:
-    """How every run ends, when its results are written: training curves, the card, a last word, and the upload if asked for.
+    """How every run ends, when its results are written: training curves, a last word, card and report, the upload if asked for.
 
     Args:
         trainer: that of the run.
@@ -100,17 +101,18 @@ def finish_run(trainer: LatentTrainer, summary: str) -> None:
     # A run shorter than `logging_steps` has no curve.
     if collect_curves(trainer.state.log_history):
         draw_training_curves(trainer.state.log_history, folder / "figures" / "training_curves.png")
-    card_and_upload(trainer)
     logger.info("%s\nEverything is in %s.", summary, folder)
+    show_and_share(trainer)
 
 
-def card_and_upload(trainer: LatentTrainer) -> None:
-    """Write the card of what `results.json` says, and share the folder in one commit where `push_to_hub` asks for it.
+def show_and_share(trainer: LatentTrainer) -> None:
+    """Write card and report of what the folder holds, and share it in one commit where `push_to_hub` asks for it.
 
     Raises:
         OSError: it could not be shared.
     """
     write_run_card(trainer.args.output_dir)
+    write_html_report(trainer.args.output_dir)
     if trainer.args.push_to_hub:
         published = trainer.publish()
         logger.info("It is shared as %s, commit %s.", published.url, published.revision)

@@ -27,11 +27,14 @@ logger = logging.getLogger(__name__)
 
 ARGUMENTS = (TextVAEArguments, DataArguments, ReportArguments, LatentTrainingArguments)
 
+# Fewer texts have no neighbourhoods to show.
+MIN_TSNE_TEXTS = 10
+
 DESCRIPTION = """Train a variational autoencoder of text: any encoder, any decoder, a latent vector between them.
 
 Without a config it trains on the documentation that comes with Python, by settings that keep the latent in use (one set for
 parts built from scratch, one for pretrained parts). Afterwards the output folder holds the model (AutoModel.from_pretrained
-loads it after `import hf_lvm`), its processor, results.json, examples.txt and figures/."""
+loads it after `import hf_lvm`), its processor, results.json, examples.txt, figures/ and report.html."""
 
 
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
@@ -118,9 +121,11 @@ def train_and_report(
 
 
 def draw_figures(measured: TextVAEReport, folder: Path) -> None:
-    """The latent map and the KL of each dimension, as PNG."""
+    """Two latent maps and the KL of each dimension, as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     draw_latent_map(measured.corpus.means, folder / "latent_map.png", texts=measured.texts)
+    if len(measured.texts) >= MIN_TSNE_TEXTS:
+        draw_latent_map(measured.corpus.means, folder / "latent_map_tsne.png", texts=measured.texts, projection="tsne")
     if measured.corpus.kl_per_dimension is not None:
         draw_kl_per_dimension(measured.corpus.kl_per_dimension, folder / "kl_per_dimension.png")
 

@@ -18,6 +18,7 @@ from hf_lvm.analysis.figures import (
     draw_latent_map,
     draw_training_curves,
 )
+from hf_lvm.analysis.latent_map import _neighbours, _spread_rows
 
 SENTENCES = [f"sentence number {k} costs $5 and {'many ' * (k % 7)}words, with $ and _under_scores_" for k in range(60)]
 pytestmark = pytest.mark.filterwarnings("error")
@@ -46,8 +47,35 @@ def test_latent_maps_of_any_size_are_drawn(size, tmp_path):
     assert len(colours(path)) > 20  # the colour scale of sentence lengths
 
 
-def test_a_collapsed_posterior_can_be_looked_at(tmp_path):
-    assert draw_latent_map(np.zeros((60, 8)), tmp_path / "map.png", texts=SENTENCES).exists()
+@pytest.mark.parametrize("projection", ["pca", "tsne"])
+def test_a_collapsed_posterior_can_be_looked_at(projection, tmp_path):
+    assert draw_latent_map(np.zeros((60, 8)), tmp_path / "map.png", texts=SENTENCES, projection=projection).exists()
+
+
+def test_tsne_keeps_neighbours_and_its_seed_decides(tmp_path):
+    groups = np.repeat(np.arange(3), 12)
+    means = 20 * np.eye(3)[groups] + 0.1 * cloud(3, 36)
+    points, (name, _) = _neighbours(means, seed=1)
+    distance = np.linalg.norm(points[:, None] - points, axis=-1) + 1e9 * np.eye(36)
+    assert (groups[distance.argmin(1)] == groups).all() and "perplexity 11.7" in name
+    assert np.array_equal(points, _neighbours(means, seed=1)[0])
+    line, _ = _neighbours(means[:, :1], seed=1)
+    assert not np.array_equal(line, _neighbours(means[:, :1], seed=2)[0])
+    paths = [draw_latent_map(means, tmp_path / f"{k}.png", labels=groups, projection="tsne", seed=1) for k in range(2)]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_tsne_draws_no_more_points_than_can_be_seen():
+    assert _spread_rows(60, 2000).tolist() == list(range(60)) and _spread_rows(1, 9).tolist() == [0]
+    rows = _spread_rows(5000, 2000)
+    assert len(set(rows)) == 2000 and rows[0] == 0 and rows[-1] == 4999 and set(np.diff(rows)) == {2, 3}
+
+
+def test_maps_that_cannot_be_drawn(tmp_path):
+    with pytest.raises(ValueError, match="at least 4 sentences, and there are 3.*pca"):
+        draw_latent_map(cloud(3, 3), tmp_path / "map.png", projection="tsne")
+    with pytest.raises(ValueError, match="no projection 'umap'.*pca, tsne"):
+        draw_latent_map(cloud(3), tmp_path / "map.png", projection="umap")
 
 
 def test_labels_choose_the_colours(tmp_path):

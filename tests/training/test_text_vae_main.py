@@ -37,7 +37,7 @@ def test_the_folder_holds_everything(trained_run):
     for name in ("model.safetensors", "config.json", "tokenizer.json", "decoder_tokenizer/tokenizer.json",
                  "processor_config.json", "results.json", "examples.txt", "trainer_state.json"):  # fmt: skip
         assert (folder / name).stat().st_size > 0, name
-    for name in ("latent_map", "kl_per_dimension", "training_curves"):
+    for name in ("latent_map", "latent_map_tsne", "kl_per_dimension", "training_curves"):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert not list(folder.glob("**/.incomplete*")) and not list(folder.glob("**/*.bin"))
     state = json.loads((folder / "trainer_state.json").read_text())
@@ -137,7 +137,9 @@ def test_flags_override_the_file(trained_run, tmp_path):
     assert 261 < config["decoder"]["vocab_size"] <= 280 and "40 train" in results["corpus"]
     assert not list(tmp_path.glob("checkpoint-*"))
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert drawn == {"latent_map", "kl_per_dimension"}, "two steps are too few for a line of the log, so for a curve"
+    assert drawn == {"latent_map", "latent_map_tsne", "kl_per_dimension"}, (
+        "two steps are too few for a line of the log, so for a curve"
+    )
 
 
 def test_a_killed_run_goes_on_and_ends_where_an_undisturbed_one_does(trained_run, tmp_path):
