@@ -21,6 +21,7 @@ GRID = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 
 
 def number_of_words(text: str) -> int:
+    """Words of a text, split at white space."""
     return len(text.split())
 
 

@@ -88,7 +88,7 @@ def train_and_save(trainer: LatentTrainer) -> float:
 
 
 def finish_run(trainer: LatentTrainer, summary: str) -> None:
-    """How every run ends, when its results are written: training curves, a last word, card and report, the upload if asked for.
+    """How every run ends, when its results are written: training curves, a last word, card and report, an upload if asked for.
 
     Args:
         trainer: that of the run.

@@ -167,7 +167,7 @@ def test_two_processes_make_one_folder(trained_run, tmp_path):
     results = json.loads((folder / "results.json").read_text())
     assert results["steps"] == 8
     assert results["test"]["bound"]["sentences"] == trained_run.results["test"]["bound"]["sentences"]
-    assert len(list((folder / "figures").glob("*.png"))) == 3
+    assert len(list((folder / "figures").glob("*.png"))) == 4
     # 8 steps of 2 x 8 sentences are those of 8 steps of 16, but for dropout.
     logged = [
         [entry["bound"] for entry in json.loads((place / "trainer_state.json").read_text())["log_history"]
