@@ -15,6 +15,7 @@ from hf_lvm.analysis.html_elements import code, element, folded, number, numbers
 from hf_lvm.analysis.html_examples import show_examples, show_lexicon, show_text
 from hf_lvm.analysis.html_style import STYLE
 from hf_lvm.analysis.report_table import Row, class_report_rows, report_rows, tree_report_rows
+from hf_lvm.data.run_results import read_results
 
 REPORT = "report.html"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -126,7 +127,7 @@ def write_html_report(run: str | Path, path: str | Path | None = None) -> Path:
 def html_report(run: str | Path) -> str:
     """The page that [`write_html_report`] writes."""
     folder = Path(run).expanduser()
-    results = _read_results(folder)
+    results = read_results(folder)
     settings = results.get("settings") if isinstance(results.get("settings"), dict) else {}
     config = _read_object(folder / "config.json")
     kind = str(settings.get("model_type") or config.get("model_type") or "run").removeprefix("hf_lvm_")
@@ -336,24 +337,6 @@ def _duration(seconds: Any) -> str:
     if seconds < 120:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
-
-
-def _read_results(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {str(folder)!r}: give the output_dir of a run")
-    path = folder / "results.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no results.json, so there is nothing to report: give the output_dir of a run that has come to "
-            "its end"
-        )
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}): let the run come to its end, or restore the file") from error
-    if not isinstance(results, dict):
-        raise ValueError(f"{path} holds no JSON object but a {type(results).__name__}: give the output_dir of a run")
-    return results
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any
 from huggingface_hub import ModelCard
 
 from hf_lvm.cards.card import card_from_results, figures_of
+from hf_lvm.data.run_results import RESULTS_NAME, read_results
 
 CARD_NAME = "README.md"
-RESULTS_NAME = "results.json"
 _MARK = "<!-- Made by hf-lvm ({digest}). A card that is edited is not overwritten. -->\n"
 _MARKED = re.compile(r"<!-- Made by hf-lvm \(([0-9a-f]{16})\)\. A card that is edited is not overwritten\. -->\n\Z")
 
@@ -53,29 +53,6 @@ def card_of_folder(folder: Path, results: Mapping[str, Any], model_id: str | Non
         num_parameters=count_parameters(folder / "model.safetensors"),
         **options,
     )
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """What `results.json` of a run holds.
-
-    Raises:
-        FileNotFoundError: no such folder, or no results in it.
-        ValueError: not an object of JSON.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {str(folder)!r}: give the output_dir of a run")
-    path = folder / RESULTS_NAME
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{folder} holds no {RESULTS_NAME}, which a run writes at its end: give the output_dir of a finished run"
-        )
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no JSON ({error}): train again, or restore the file that the run wrote") from error
-    if not isinstance(results, dict):
-        raise ValueError(f"{path} holds a {type(results).__name__}, and results of a run are an object: restore the file")
-    return results
 
 
 def count_parameters(weights: Path) -> int | None:

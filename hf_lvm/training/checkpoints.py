@@ -64,7 +64,11 @@ def recover(output_dir: str | os.PathLike) -> None:
         _move_model(output_dir)
     for left_over in sorted(output_dir.glob(f"{INCOMPLETE_PREFIX}*")):
         logger.warning(f"Deleting {left_over}, left by a run that was stopped while saving")
-        discard(left_over)
+        # Results are staged as a file.
+        if left_over.is_dir():
+            discard(left_over)
+        else:
+            left_over.unlink()
 
 
 def discard(folder: str | os.PathLike) -> None:

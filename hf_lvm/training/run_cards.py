@@ -7,9 +7,10 @@ from typing import Any
 from huggingface_hub import ModelCard
 from transformers import Trainer
 
-from hf_lvm.cards import read_results, write_card
+from hf_lvm.cards import write_card
 from hf_lvm.cards.kinds import FACTS, KINDS
-from hf_lvm.cards.run_card import CARD_NAME, RESULTS_NAME, card_of_folder, is_own, model_card
+from hf_lvm.cards.run_card import CARD_NAME, card_of_folder, is_own, model_card
+from hf_lvm.data.run_results import RESULTS_NAME, read_results
 from hf_lvm.training.results import changed_settings, run_description
 
 logger = logging.getLogger(__name__)

@@ -186,7 +186,7 @@ def test_a_folder_without_results_is_one_clear_error(tmp_path, capsys, copied):
     assert "is no JSON" in capsys.readouterr().err
     (copied / "results.json").write_text("[]")
     assert command(["card", str(copied)]) == 2
-    assert "holds a list" in capsys.readouterr().err
+    assert "no JSON object but a list" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

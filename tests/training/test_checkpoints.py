@@ -179,6 +179,13 @@ def test_a_move_of_the_final_model_that_was_stopped_is_finished(tmp_path):
     assert contents(tmp_path / "run") == {"config.json": "new", "model.safetensors": "new", "generation.json": "new"}
 
 
+def test_results_that_were_being_written_are_cleared_away(tmp_path):
+    run = folder(tmp_path / "run", results_json="whole")
+    (run / ".incomplete-results.json").write_text("{")
+    recover(run)
+    assert contents(run) == {"results.json": "whole"}
+
+
 def test_the_saved_model_loads_and_a_failed_save_leaves_it_alone(tmp_path):
     trainer = toy.trainer(tmp_path / "run", max_steps=1)
     trainer.train()
