@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measured_ratios import HEADER, ratios_of
 from latent_class_table import latent_class_table
 from latent_summarizer_table import latent_summarizer_table
 from neural_hmm_table import neural_hmm_table
@@ -92,7 +93,8 @@ TABLES = (
 )
 BENCHMARKS = (
     "training_step", "generation", "import_time", "lstm_training", "aggressive_step", "linear_chain", "binary_tree",
-    "class_enumeration", "urnng_training", "summarizer_step", "parsing_throughput",
+    "class_enumeration", "urnng_training", "summarizer_step", "grammar_decoding", "parsing_throughput", "padding",
+    "estimators",
 )  # fmt: skip
 
 
@@ -116,21 +118,11 @@ def models_table() -> str:
 
 def benchmarks_table() -> str:
     """Every measured ratio with the spread of its pairs and its target."""
-    lines = ["| benchmark | what | compared with | ratio | min - max | target |", "|---|---|---|---|---|---|"]
-    for name in BENCHMARKS:
-        run = _read(f"recipes/benchmarks/results/{name}.json")
-        for row in run["comparisons"]:
-            ratios = row["ratios"]
-            lines.append(
-                f"| `{name}.py` | {row['name']} | {row['denominator']} | {row['median_ratio']:.3f} | "
-                f"{min(ratios):.3f} - {max(ratios):.3f} of {len(ratios)} pairs | {_target(row['target'])} |"
-            )
-    padding = _read("recipes/benchmarks/results/padding.json")
-    for batches, shares in padding["padding"].items():
-        target = f"<= {padding['target']['at_most']:.0%}" if batches == "bucketed by length" else ""
-        share = f"{shares['encoder']:.1%} encoder, {shares['decoder']:.1%} decoder"
-        lines.append(f"| `padding.py` | padding in batches {batches} | all tokens | {share} | | {target} |")
-    lines += ["", f"{padding['hardware']}; {_versions(padding)}.", "", *_estimators_table()]
+    lines = [f"| {' | '.join(HEADER)} |", "|" + "---|" * len(HEADER)]
+    runs = {name: _read(f"recipes/benchmarks/results/{name}.json") for name in BENCHMARKS}
+    for name, run in runs.items():
+        lines += [f"| {' | '.join(ratio.cells(with_verdict=False))} |" for ratio in ratios_of(name, run)]
+    lines += ["", f"{runs['padding']['hardware']}; {_versions(runs['padding'])}.", "", *_estimators_table()]
     return "\n".join(lines) + "\n"
 
 
@@ -193,11 +185,6 @@ def _measured(run: dict[str, Any]) -> str:
             f"({comparison['language_model_nats_per_sentence']:.1f})"
         )
     return ", ".join(parts)
-
-
-def _target(target: dict[str, float]) -> str:
-    signs = {"at_most": "<=", "at_least": ">="}
-    return ", ".join(f"{signs[key]} {value}" for key, value in target.items())
 
 
 def _versions(run: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from measured_models import START, build_bare_decoder
 from paired_timing import Comparison, add_threads, argument_parser, interleaved, run_comparisons, seconds
-from transformers import LogitsProcessorList, PreTrainedModel
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from hf_lvm.generation.cached_decoder import CachedDecoder
 from hf_lvm.generation.grammar_decoder import GrammarDecoder
@@ -50,6 +50,17 @@ def python_automaton() -> Automaton:
     return Automaton(ActionVocabulary(grammar, python_lexicons(values, NUM_PIECES)))
 
 
+class CountedSteps(LogitsProcessor):
+    """How many steps `generate` made: with beams more than the sequence is long that comes out best."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.count += 1
+        return scores
+
+
 def generation(
     model: PreTrainedModel, automaton: Automaton, num_pairs: int, batch_size: int, same: bool = True, **options
 ) -> list[tuple[float, float]]:
@@ -59,7 +70,8 @@ def generation(
     pairs = []
     for pair in range(2 + num_pairs):
         torch.manual_seed(0 if same else pair)
-        processors = LogitsProcessorList([GrammarLogitsProcessor(automaton, LIMIT)])
+        made = CountedSteps()
+        processors = LogitsProcessorList([GrammarLogitsProcessor(automaton, LIMIT), made])
         written = []
 
         def ours(processors=processors, written=written):
@@ -67,7 +79,7 @@ def generation(
 
         model.generation_config.eos_token_id = END
         taken = seconds(ours)
-        steps = written[0].shape[1] - 1
+        steps = made.count
         for row in written[0].tolist():
             tree_of(automaton.vocabulary, row)
         model.generation_config.eos_token_id = None

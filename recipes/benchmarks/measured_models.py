@@ -8,6 +8,23 @@ from hf_lvm.models.text_vae import TextVAEConfig, TextVAEModel
 
 # The ids that the tokenizers of this package give to padding, start and end.
 PAD, START, END = 0, 1, 2
+# Of each part, by the generic names of `config_from_scratch`. `base` is the shape of BERT-base and of GPT-2.
+SHAPES = {
+    "small": {
+        "num_hidden_layers": 4,
+        "hidden_size": 256,
+        "num_attention_heads": 4,
+        "vocab_size": 8000,
+        "max_position_embeddings": 256,
+    },
+    "base": {
+        "num_hidden_layers": 12,
+        "hidden_size": 768,
+        "num_attention_heads": 12,
+        "vocab_size": 50257,
+        "max_position_embeddings": 1024,
+    },
+}
 
 
 def build_text_vae(encoder: str, decoder: str, injection: str, latent_size: int, sizes: dict[str, int]) -> TextVAEModel:

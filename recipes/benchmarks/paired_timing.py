@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measured_models import SHAPES
 
 from hf_lvm.training.memory import keep_freed_memory
 from hf_lvm.training.results import run_description, write_results
@@ -32,6 +33,7 @@ class Comparison:
         unit: of both numbers of a pair.
         pairs: (ours, theirs), in the order in which they were measured.
         at_most, at_least: what the median of the ratios has to be; both None where it is only printed.
+        tokens: of one timed call, where seconds are timed; their number a second is then written, too.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Comparison:
     pairs: list[tuple[float, float]]
     at_most: float | None = None
     at_least: float | None = None
+    tokens: int | None = None
     ratios: list[float] = field(init=False)
     median: float = field(init=False)
 
@@ -64,6 +67,11 @@ class Comparison:
 
     def as_record(self) -> dict[str, Any]:
         target = {"at_most": self.at_most, "at_least": self.at_least}
+        speeds = (
+            [statistics.median(self.tokens / seconds for seconds in side) for side in zip(*self.pairs, strict=True)]
+            if self.tokens
+            else None
+        )
         return {
             "name": self.name,
             "denominator": self.denominator,
@@ -72,6 +80,7 @@ class Comparison:
             "ratios": self.ratios,
             "median_ratio": self.median,
             "target": {key: value for key, value in target.items() if value is not None},
+            **({} if speeds is None else {"tokens_per_second": speeds}),
         }
 
 
@@ -79,11 +88,21 @@ HEADER = ["what", "compared with", "medians", "ratio", "min - max", "target"]
 
 
 def seconds(run: Callable[[], Any]) -> float:
-    """Wall-clock seconds of one call; rubbish of earlier calls is collected before the clock starts."""
+    """Wall-clock seconds of one call; rubbish of earlier calls is collected before the clock starts.
+
+    What an accelerator was given to do is waited for before and after.
+    """
     gc.collect()
+    _wait_for_accelerator()
     start = time.perf_counter()
     run()
+    _wait_for_accelerator()
     return time.perf_counter() - start
+
+
+def _wait_for_accelerator() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def interleaved(
@@ -120,6 +139,18 @@ def argument_parser(description: str, default_pairs: int | None = None) -> argpa
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="of torch, for both sides (default: its own choice)")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Where the models are, how large, and in which type they count."""
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: cpu)")
+    parser.add_argument("--bf16", action="store_true", help="both sides under autocast to bfloat16")
+    parser.add_argument("--shape", choices=SHAPES, default="small", help="of both parts (default: small)")
+
+
+def autocast(options: argparse.Namespace) -> torch.autocast:
+    """Of the options of `add_device`; without `--bf16` it does nothing."""
+    return torch.autocast(torch.device(options.device).type, torch.bfloat16, enabled=options.bf16)
 
 
 def run_comparisons(
