@@ -14,6 +14,8 @@ COMMANDS = {
     "parse": ("hf_lvm.cli.parse", "find the trees of sentences"),
     "summarize": ("hf_lvm.cli.summarize", "compress texts"),
     "interpolate": ("hf_lvm.cli.interpolate", "write the texts between two texts"),
+    "traverse": ("hf_lvm.cli.traverse", "move single dimensions of a latent and write the texts"),
+    "arithmetic": ("hf_lvm.cli.arithmetic", "push texts towards an attribute and away from it, beside controls"),
     "report": ("hf_lvm.cli.report", "show a run on one page: results, figures, examples, settings"),
     "card": ("hf_lvm.cli.card", "write the model card of a run"),
     "push": ("hf_lvm.cli.push", "share a trained model on the Hub, with its processor, card and results"),

@@ -2,8 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+from hf_lvm.training.results import write_results
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -33,3 +36,41 @@ def read_sentences(texts: Sequence[str], file: str | None, verb: str) -> list[st
     if not lines:
         raise ValueError(f"{'the standard input' if file is None else file} is empty: there is no sentence to {verb}")
     return lines
+
+
+def add_walk_options(parser: argparse.ArgumentParser) -> None:
+    """What commands that write texts along ways through the latent space take."""
+    parser.add_argument("--max_new_tokens", type=count_of("tokens"), default=64, help="longest text in tokens (default: 64)")
+    parser.add_argument("--output", type=output_file, help="also write all numbers and what is printed to this JSON file")
+
+
+def output_file(value: str) -> Path:
+    """The type of an option that is a file to write; refused before anything is computed where it cannot be."""
+    path = Path(value).expanduser()
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{value} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {str(path.parent)!r} to write {path.name} into")
+    return path
+
+
+def count_of(what: str) -> Callable[[str], int]:
+    """The type of an option that is a number of things, 1 or more."""
+
+    def count(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            raise argparse.ArgumentTypeError(f"{value!r} is no number of {what}: give 1 or more")
+        return number
+
+    return count
+
+
+def write_walks(lines: Sequence[str], metrics: dict[str, Any], options: argparse.Namespace) -> None:
+    """Print the lines, and write them with the numbers where `--output` says so."""
+    print("\n".join(lines))
+    if options.output is not None:
+        write_results(options.output, {"model": options.model, "metrics": metrics, "lines": list(lines)})

@@ -32,8 +32,8 @@ def test_help_names_every_command(capsys, argv):
     status, output, errors = run(capsys, *argv)
     assert status == 0 and not errors
     assert set(COMMANDS) == {
-        "train", "evaluate", "sample", "parse", "summarize", "interpolate", "report", "card", "push", "demo",
-        "check-estimators",
+        "train", "evaluate", "sample", "parse", "summarize", "interpolate", "traverse", "arithmetic", "report", "card",
+        "push", "demo", "check-estimators",
     }  # fmt: skip
     for name, (_, explanation) in COMMANDS.items():
         assert name in output and explanation in output
