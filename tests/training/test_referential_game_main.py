@@ -213,6 +213,7 @@ def test_latents_of_a_text_vae(trained_run, tmp_path):
         (["--features", "a.npy"], "features goes with objects: features"),
         (["--objects", "text_latents"], "objects is text_latents: name what they are read from by text_vae"),
         (["--near_duplicates", "0"], "near_duplicates is 0.0"),
+        (["--language_objects", "1"], "language_objects is 1; it is 2 or more"),
         (["--prior_messages", "texts", "--prior_epochs", "1"], "prior_type is none: set it to model"),
         (["--prior_messages", "texts", "--prior_type", "model"], "give both, or neither"),
         (["--free_bits", "1"], "and so no free_bits"),
