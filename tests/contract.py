@@ -5,6 +5,7 @@ test a clause. A clause without meaning for a model is left out by its name and 
 latent are written here for a Gaussian vector; a model with another latent overrides them.
 """
 
+import contextlib
 import functools
 import itertools
 import math
@@ -17,7 +18,7 @@ from transformers import AutoConfig, Trainer, TrainingArguments
 from tests import fresh_process as fresh
 from tests import two_processes as double
 from tests.tiny_parts import batch_of, random_rows, row_generators
-from tests.training_runs import BATCH, assert_same_run, collate, corpus, latent_run, stock_run
+from tests.training_runs import BATCH, assert_same_run, collate, corpus, latent_batch, latent_run, stock_run
 
 # Vocabulary of the enumerated model: two words and the end of the sentence.
 WORDS, STOP = (0, 1), 2
@@ -283,6 +284,41 @@ class ModelContract:
     def test_two_processes_equal_one(self, two_processes, tmp_path):
         whole = latent_run(self.build_small(), tmp_path, per_device=BATCH, accumulation=1)
         assert_same_run(whole, two_processes[type(self).__name__])
+
+    def test_recomputing_changes_no_number(self):
+        runs, recomputed = [], []
+        for recomputes in (False, True):
+            model = self.build_small().train()
+            if recomputes:
+                counted = {"context_fn": lambda: (recomputed.append(1) or contextlib.nullcontext(), contextlib.nullcontext())}
+                model.gradient_checkpointing_enable({"use_reentrant": False, **counted})
+            loss = model(**latent_batch(model), generator=row_generators(4)).loss
+            loss.backward()
+            runs.append((loss.detach(), {name: each.grad for name, each in model.named_parameters() if each.grad is not None}))
+        (loss, gradients), (same_loss, same_gradients) = runs
+        assert recomputed, "no layer of the model was recomputed"
+        torch.testing.assert_close(same_loss, loss, rtol=1e-6, atol=0)
+        size = max(gradient.abs().max().item() for gradient in gradients.values())
+        torch.testing.assert_close(same_gradients, gradients, rtol=0, atol=1e-6 * size)
+
+    def test_bfloat16_costs_little(self, tmp_path):
+        model = self.build_small()
+        model.save_pretrained(tmp_path)
+        losses = []
+        for loaded, autocast in ((torch.float32, False), (torch.float32, True), (torch.bfloat16, False)):
+            if loaded == torch.bfloat16:
+                model = type(model).from_pretrained(tmp_path, dtype=loaded)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+                output = model.train()(**latent_batch(model), generator=row_generators(4))
+            output.loss.backward()
+            assert all(each.grad is None or each.grad.isfinite().all() for each in model.parameters())
+            for name, value in output.items():
+                if isinstance(value, torch.Tensor) and value.is_floating_point() and name != "logits":
+                    assert value.dtype == torch.float32, name
+            losses.append(output.loss.detach())
+            model.zero_grad()
+        torch.testing.assert_close(torch.stack(losses[1:]), losses[0].expand(2), rtol=2e-3, atol=0)
+        assert losses[0] not in losses[1:], "nothing was computed in bfloat16"
 
     def test_a_stock_trainer_trains_it(self, tmp_path):
         runs = [

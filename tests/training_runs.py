@@ -65,6 +65,22 @@ def data_of(model) -> dict:
     return {"dataset": corpus(), "data_collator": collate}
 
 
+def latent_data(model) -> dict:
+    """`data_of` a model, with classes or compressions that it is told of some rows."""
+    data = data_of(model)
+    if hasattr(model.config, "num_variables"):
+        data["dataset"] = partly_labelled(data["dataset"], model.config.num_variables)
+    if getattr(model.config, "unlabelled_posterior", None):
+        data["dataset"] = some_told(data["dataset"])
+    return data
+
+
+def latent_batch(model, count: int = 4) -> dict[str, torch.Tensor]:
+    """The first rows of `latent_data` as a batch."""
+    data = latent_data(model)
+    return data["data_collator"]([data["dataset"][row] for row in range(count)])
+
+
 def collate(features: list[dict]) -> dict[str, torch.Tensor]:
     batch = batch_of([feature["labels"] for feature in features])
     if "classes" in features[0]:
@@ -78,10 +94,7 @@ def latent_run(model, folder: Path, *, per_device: int, accumulation: int, **opt
     """Train with `LatentTrainer`; a model of classes is told some of them, one with two posteriors some compressions."""
     from hf_lvm import LatentTrainer, LatentTrainingArguments
 
-    if hasattr(model.config, "num_variables"):
-        options.setdefault("dataset", partly_labelled(corpus(), model.config.num_variables))
-    if getattr(model.config, "unlabelled_posterior", None):
-        options.setdefault("dataset", some_told(corpus()))
+    options = latent_data(model) | options
     return _run(LatentTrainer, LatentTrainingArguments, model, folder, per_device, accumulation, options)
 
 

@@ -87,7 +87,7 @@ def encode_tokens(
     inputs_embeds: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """States (B, S, H) of tokens (B, S), or of embeddings in their place (B, S, E), padded on the right."""
-    inputs = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+    inputs = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds.to(encoder.dtype)}
     return encoder(**inputs, attention_mask=attention_mask, return_dict=True).last_hidden_state
 
 

@@ -18,6 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
 from hf_lvm.distributions.lengths import may_look, rows_of
+from hf_lvm.generation.activation_checkpointing import keeping_activations, recomputing_modules
 
 
 class SymbolState(Protocol):
@@ -112,7 +113,8 @@ class CachedDecoder:
 
     Args:
         decoder: a causal language model (GPT-2, Llama, the decoder of a BART or T5, this package's LSTM), or an
-            encoder-decoder model, whose encoder is not run. It is used in the mode it is in.
+            encoder-decoder model, whose encoder is not run. It is used in the mode it is in, but without activation
+            checkpointing.
         prompt: (B, P) token ids to go on from, at least the start token: padded on either side.
         prompt_mask: (B, P), nonzero at tokens; None where there is no padding.
         prompt_embeds: (B, P, E), in the place of `prompt`, such as a prefix from a latent with the start token's embedding.
@@ -153,6 +155,8 @@ class CachedDecoder:
             )
         self.decoder, self.batch_size, self.device = decoder, given.shape[0], given.device
         self.first_position = first_position
+        # A layer that is recomputed writes no cache, and what is written here step by step is short.
+        self._recomputing = recomputing_modules(decoder)
         self.arguments = frozenset(inspect.signature(decoder.forward).parameters)
         self.conditions = dict(conditions or {})
         for name, tensor in (
@@ -233,19 +237,20 @@ class CachedDecoder:
             inputs["logits_to_keep"] = logits_to_keep
         if self.reads_states:
             inputs["output_hidden_states"] = True
-        output = self.decoder(
-            **inputs,
-            **self._sources(state.conditions),
-            past_key_values=None if state.cache is None else copy_of(state.cache),
-            use_cache=True,
-            return_dict=True,
-        )
+        with keeping_activations(self._recomputing):
+            output = self.decoder(
+                **inputs,
+                **self._sources(state.conditions),
+                past_key_values=None if state.cache is None else copy_of(state.cache),
+                use_cache=True,
+                return_dict=True,
+            )
         cache = output.past_key_values
         read = length if state.cache is None else state.cache.get_seq_length() + length
         if cache is None or cache.get_seq_length() != read:
             raise ValueError(
-                f"{type(self.decoder).__name__} kept no cache. Decoders drop it in training under activation checkpointing: "
-                "switch that off for this part."
+                f"{type(self.decoder).__name__} kept no cache to go on from: choose a decoder that returns past_key_values "
+                "when it is called with use_cache=True."
             )
         logits = self._logits(output, state.conditions, logits_to_keep)
         return logits, replace(state, logits=logits[:, -1], cache=cache, positions=positions[:, -1] + 1, mask=mask)

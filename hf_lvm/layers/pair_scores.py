@@ -43,6 +43,7 @@ class PairScorer(nn.Module):
         The gap to the end counts the words of the row's own length, so that padding changes no score.
         """
         batch, length, _ = words.shape
+        words = words.to(self.gap.dtype)  # the head of a model of fewer bits is kept in float32
         begin, end = (each.to(words.dtype).expand(batch, 1, -1) for each in (self.begin, self.end))
         left = self.dropout(self.left(torch.cat([begin, words], dim=1)))
         to = torch.cat([words, end], dim=1)

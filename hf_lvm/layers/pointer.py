@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import initialization as init
 
+from hf_lvm.layers.precision import linear_at_least_float32
 from hf_lvm.layers.span_scores import init_linear
 from hf_lvm.layers.word_softmax import WordSoftmax
 
@@ -161,7 +162,9 @@ class PointerDecoder:
         copies_only: bool = False,
     ):
         self.copies_only = copies_only
-        self.network, self.states, self.features, self.lengths = network, states, features, lengths
+        self.network, self.lengths = network, lengths
+        # The network of a model of fewer bits is kept in float32.
+        self.states, self.features = states.to(network.start.dtype), features.to(network.start.dtype)
         self.fewest, self.most = fewest, most
         self.batch_size, self.device = len(words), words.device
         count = words.shape[1]
@@ -174,13 +177,14 @@ class PointerDecoder:
         self._same = None if bool((self.is_symbol == inside).all()) else same
         self.inside = inside
         self._ids = torch.cat([words, torch.full_like(words[:, :1], end)], dim=1)
-        self._keys = torch.cat([network.key(states), network.end.to(states.dtype).expand(len(words), 1, -1)], dim=1)
+        keys = linear_at_least_float32(network.key, self.states)
+        self._keys = torch.cat([keys, network.end.to(keys.dtype).expand(len(words), 1, -1)], dim=1)
 
     def begin(self) -> PointerState:
         """The state before the first symbol, of B rows."""
         rows = torch.arange(self.batch_size, device=self.device)
         hidden = self.network.begin(self.features).tanh().unsqueeze(0)
-        start = self.network.start.to(hidden.dtype).expand(self.batch_size, 1, -1)
+        start = self.network.start.expand(self.batch_size, 1, -1)
         state = PointerState(start[:, 0, :0], hidden, torch.zeros_like(hidden), rows, torch.full_like(rows, -1))
         return self._read(state, start)[1]
 
@@ -196,8 +200,11 @@ class PointerDecoder:
         return self._read(state, points.to(table.dtype) @ table)
 
     def _read(self, state: PointerState, embedded: torch.Tensor) -> tuple[torch.Tensor, PointerState]:
+        dtype = self.network.start.dtype
+        # A recurrence is not to be rounded, nor are the densities made of it.
         with torch.autocast(embedded.device.type, enabled=False):
-            outputs, (hidden, cell) = self.network.lstm(embedded, (state.hidden.contiguous(), state.cell.contiguous()))
+            before = tuple(part.to(dtype).contiguous() for part in (state.hidden, state.cell))
+            outputs, (hidden, cell) = self.network.lstm(embedded.to(dtype), before)
             logits = self._logits(outputs, state.rows)
         length = embedded.shape[1]
         steps = state.steps.unsqueeze(1) + torch.arange(1, length + 1, device=self.device)

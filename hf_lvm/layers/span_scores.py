@@ -37,7 +37,8 @@ class FencepostScorer(nn.Module):
 
     def forward(self, words: torch.Tensor) -> torch.Tensor:
         """words (B, n, H), 0 past the length -> scores (B, n, n) in float32 or better, for i..j at [i, j] where i <= j."""
-        left, right = fenceposts(words)
+        # The head of a model of fewer bits is kept in float32.
+        left, right = fenceposts(words.to(self.units.weight.dtype))
         # The first layer is linear: applied to the fenceposts, n + 1 of them, and not to n^2 differences.
         of_left, of_right = self.units.weight.chunk(2, dim=1)
         posts = functional.linear(left, of_left) - functional.linear(right, of_right)
@@ -74,7 +75,7 @@ class BiaffineScorer(nn.Module):
 
     def forward(self, words: torch.Tensor) -> torch.Tensor:
         """words (B, n, H), 0 past the length -> scores (B, n, n) in float32 or better, for i..j at [i, j] where i <= j."""
-        posts = torch.cat(fenceposts(words), dim=-1)
+        posts = torch.cat(fenceposts(words.to(self.form.dtype)), dim=-1)
         begin, end = (self._units(layer, posts) for layer in (self.begin, self.end))
         with torch.autocast(words.device.type, enabled=False):
             return begin[:, :-1] @ self.form.to(begin.dtype) @ end[:, 1:].transpose(1, 2)

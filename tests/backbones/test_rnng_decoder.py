@@ -226,6 +226,13 @@ def test_log_probabilities_are_no_coarser_under_autocast_than_their_logits():
     assert not torch.equal(rounded.log_prob, exact.log_prob)
 
 
+def test_weights_of_few_bits_are_refused():
+    model = tiny().bfloat16()
+    for call in (lambda: model(random_words(1, 3), trees_of(3, count=2, size=3).unsqueeze(1)), lambda: model.begin(1)):
+        with pytest.raises(ValueError, match=r"are torch.bfloat16.*load the model with dtype=torch.float32"):
+            call()
+
+
 def test_dropout_in_training_only():
     model = tiny()
     model.dropout.p = 0.5

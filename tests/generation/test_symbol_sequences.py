@@ -269,11 +269,31 @@ def test_dropout_takes_part_in_both_passes_as_the_decoder_is():
 
 
 def test_a_decoder_that_keeps_no_cache_is_refused():
-    model = tiny_model("gpt2").train()
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    class Forgetful(type(tiny_model("gpt2"))):
+        def forward(self, *args, **kwargs):
+            output = super().forward(*args, **kwargs)
+            output.past_key_values = None
+            return output
+
+    model = Forgetful(tiny_model("gpt2").config)
     q = SymbolSequences(CachedDecoder(model, **inputs_of("gpt2", model)), END, 3)
-    with pytest.raises(ValueError, match="activation checkpointing"):
+    with pytest.raises(ValueError, match="Forgetful kept no cache.*returns past_key_values"):
         q.sample()
+
+
+def test_a_decoder_whose_layers_are_recomputed_keeps_them_here():
+    model, results = tiny_model("gpt2").train(), []
+    q = SymbolSequences(CachedDecoder(model, **inputs_of("gpt2", model)), END, 4)
+    for recomputes in (False, True):
+        if recomputes:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        samples, log_prob = q.sample_and_log_prob((3,), generator=torch.Generator().manual_seed(0))
+        model.zero_grad()
+        log_prob.sum().backward()
+        gradients = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+        results.append((samples, log_prob.detach(), gradients))
+    assert gradients and model.transformer.h[0].gradient_checkpointing, "it is switched on again behind each call"
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

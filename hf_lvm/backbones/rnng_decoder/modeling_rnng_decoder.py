@@ -79,7 +79,7 @@ class RNNGDecoderModel(PreTrainedModel):
 
         Raises:
             ValueError: spans of another shape or type; words of several pieces in a model that has none; words that are not
-                those of the trees.
+                those of the trees; weights of fewer than 32 bits.
         """
         words = input_ids.shape[1] if word_ids is None else spans.shape[-1]
         if spans.dim() != 4 or spans.shape[1:] != (len(input_ids), words, words) or spans.dtype != torch.bool:
@@ -92,6 +92,7 @@ class RNNGDecoderModel(PreTrainedModel):
             word_ids = None if word_ids is None else word_ids.repeat(num_trees, 1)
             scored = self(input_ids.repeat(num_trees, 1), spans.flatten(0, 1).unsqueeze(0), word_ids)
             return TreeDecoderOutput(*(each.view(num_trees, batch) for each in scored.to_tuple()))
+        self._check_precision()
         lengths = spans[0].diagonal(dim1=1, dim2=2).sum(1)
         if word_ids is not None:
             if not self.config.subwords:
@@ -116,6 +117,14 @@ class RNNGDecoderModel(PreTrainedModel):
             words, published = words + continues, published + continues
         words, published, actions = (each.view(num_trees, batch) for each in (words, published, actions))
         return TreeDecoderOutput(words + actions, words, actions, published + actions)
+
+    def _check_precision(self) -> None:
+        dtype = self.composition.gates.weight.dtype
+        if dtype.itemsize < torch.float32.itemsize:
+            raise ValueError(
+                f"The weights of this grammar are {dtype}, and recurrences over a tree are not run in so few bits: load the "
+                "model with dtype=torch.float32. Training with bf16=True keeps such weights and multiplies in bfloat16."
+            )
 
     def _constituents(self, shared: SharedDerivations, input_ids: torch.Tensor) -> torch.Tensor:
         """A vector for each different constituent: (U, H)."""
@@ -183,6 +192,7 @@ class RNNGDecoderModel(PreTrainedModel):
 
     def begin(self, batch: int) -> Stacks:
         """What B derivations begin with."""
+        self._check_precision()
         bos = torch.full((batch,), self.config.bos_token_id, device=self.device)
         inputs, layers = self.dropout(self.embeddings(bos)), self.stack_layers
         before = inputs.new_zeros(batch, len(layers), 2, inputs.shape[1])

@@ -86,6 +86,7 @@ class NeuralTopicModel(TopicsAndWords, PreTrainedModel):
     base_model_prefix = "neural_topic"
     main_input_name = "input_ids"
     accepts_loss_kwargs = False
+    supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True

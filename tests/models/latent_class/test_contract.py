@@ -85,6 +85,7 @@ class TestMixtureSummed(LatentClassContract):
         "test_elbo_is_at_most_the_k_sample_bound_and_that_at_most_the_likelihood": "nothing is sampled; the order is tested "
         "in test_likelihood.py",
         "test_eager_equals_sdpa": "no part attends",
+        "test_recomputing_changes_no_number": "no part has layers that are recomputed",
         "test_the_loss_is_the_negative_bound": "its reconstruction is a mean over all z; tested in test_objectives.py",
     }
 

@@ -45,6 +45,7 @@ class TestNeuralHMM(ModelContract):
     left_out: ClassVar[dict[str, str]] = {
         "test_elbo_is_at_most_the_k_sample_bound_and_that_at_most_the_likelihood": "nothing is sampled, the bound is exact",
         "test_eager_equals_sdpa": "there is no attention",
+        "test_recomputing_changes_no_number": "there are no layers that are recomputed",
         "test_side_and_amount_of_encoder_padding_do_not_matter": "there is no encoder; labels are padded on the right",
         "test_side_and_amount_of_prompt_padding_do_not_matter": "nothing is generated from a prompt",
         "test_cached_generation_equals_teacher_forced_logits": "samples have no cache; their frequencies are tested below",

@@ -60,6 +60,7 @@ class TopicContract(ModelContract):
     posterior_type: ClassVar[str]
     left_out: ClassVar[dict[str, str]] = {
         "test_eager_equals_sdpa": "a bag-of-words encoder has no attention; a BERT is tried below",
+        "test_recomputing_changes_no_number": "likewise",
         "test_side_and_amount_of_prompt_padding_do_not_matter": "nothing is generated from a prompt",
         "test_cached_generation_equals_teacher_forced_logits": "nothing is generated token by token",
     }
@@ -254,6 +255,18 @@ def test_a_transformer_as_the_encoder_and_autocast():
     torch.testing.assert_close(output.reconstruction, results[0].reconstruction, rtol=0.05, atol=0.1)
     with pytest.raises(ValueError, match="A document of 40 tokens is longer than the encoder has positions for"):
         model.encode(torch.full((1, 40), 5))
+
+
+def test_a_transformer_as_the_encoder_may_be_recomputed():
+    model, batch, gradients = build(encoder=tiny_config("bert")).train(), batch_of(random_rows(4)), []
+    for recomputes in (False, True):
+        if recomputes:
+            model.gradient_checkpointing_enable()
+        model.zero_grad()
+        model(**batch, generator=row_generators(4)).loss.backward()
+        gradients.append(model.encoder.encoder.layer[0].output.dense.weight.grad.clone())
+    assert model.encoder.encoder.layer[0].gradient_checkpointing
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-6 * gradients[0].abs().max().item())
 
 
 @torch.no_grad()
