@@ -109,7 +109,7 @@ def _run(trainer_class, arguments_class, model, folder, per_device, accumulation
         "max_grad_norm": 1e6, "report_to": "none", "save_strategy": "no", "eval_strategy": "no", "disable_tqdm": True,
         "use_cpu": True, "seed": 3, "dataloader_pin_memory": False,
     }  # fmt: skip
-    data = data_of(model)
+    data, checkpoint = data_of(model), options.pop("resume_from_checkpoint", None)
     dataset, collator = (options.pop(name, None) or data[name] for name in ("dataset", "data_collator"))
     arguments = arguments_class(
         output_dir=str(folder),
@@ -118,7 +118,7 @@ def _run(trainer_class, arguments_class, model, folder, per_device, accumulation
         **defaults | options,
     )
     trainer = trainer_class(model=model, args=arguments, train_dataset=dataset, data_collator=collator)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=checkpoint)
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     return Run(
         losses=[entry["loss"] for entry in logged],

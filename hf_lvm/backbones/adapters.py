@@ -53,9 +53,14 @@ def freeze_beside_adapter(part: PreTrainedModel, config: dict[str, Any] | None) 
     """Freeze all of a part that its adapter leaves alone: `from_pretrained` makes each weight it loads trainable again."""
     if config is None:
         return
-    biases = {"none": (), "all": ("bias",), "lora_only": ("base_layer.bias",)}[config.get("bias", "none")]
     for name, parameter in part.named_parameters():
-        parameter.requires_grad_("lora_" in name or name.endswith(biases))
+        parameter.requires_grad_(is_of_adapter(name, config))
+
+
+def is_of_adapter(name: str, config: dict[str, Any]) -> bool:
+    """Whether a parameter of this name is learned with the adapter: its own matrices, and biases if the config says so."""
+    biases = {"none": (), "all": ("bias",), "lora_only": ("base_layer.bias",)}[config.get("bias", "none")]
+    return "lora_" in name or name.endswith(biases)
 
 
 @contextmanager

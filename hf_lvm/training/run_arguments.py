@@ -146,6 +146,13 @@ class ComposedArguments:
         metadata={"help": "Parts that get a LoRA adapter instead of training whole: encoder, decoder (needs peft)."},
     )
     lora_rank: int = field(default=8, metadata={"help": "Rank of the LoRA adapters."})
+    adapters_only: bool = field(
+        default=False,
+        metadata={
+            "help": "With `lora` of a pretrained part: save its adapter without the rest of it, which is then loaded from "
+            "where it came from."
+        },
+    )
     part_options: dict = field(init=False, default_factory=dict)
 
     @property
@@ -165,6 +172,8 @@ class ComposedArguments:
             raise ValueError("reset_decoder is for a run that goes on from a trained model: name it by `model`")
         if self.posterior is not None and self.model is not None:
             raise ValueError("posterior takes q(z|x) from a trained model, and model all of one: give one of the two")
+        if self.adapters_only and not self.lora:
+            raise ValueError("adapters_only saves the adapters of lora without their parts: name those parts by `lora`")
         if self.posterior is not None and "encoder" in self.lora:
             raise ValueError(
                 "lora is for an encoder that was never trained here, and posterior brings a trained one: leave it out"

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel, BertModel, GPT2LMHeadModel
 
 from hf_lvm import TextVAEModel
 from hf_lvm.backbones.adapters import adapter_config
 from tests.tiny_parts import batch_of, perturb, random_rows, tiny_config, tiny_vae
+from tests.training_runs import latent_run
 
 peft = pytest.importorskip("peft")
 TARGETS = {"encoder": ["query", "value"], "decoder": ["c_attn"]}
@@ -87,3 +89,77 @@ def test_adapters_that_cannot_be_kept_are_refused():
     named = peft.get_peft_model(BertModel(tiny_config("bert")), peft.LoraConfig(target_modules=["query"]), "mine")
     with pytest.raises(ValueError, match="one adapter named 'default'; this one has 'mine'"):
         adapter_config(named)
+
+
+def saved_beside_its_bases(folder, **options) -> TextVAEModel:
+    """A trained model with adapters in both parts, saved at folder/model without the parts, which are at folder/<part>."""
+    torch.manual_seed(0)
+    BertModel(tiny_config("bert"), add_pooling_layer=False).save_pretrained(folder / "encoder")
+    GPT2LMHeadModel(tiny_config("gpt2")).save_pretrained(folder / "decoder")
+    model = TextVAEModel.from_encoder_decoder_pretrained(
+        peft.get_peft_model(BertModel.from_pretrained(folder / "encoder"), peft.LoraConfig(r=2, target_modules=["query"])),
+        peft.get_peft_model(
+            GPT2LMHeadModel.from_pretrained(folder / "decoder"), peft.LoraConfig(r=2, target_modules=["c_attn"], bias="all")
+        ),
+        latent_size=4,
+        adapters_only=True,
+        **options,
+    )
+    step(model.train())
+    model.eval().save_pretrained(folder / "model")
+    return model
+
+
+def test_adapters_without_their_parts_come_back_bit_equal(tmp_path):
+    model = saved_beside_its_bases(tmp_path)
+    saved = load_file(tmp_path / "model" / "model.safetensors")
+    kept = [name for name in saved if name.startswith(("encoder.", "decoder."))]
+    assert kept and all("lora_" in name or name.endswith("bias") for name in kept)
+    assert any(name.startswith("posterior_head") for name in saved)
+    for _ in range(2):  # also what was loaded and saved again
+        loaded, report = AutoModel.from_pretrained(tmp_path / "model", output_loading_info=True)
+        assert not report["missing_keys"] and loaded.state_dict().keys() == model.state_dict().keys()
+        assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
+        assert {n for n, p in loaded.named_parameters() if p.requires_grad} == {
+            n for n, p in model.named_parameters() if p.requires_grad
+        }
+        loaded.save_pretrained(tmp_path / "model")
+    batch = batch_of(random_rows(2))
+    assert torch.equal(*(m.eval()(**batch, sample_posterior=False).logits for m in (model, loaded)))
+
+
+def test_adapters_beside_other_weights_or_none_are_refused(tmp_path):
+    saved_beside_its_bases(tmp_path)
+    torch.manual_seed(1)
+    GPT2LMHeadModel(tiny_config("gpt2")).save_pretrained(tmp_path / "decoder")
+    with pytest.raises(ValueError, match="The decoder at .* has other weights than the one this adapter was trained beside"):
+        AutoModel.from_pretrained(tmp_path / "model")
+    (tmp_path / "decoder").rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="holds adapters only, and its decoder could not be loaded from"):
+        AutoModel.from_pretrained(tmp_path / "model")
+    unnamed = with_lora("decoder")
+    unnamed.config.adapters_only = True
+    with pytest.raises(ValueError, match="came from no folder and no hub id"):
+        unnamed.save_pretrained(tmp_path / "unnamed")
+    whole = tiny_vae(adapters_only=True)
+    with pytest.raises(ValueError, match="a model with a LoRA adapter in a part; this one has none"):
+        whole.save_pretrained(tmp_path / "whole")
+
+
+def test_a_run_keeps_its_adapters_only_and_goes_on_from_them(tmp_path):
+    options = {"per_device": 8, "accumulation": 1, "save_strategy": "steps", "save_steps": 2, "learning_rate": 0.1}
+    straight = saved_beside_its_bases(tmp_path)
+    start = AutoModel.from_pretrained(tmp_path / "model")
+    with torch.no_grad():  # what the checkpoint holds must replace
+        for parameter in start.parameters():
+            parameter.add_(parameter.requires_grad * 0.1)
+    latent_run(straight, tmp_path / "run", **options)
+    checkpoint = tmp_path / "run" / "checkpoint-2"
+    kept = load_file(checkpoint / "model.safetensors")
+    assert all("lora_" in name or name.endswith("bias") for name in kept if name.startswith(("encoder.", "decoder.")))
+    latent_run(start, tmp_path / "run", resume_from_checkpoint=str(checkpoint), **options)
+    final = straight.state_dict()
+    assert all(torch.equal(value, start.state_dict()[name]) for name, value in final.items())
+    loaded = AutoModel.from_pretrained(tmp_path / "run" / "checkpoint-3").state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in final.items())
+    assert not torch.equal(kept["posterior_head.mean.weight"], final["posterior_head.mean.weight"])

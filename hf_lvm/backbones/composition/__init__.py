@@ -8,6 +8,7 @@ latent becomes the vector that the decoder is conditioned on, and what its bound
 | `configuration.py` | the keys that all such models share |
 | `modeling.py` | the model: its parts, one decoding step |
 | `parts.py` | where encoder and decoder come from, how one begins anew |
+| `adapter_checkpoints.py` | checkpoints of adapters and heads beside a named base |
 | `scoring.py` | p(x|z) of sentences |
 | `text_operations.py` | text in, text out |
 """

@@ -12,6 +12,7 @@ from transformers.generation.utils import GenerateOutput
 from transformers.utils import ModelOutput
 
 from hf_lvm.backbones.adapters import add_adapter
+from hf_lvm.backbones.composition.adapter_checkpoints import AdapterCheckpoints
 from hf_lvm.backbones.composition.configuration import ComposedConfig
 from hf_lvm.backbones.composition.lengths import check_length
 from hf_lvm.backbones.composition.parts import TwoParts
@@ -52,7 +53,7 @@ class ComposedOutput(ModelOutput):
     conditions: dict[str, torch.Tensor] | None = None
 
 
-class ComposedModel(TwoParts, Scoring, LatentGenerationMixin, PreTrainedModel):
+class ComposedModel(AdapterCheckpoints, TwoParts, Scoring, LatentGenerationMixin, PreTrainedModel):
     """An encoder, a decoder, and what joins them to a latent.
 
     A subclass brings the latent: `build_latent`, `typical_vectors`, `prior_of`, `condition`, and a `forward` that begins with

@@ -83,6 +83,8 @@ class TwoParts:
             ValueError: weights are missing from the checkpoint. They would be left as they happen to be initialised.
         """
         model, loading_info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        if getattr(model.config, "adapters_only", False):
+            loading_info["missing_keys"] = set(loading_info["missing_keys"]) - model._take_bases()
         check_whole(loading_info)
         for part in ("encoder", "decoder"):
             freeze_beside_adapter(getattr(model, part), getattr(model.config, f"{part}_adapter"))
