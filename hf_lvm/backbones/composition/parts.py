@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from hf_lvm.backbones.adapters import adapter_config, freeze_beside_adapter
 from hf_lvm.backbones.decoders import decoder_part, load_decoder
 from hf_lvm.backbones.encoders import encoder_part, load_encoder
+from hf_lvm.backbones.placement import check_placement, check_quantized
 
 
 class TwoParts:
@@ -62,6 +63,9 @@ class TwoParts:
         encoder, own["encoder_adapter"] = adapter_config(encoder)
         decoder, own["decoder_adapter"] = adapter_config(decoder)
         encoder, decoder = encoder_part(encoder), cls._as_decoder(decoder)
+        for name, part in (("encoder", encoder), ("decoder", decoder)):
+            check_quantized(name, part)
+            check_placement(name, part)
         config = cls.config_class(encoder=encoder.config, decoder=decoder.config, **own)
         return cls(config, encoder=encoder, decoder=decoder)
 
@@ -80,11 +84,14 @@ class TwoParts:
         """A saved model; see `PreTrainedModel.from_pretrained`.
 
         Raises:
-            ValueError: weights are missing from the checkpoint. They would be left as they happen to be initialised.
+            ValueError: weights are missing from the checkpoint, which would be left as they happen to be initialised; or
+                `device_map` splits the model.
         """
         model, loading_info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        check_placement("model", model)
         if getattr(model.config, "adapters_only", False):
-            loading_info["missing_keys"] = set(loading_info["missing_keys"]) - model._take_bases()
+            model, taken = model.with_bases()
+            loading_info["missing_keys"] = set(loading_info["missing_keys"]) - taken
         check_whole(loading_info)
         for part in ("encoder", "decoder"):
             freeze_beside_adapter(getattr(model, part), getattr(model.config, f"{part}_adapter"))
