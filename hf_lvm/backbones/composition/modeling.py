@@ -107,6 +107,8 @@ class ComposedModel(AdapterCheckpoints, TwoParts, Scoring, LatentGenerationMixin
         self.estimator = self.build_estimator(config)
         self.neutralise_forced_tokens()
         if not is_on_meta(self.decoder):
+            if self.decoder.device.type != "cpu":
+                self.to(self.decoder.device)  # what is new goes where a decoder was loaded to
             self._begin(own_decoder=decoder is None)
 
     # ---- what a subclass says about its latent -----------------------------------------------------------------------
