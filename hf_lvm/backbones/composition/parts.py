@@ -97,6 +97,11 @@ class TwoParts:
             freeze_beside_adapter(getattr(model, part), getattr(model.config, f"{part}_adapter"))
         return (model, loading_info) if output_loading_info else model
 
+    def post_init(self) -> None:
+        """As transformers has it; and name no class of layers that is in neither part, which accelerate would look for."""
+        super().post_init()
+        self._no_split_modules &= {type(module).__name__ for module in self.modules()}
+
     def _tie_parts(self) -> None:
         """Name the decoder's token embeddings as copies of the encoder's; transformers then keeps and saves one table."""
         self.config.tie_word_embeddings = True
