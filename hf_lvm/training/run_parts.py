@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datasets import Dataset
+from torch import nn
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, ProgressCallback, set_seed
 
 from hf_lvm.analysis.figures import collect_curves, draw_training_curves
@@ -84,7 +86,16 @@ def train_and_save(trainer: LatentTrainer) -> float:
     # Not uploaded yet, where that is asked for: `finish_run` does it when everything is measured.
     trainer.save_model(_internal_call=True)
     trainer.save_state()
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if is_sharded(model) and trainer.is_world_process_zero():
+        # What is measured is measured by one process, which has but a share of these weights.
+        trainer.model = type(model).from_pretrained(trainer.args.output_dir).to(trainer.args.device)
     return seconds
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether a process holds but a share of the parameters: under FSDP2, or stage 3 of DeepSpeed."""
+    return any(isinstance(parameter, DTensor) or hasattr(parameter, "ds_id") for parameter in model.parameters())
 
 
 def finish_run(trainer: LatentTrainer, summary: str) -> None:

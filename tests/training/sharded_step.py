@@ -8,6 +8,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import AutoModel
 
+from hf_lvm.training.run_parts import is_sharded
 from tests.tiny_parts import row_generators
 from tests.training_runs import latent_batch
 
@@ -42,7 +43,9 @@ def one_of_two(places: list[Path]) -> None:
         model = AutoModel.from_pretrained(place)
         if "recomputed" in place.name:
             model.gradient_checkpointing_enable()
+        assert not is_sharded(model)
         units = shard(model)
+        assert is_sharded(model)
         half = ROWS // 2
         loss = step(model, slice(rank * half, (rank + 1) * half))
         dist.all_reduce(loss)

@@ -50,7 +50,7 @@ class AdapterCheckpoints:
                 )
             return super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
         if self.config.adapter_bases is None:
-            self.config.adapter_bases = self._describe_bases()
+            self.config.adapter_bases = self.describe_bases()
         base = {f"{part}.{name}" for part in PARTS for name in self.base_tensors(part)}
         state_dict = {k: v for k, v in (state_dict or self.state_dict()).items() if k not in base}
         # Loading would quantize the whole model by the config of its part.
@@ -61,8 +61,12 @@ class AdapterCheckpoints:
             for part, config in hidden.items():
                 getattr(self, part).config.quantization_config = config
 
-    def _describe_bases(self) -> dict[str, dict[str, Any]]:
-        """The source, type and hash of each part that is not saved whole, and how it was quantized."""
+    def describe_bases(self) -> dict[str, dict[str, Any]]:
+        """The source, type and hash of each part that is not saved whole, and how it was quantized.
+
+        Raises:
+            ValueError: no such part, or one that could not be loaded again.
+        """
         if self.config.tie_encoder_decoder_embeddings:
             raise ValueError("adapters_only needs parts that share no weights: set tie_encoder_decoder_embeddings to false.")
         described = {}

@@ -67,7 +67,10 @@ class TwoParts:
             check_quantized(name, part)
             check_placement(name, part)
         config = cls.config_class(encoder=encoder.config, decoder=decoder.config, **own)
-        return cls(config, encoder=encoder, decoder=decoder)
+        model = cls(config, encoder=encoder, decoder=decoder)
+        if getattr(config, "adapters_only", False) and config.adapter_bases is None:
+            config.adapter_bases = model.describe_bases()
+        return model
 
     @classmethod
     def _load_decoder(cls, source: str, own: dict, **options) -> PreTrainedModel:
