@@ -37,7 +37,8 @@ RECIPES = {
     "--prior_epochs 0 --posterior_type delete",
     "struct_vae": f"{LSTM} {REPORT} --meaning_column meaning --max_actions 60 --prior_epochs 0 --decoder_hidden_size 8 "
     "--decoder_dropout 0 --decoder_embedding_dropout 0 --parser_hidden_size 16 --parser_dropout 0 "
-    "--parser_embedding_dropout 0 --reader_hidden_size 8 --reader_dropout 0 --prior_hidden_size 8 --prior_dropout 0 --prior_embedding_dropout 0 "
+    "--parser_embedding_dropout 0 --reader_hidden_size 8 --reader_dropout 0 "
+    "--prior_hidden_size 8 --prior_dropout 0 --prior_embedding_dropout 0 "
     "--num_labelled 24 --estimator rloo --num_samples 2",
     "referential_game": "--objects attributes --attribute_sizes 3 4 5 --num_distractors 2 --num_symbols 4 "
     "--max_message_length 3 --sender_hidden_size 16 --receiver_hidden_size 16 --object_size 8 --estimator rloo "
