@@ -14,16 +14,14 @@ from hf_lvm.data import synthetic_meanings
 REPOSITORY = Path(__file__).parents[2]
 STEPS, BATCH = 3, 8
 SHARED = f"--max_steps {STEPS} --logging_steps 1 --optim sgd --learning_rate 1e-3 --lr_scheduler_type constant --seed 3 "
-SHARED += "--use_cpu --disable_tqdm true --report_to none"
-# Only where there is a trainer of sentences: bots that talk have none.
-TRAINER = "--save_strategy no --eval_strategy no"
+SHARED += "--use_cpu --disable_tqdm true --report_to none --save_strategy no --eval_strategy no"
 REPORT = "--max_test_samples 6 --num_importance_samples 2"
 BERT = "--encoder bert --encoder_hidden_size 16 --encoder_num_hidden_layers 1 --encoder_num_attention_heads 2 "
 BERT += "--encoder_hidden_dropout_prob 0 --encoder_attention_probs_dropout_prob 0"
 GPT2 = "--decoder gpt2 --decoder_hidden_size 16 --decoder_num_hidden_layers 1 --decoder_num_attention_heads 2 "
 GPT2 += "--decoder_embd_pdrop 0 --decoder_resid_pdrop 0 --decoder_attn_pdrop 0"
 LSTM = "--encoder lstm --encoder_hidden_size 16 --encoder_bidirectional true --encoder_dropout 0"
-# Dropout is off in all; what is drawn is drawn by sentence.
+# Dropout is off in all; what is drawn is drawn by sentence. The runs of Task & Talk are one program and refuse two processes.
 RECIPES = {
     "text_vae": f"{BERT} {GPT2} {REPORT} --num_generated 2 --latent_size 4 --word_dropout 0.3",
     "latent_class": f"{BERT} {GPT2} {REPORT} --num_generated 2 --num_classes 3 --estimator rloo --num_samples 2 "
@@ -43,11 +41,11 @@ RECIPES = {
     "referential_game": "--objects attributes --attribute_sizes 3 4 5 --num_distractors 2 --num_symbols 4 "
     "--max_message_length 3 --sender_hidden_size 16 --receiver_hidden_size 16 --object_size 8 --estimator rloo "
     "--num_samples 2",
-    "task_and_talk": "--num_question_symbols 3 --num_answer_symbols 4 --num_runs 2 --hidden_size 8",
     "language_model": GPT2,
 }
-WITHOUT_TEXTS = ("referential_game", "task_and_talk")
-WITHOUT_BATCHES = ("task_and_talk",)
+WITHOUT_TEXTS = ("referential_game",)
+# Their distractors are others of the batch of one process, which one process sees as micro-batches.
+ACCUMULATED = ("referential_game",)
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +61,10 @@ def data(tmp_path_factory):
 
 def flags_of(recipe: str, data: Path, folder: Path, processes: int) -> list[str]:
     """The command line of a run whose optimizer steps see `BATCH` rows, however many processes share them."""
-    flags = f"{SHARED} {RECIPES[recipe]} --output_dir {folder}"
-    if recipe not in WITHOUT_BATCHES:
-        flags += f" {TRAINER} --per_device_train_batch_size {BATCH // processes}"
+    rows = BATCH // 2 if recipe in ACCUMULATED else BATCH // processes
+    flags = f"{SHARED} {RECIPES[recipe]} --output_dir {folder} --per_device_train_batch_size {rows}"
+    if recipe in ACCUMULATED and processes == 1:
+        flags += " --gradient_accumulation_steps 2"
     if recipe not in WITHOUT_TEXTS:
         flags += f" --tokenizer words --data_dir {data}"
     return flags.split()
