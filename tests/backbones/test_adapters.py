@@ -129,7 +129,11 @@ def test_adapters_without_their_parts_come_back_bit_equal(tmp_path):
 
 
 def test_adapters_beside_other_weights_or_none_are_refused(tmp_path):
-    saved_beside_its_bases(tmp_path)
+    model = saved_beside_its_bases(tmp_path)
+    with pytest.raises(
+        ValueError, match="is one of the hub, and its config takes the encoder from '/.*nothing of this machine"
+    ):
+        model.with_bases(is_local=False)
     torch.manual_seed(1)
     GPT2LMHeadModel(tiny_config("gpt2")).save_pretrained(tmp_path / "decoder")
     with pytest.raises(ValueError, match="The decoder at .* has other weights than the one this adapter was trained beside"):

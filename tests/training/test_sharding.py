@@ -21,6 +21,9 @@ UNITS = {
 }
 
 
+pytestmark = pytest.mark.slow  # two processes, each of which imports and builds everything
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("sharded")

@@ -17,6 +17,7 @@ from hf_lvm.backbones.adapters import is_of_adapter
 from hf_lvm.backbones.decoders import load_decoder
 from hf_lvm.backbones.encoders import load_encoder
 from hf_lvm.backbones.placement import is_quantized
+from hf_lvm.data.hub import is_hub_id
 from hf_lvm.layers.injections import injection_names
 
 PARTS = ("encoder", "decoder")
@@ -106,13 +107,23 @@ class AdapterCheckpoints:
         return {name: value for name, value in getattr(self, part).named_parameters()
                 if name in tensors and value.is_floating_point()}  # fmt: skip
 
-    def with_bases(self) -> tuple["AdapterCheckpoints", set[str]]:
+    def with_bases(self, is_local: bool = True) -> tuple["AdapterCheckpoints", set[str]]:
         """The model with what its checkpoint left out, loaded from where it was; and the names of all that this was.
 
+        Args:
+            is_local: the checkpoint is a folder of this machine; one of the hub may name bases on the hub alone.
+
         Raises:
-            ValueError: a base is not there, or has other weights than those the adapter was trained beside.
+            ValueError: a base is not there, or may not be named, or has other weights than those the adapter was trained
+                beside.
         """
         bases = self.config.adapter_bases or {}
+        for part, base in bases.items():
+            if not is_local and not is_hub_id(base["source"]):
+                raise ValueError(
+                    f"This checkpoint is one of the hub, and its config takes the {part} from {base['source']!r}, which is no "
+                    "hub id: nothing of this machine is read for it. Its author can name a hub id in adapter_bases."
+                )
         loaded = {part: self._load_base(part, base) for part, base in bases.items()}
         taken = {f"{part}.{name}" for part in bases for name in self._left_out(part, loaded[part])}
         model, learned = self, {name: value for name, value in self.state_dict().items() if name not in taken}

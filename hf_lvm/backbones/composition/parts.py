@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -93,7 +94,8 @@ class TwoParts:
         model, loading_info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         check_placement("model", model)
         if getattr(model.config, "adapters_only", False):
-            model, taken = model.with_bases()
+            name = args[0] if args else kwargs.get("pretrained_model_name_or_path")
+            model, taken = model.with_bases(is_local=name is None or Path(name).is_dir())
             loading_info["missing_keys"] = set(loading_info["missing_keys"]) - taken
         check_whole(loading_info)
         for part in ("encoder", "decoder"):
