@@ -10,14 +10,14 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from hf_lvm.backbones.sources import check_pretrained
+from hf_lvm.backbones.sources import build_from_config, check_pretrained
 from hf_lvm.backbones.t5_decoder import T5DecoderConfig, T5DecoderForCausalLM
 from hf_lvm.layers.decoder_interface import first_position
 
 
 def build_decoder(config: PreTrainedConfig) -> PreTrainedModel:
     """A new decoder from a config prepared by `as_decoder_config`."""
-    return AutoModelForCausalLM.from_config(config)
+    return build_from_config(AutoModelForCausalLM, config)
 
 
 def load_decoder(source: str, cross_attention: bool = False, **options) -> PreTrainedModel:

@@ -6,14 +6,14 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 
-from hf_lvm.backbones.sources import check_pretrained
+from hf_lvm.backbones.sources import build_from_config, check_pretrained
 from hf_lvm.layers.decoder_interface import first_position
 
 
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     """A new encoder from a config; of an encoder-decoder family, its encoder stack."""
     config = as_encoder_config(config)
-    return _bare(_auto_class(config).from_config(config))
+    return _bare(build_from_config(_auto_class(config), config))
 
 
 def load_encoder(source: str, **options) -> PreTrainedModel:

@@ -9,6 +9,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from hf_lvm.backbones.decoders import as_decoder_config, build_decoder, decoder_part, load_decoder
 from hf_lvm.backbones.segment_decoder import SegmentDecoderConfig, SegmentDecoderModel
+from hf_lvm.backbones.sources import build_from_config
 from hf_lvm.generation.cached_decoder import CachedDecoder
 from hf_lvm.objectives.likelihood import IGNORED, sentence_nll
 
@@ -32,7 +33,7 @@ def as_reconstructor_config(config: PreTrainedConfig, injection: str = "prompt")
 
 def build_reconstructor(config: PreTrainedConfig) -> PreTrainedModel:
     """A new one from a config prepared by `as_reconstructor_config`."""
-    return AutoModel.from_config(config) if isinstance(config, SegmentDecoderConfig) else build_decoder(config)
+    return build_from_config(AutoModel, config) if isinstance(config, SegmentDecoderConfig) else build_decoder(config)
 
 
 def as_reconstructor(model: PreTrainedModel) -> PreTrainedModel:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from hf_lvm.data.hub import check_hub_repository, is_hub_id
@@ -65,7 +65,7 @@ def check_pretrained(source: str) -> None:
         )
 
 
-def config_from_scratch(model_type: str, defaults: dict | None = None, **sizes) -> PreTrainedConfig:
+def config_from_scratch(model_type: str, defaults: dict | None = None, /, **sizes) -> PreTrainedConfig:
     """A config of a family with the sizes given by their generic names.
 
     Args:
@@ -76,7 +76,7 @@ def config_from_scratch(model_type: str, defaults: dict | None = None, **sizes) 
         defaults: sizes by the same names, used where the family has them and `sizes` does not say otherwise.
 
     Raises:
-        ValueError: a key in `sizes` that the family does not have.
+        ValueError: a key in `sizes` that the family does not have, or a value that it does not take.
     """
     check_exists(model_type)
     config_class = CONFIG_MAPPING[model_type]
@@ -89,9 +89,30 @@ def config_from_scratch(model_type: str, defaults: dict | None = None, **sizes) 
         if own is None:
             raise ValueError(f"A {model_type!r} config has no {key!r}. It has: {', '.join(sorted(known))}.")
         values.update(dict.fromkeys(own, value))
-    for key, value in _derived_sizes(values | sizes, known).items():
-        values.setdefault(key, value)
-    return AutoConfig.for_model(model_type, **values)
+    try:
+        for key, value in _derived_sizes(values | sizes, known).items():
+            values.setdefault(key, value)
+        return AutoConfig.for_model(model_type, **values)
+    except Exception as error:  # whatever a family does with a word where it expects a number
+        given = ", ".join(f"{key}={value!r}" for key, value in sizes.items() if key not in usable or usable[key] != value)
+        raise ValueError(f"A {model_type!r} config takes other values than {given or 'its sizes'}: {error}") from error
+
+
+def build_from_config(auto_class: type, config: PreTrainedConfig) -> PreTrainedModel:
+    """A new model from a config.
+
+    Args:
+        auto_class: the class of transformers whose `from_config` knows the family.
+
+    Raises:
+        ValueError: sizes of which no model can be built, or none that fits into the memory.
+    """
+    try:
+        return auto_class.from_config(config)
+    except (ValueError, OSError, ImportError):
+        raise
+    except Exception as error:  # what torch or the family says of a negative size, or of one that is too large
+        raise ValueError(f"No {config.model_type!r} model of these sizes can be built: {error}") from error
 
 
 def _known_keys(config_class: type[PreTrainedConfig]) -> set[str]:

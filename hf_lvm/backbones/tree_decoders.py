@@ -4,6 +4,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from hf_lvm.backbones.decoders import decoder_part, load_decoder
 from hf_lvm.backbones.rnng_decoder import RNNGDecoderConfig, RNNGDecoderModel
+from hf_lvm.backbones.sources import build_from_config
 from hf_lvm.backbones.transformer_grammar_decoder import TransformerGrammarDecoderConfig, TransformerGrammarDecoderModel
 
 CONFIGS = (RNNGDecoderConfig, TransformerGrammarDecoderConfig)
@@ -24,7 +25,7 @@ def as_tree_decoder_config(config: PreTrainedConfig, **keys) -> PreTrainedConfig
 
 def build_tree_decoder(config: PreTrainedConfig) -> PreTrainedModel:
     """A new tree decoder from a config prepared by `as_tree_decoder_config`."""
-    return AutoModel.from_config(config)
+    return build_from_config(AutoModel, config)
 
 
 def as_tree_decoder(model: PreTrainedModel, **keys) -> PreTrainedModel:

@@ -53,6 +53,13 @@ def exit_status(command: Callable[[], object], prog: str) -> int:
         if os.environ.get("HF_LVM_TRACEBACK"):
             raise
         return _fail(prog, " ".join(str(error).split()) or type(error).__name__)
+    except (MemoryError, RuntimeError) as error:
+        # torch says it by a plain RuntimeError where there is no accelerator.
+        full = isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
+        if not full or os.environ.get("HF_LVM_TRACEBACK"):
+            raise
+        said = " ".join(str(error).split())
+        return _fail(prog, f"the memory is full: take smaller sizes, batches or texts{f' ({said})' if said else ''}")
     return 0
 
 

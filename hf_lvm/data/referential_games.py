@@ -42,8 +42,12 @@ def draw_games(
         ValueError: fewer objects that differ than are asked for.
     """
     kinds = kinds_of(objects)
-    numbers = np.arange(len(kinds)) if among is None else np.asarray(among)
+    numbers = np.arange(len(kinds)) if among is None else np.asarray(among, dtype=np.int64)
     first = numbers[np.unique(kinds[numbers], return_index=True)[1]]  # one object of each kind
+    if len(first) < 2:
+        raise ValueError(
+            f"A game needs a target and others that differ from it, and there are {len(first)} objects that differ."
+        )
     if num_distractors < 1 or num_distractors >= len(first):
         raise ValueError(
             f"num_distractors is {num_distractors}, and there are {len(first):,} objects that differ, the target among them: "

@@ -1,5 +1,6 @@
 """Arguments of a training run: those of transformers, and what a latent variable adds to them."""
 
+import math
 from dataclasses import dataclass, field, fields
 
 import torch
@@ -73,6 +74,10 @@ class LatentTrainingArguments(
     def __post_init__(self) -> None:
         if isinstance(self.resume_from_checkpoint, str) and self.resume_from_checkpoint.lower() in ("true", "false"):
             self.resume_from_checkpoint = self.resume_from_checkpoint.lower() == "true"
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{item.name} is {value}; give a finite number")
         if self.load_best_model_at_end is None:
             self.load_best_model_at_end = self.eval_strategy == self.save_strategy != "no"
         super().__post_init__()

@@ -32,7 +32,7 @@ def main_of_recipe(argv: Sequence[str]) -> Callable:
     if model_type is None and config is not None:
         model_type, _ = read_flat_yaml(config).get("model_type", (None, 0))
     model_type = model_type or DEFAULT
-    if model_type not in RECIPES:
+    if not isinstance(model_type, str) or model_type not in RECIPES:
         raise ValueError(f"There is no recipe for model_type {model_type!r}: choose one of {', '.join(RECIPES)}.")
     return importlib.import_module(RECIPES[model_type]).main
 

@@ -34,6 +34,19 @@ def test_yaml_values_get_the_type_of_their_field(tmp_path):
     assert model.injection == ["prefix", "embedding"] and model.latent_size == 8 and model.pooling == "12"
 
 
+def test_numbers_are_those_of_yaml_1_2(tmp_path):
+    text = "latent_size: 012\nseed: 0x1F\nencoder_a: 12:30\nencoder_b: 1_000\nencoder_c: 0o17\nencoder_d: -.inf\n"
+    model, args = read(tmp_path, BASE + text)
+    assert model.latent_size == 12 and args.seed == 31
+    assert model.part_options["encoder"] == {"a": "12:30", "b": "1_000", "c": 15, "d": float("-inf")}
+
+
+def test_a_file_that_is_no_text_in_utf_8_is_named(tmp_path):
+    (tmp_path / "run.yaml").write_bytes(b"seed: 3\xff\n")
+    with pytest.raises(ValueError, match="run.yaml is no text in UTF-8"):
+        parse((LatentTrainingArguments,), ["--config", str(tmp_path / "run.yaml")], "Train.")
+
+
 def test_flags_override_the_file_and_leave_the_rest(tmp_path):
     text = BASE + "latent_size: 8\nlearning_rate: 1e-4\ninjection: embedding\nbf16: true\nword_dropout: 0.3\n"
     flags = ["--latent-size", "32", "--learning_rate=2e-3", "--no_tie", "--bf16", "false"]
@@ -101,6 +114,14 @@ def test_dictionaries_reach_the_fields_made_for_them(tmp_path):
         ("", ["--config", "other.yaml"], ["--config was given twice"]),
         ("a: [1", [], ["not valid YAML"]),
         ("when: 2024-01-01", [], ["unknown key when"]),
+        ("logging_steps: .inf", [], ["logging_steps is inf", "finite"]),
+        ("a: &a [1]\nb: *a", [], ["not valid YAML", "anchors and aliases"]),
+        ("a: !!binary aGk=", [], ["not valid YAML", "tags such as"]),
+        (f"a: {'[' * 5000}", [], ["not valid YAML", "nested more than 16 times"]),
+        (f"latent_size: {'9' * 5000}", [], ["5,000 digits"]),
+        ("? [a, b]\n: c", [], ["line 3", "a key is a word"]),
+        ("pooling: \0", [], ["not valid YAML"]),
+        ("", ["--encoder_sizes", "[1"], ["[1 is not valid YAML"]),
         ("evil: !!python/object/apply:os.getcwd []", [], ["not valid YAML"]),
     ],
 )
