@@ -27,7 +27,7 @@ def load_trained(name: str, needs: str | Sequence[str]) -> tuple[PreTrainedModel
 
     Raises:
         FileNotFoundError: no such folder, or no model in it.
-        ValueError: a model of another kind, without such a method.
+        ValueError: a model of another kind, without such a method, or one whose files are damaged.
         ConnectionError: the hub does not answer.
     """
     path = Path(name).expanduser()
@@ -40,7 +40,12 @@ def load_trained(name: str, needs: str | Sequence[str]) -> tuple[PreTrainedModel
     else:
         raise FileNotFoundError(f"there is no folder {name!r}: give the output_dir of a run, or a hub id (owner/name)")
     logging.disable_progress_bar()
-    model = AutoModel.from_pretrained(name).eval()
+    try:
+        model = AutoModel.from_pretrained(name).eval()
+    except (ValueError, OSError, ImportError):
+        raise
+    except Exception as error:  # of safetensors, or of a config whose values have the wrong kind
+        raise ValueError(f"{name} holds no model that can be loaded: {error}") from error
     methods = [needs] if isinstance(needs, str) else needs
     if not any(hasattr(model, method) for method in methods):
         cannot = " or ".join(_MEANS.get(method, method.replace("_", " ")) for method in methods)

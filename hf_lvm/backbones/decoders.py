@@ -29,6 +29,7 @@ def load_decoder(source: str, cross_attention: bool = False, **options) -> PreTr
     """
     check_pretrained(source)
     config, unused = AutoConfig.from_pretrained(source, return_unused_kwargs=True, **options)
+    unused.setdefault("use_safetensors", True)  # a pickle is loaded only where somebody says so
     if _is_t5(config):
         whole = T5ForConditionalGeneration.from_pretrained(source, config=config, **unused)
         return T5DecoderForCausalLM.from_t5(whole)

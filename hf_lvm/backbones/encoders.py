@@ -24,6 +24,7 @@ def load_encoder(source: str, **options) -> PreTrainedModel:
     """
     check_pretrained(source)
     config, unused = AutoConfig.from_pretrained(source, return_unused_kwargs=True, **options)
+    unused.setdefault("use_safetensors", True)  # a pickle is loaded only where somebody says so
     config = as_encoder_config(config)
     return _bare(_auto_class(config).from_pretrained(source, config=config, **unused))
 

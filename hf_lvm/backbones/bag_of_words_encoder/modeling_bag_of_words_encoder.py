@@ -8,9 +8,10 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from hf_lvm.backbones.bag_of_words_encoder.configuration_bag_of_words_encoder import BagOfWordsEncoderConfig
 from hf_lvm.backbones.dropout import Dropout
+from hf_lvm.backbones.safe_loading import SafeLoading
 
 
-class BagOfWordsEncoderModel(PreTrainedModel):
+class BagOfWordsEncoderModel(SafeLoading, PreTrainedModel):
     """The sum over words of log(1 + count) times the embedding of the word, then layers with softplus.
 
     Every position gets the same vector, that of the whole text: any pooling gives it back, and neither the order of the words

@@ -14,6 +14,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from hf_lvm.backbones.bigram_decoder.configuration_bigram_decoder import BigramDecoderConfig
 from hf_lvm.backbones.dropout import Dropout
+from hf_lvm.backbones.safe_loading import SafeLoading
 from hf_lvm.backbones.state_cache import StateCache
 from hf_lvm.layers.word_softmax import WordSoftmax, log_not
 
@@ -21,7 +22,7 @@ from hf_lvm.layers.word_softmax import WordSoftmax, log_not
 ROWS_AT_ONCE = 1024
 
 
-class BigramDecoderModel(PreTrainedModel, GenerationMixin):
+class BigramDecoderModel(SafeLoading, PreTrainedModel, GenerationMixin):
     """log p(w | v) = log softmax(W (e_v + tanh(U e_v)) + b) over all w but padding and start token."""
 
     config: BigramDecoderConfig

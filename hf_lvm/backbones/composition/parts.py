@@ -13,9 +13,10 @@ from hf_lvm.backbones.adapters import adapter_config, freeze_beside_adapter
 from hf_lvm.backbones.decoders import decoder_part, load_decoder
 from hf_lvm.backbones.encoders import encoder_part, load_encoder
 from hf_lvm.backbones.placement import check_placement, check_quantized
+from hf_lvm.backbones.safe_loading import SafeLoading
 
 
-class TwoParts:
+class TwoParts(SafeLoading):
     """Methods of a model about its encoder and its decoder as models of their own.
 
     Attributes:

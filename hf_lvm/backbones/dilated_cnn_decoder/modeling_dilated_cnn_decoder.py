@@ -15,6 +15,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from hf_lvm.backbones.dilated_cnn_decoder.configuration_dilated_cnn_decoder import DilatedCNNDecoderConfig
 from hf_lvm.backbones.dropout import Dropout
+from hf_lvm.backbones.safe_loading import SafeLoading
 from hf_lvm.backbones.state_cache import StateCache
 
 # How loud the condition is in a new model beside the words: heard from the first step, without drowning them.
@@ -72,7 +73,7 @@ class DilatedBlock(GradientCheckpointingLayer):
             init.zeros_(layer.bias)
 
 
-class DilatedCNNDecoderModel(PreTrainedModel, GenerationMixin):
+class DilatedCNNDecoderModel(SafeLoading, PreTrainedModel, GenerationMixin):
     """Embeddings, residual blocks of dilated causal convolutions and an output layer: a causal language model.
 
     Its cache holds the last inputs of every convolution, of fixed size, so a step of generation costs the same however long

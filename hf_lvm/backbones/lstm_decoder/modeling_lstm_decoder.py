@@ -13,10 +13,11 @@ from hf_lvm.backbones.lstm_decoder.configuration_lstm_decoder import LSTMDecoder
 from hf_lvm.backbones.lstm_decoder.input_feeding import run_with_feeding
 from hf_lvm.backbones.lstm_decoder.source_attention import SourceAttention, SourceStates
 from hf_lvm.backbones.recurrence import initialize_recurrent, run_lstm
+from hf_lvm.backbones.safe_loading import SafeLoading
 from hf_lvm.backbones.state_cache import StateCache
 
 
-class LSTMDecoderModel(PreTrainedModel, GenerationMixin):
+class LSTMDecoderModel(SafeLoading, PreTrainedModel, GenerationMixin):
     """Embeddings, LSTMs and an output layer without bias: a causal language model whose cache is its state.
 
     A latent variable can join it in the two ways of the literature: concatenated to every word's embedding

@@ -9,9 +9,10 @@ from hf_lvm.backbones.dropout import Dropout
 from hf_lvm.backbones.lstm import LSTM
 from hf_lvm.backbones.lstm_encoder.configuration_lstm_encoder import LSTMEncoderConfig
 from hf_lvm.backbones.recurrence import initialize_recurrent, run_lstm
+from hf_lvm.backbones.safe_loading import SafeLoading
 
 
-class LSTMEncoderModel(PreTrainedModel):
+class LSTMEncoderModel(SafeLoading, PreTrainedModel):
     """Embeddings and LSTMs, each layer reading from one end or from both.
 
     The state after the last word is what text VAEs take: the pooling `last` (with two directions, the last state of each).

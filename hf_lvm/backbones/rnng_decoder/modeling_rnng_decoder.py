@@ -13,6 +13,7 @@ from hf_lvm.backbones.rnng_decoder.configuration_rnng_decoder import RNNGDecoder
 from hf_lvm.backbones.rnng_decoder.normalizers import log_normalizers
 from hf_lvm.backbones.rnng_decoder.recurrences import compose, read_stacks
 from hf_lvm.backbones.rnng_decoder.stacks import Stacks
+from hf_lvm.backbones.safe_loading import SafeLoading
 from hf_lvm.backbones.tree_decoder import TreeDecoderOutput
 from hf_lvm.distributions.lengths import may_look
 from hf_lvm.distributions.noise import Generators
@@ -20,7 +21,7 @@ from hf_lvm.generation.tree_sampling import SampledTrees, sample_trees
 from hf_lvm.grammars.shift_reduce import Action, NextStep, SharedDerivations, check_word_ids, share
 
 
-class RNNGDecoderModel(PreTrainedModel):
+class RNNGDecoderModel(SafeLoading, PreTrainedModel):
     """A generative model of sentences with binary trees.
 
     A stack of constituents grows by SHIFT, which draws the next word and puts it on top, and REDUCE, which replaces the two

@@ -20,6 +20,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from hf_lvm.backbones.dropout import Dropout
+from hf_lvm.backbones.safe_loading import SafeLoading
 from hf_lvm.backbones.segment_decoder.configuration_segment_decoder import SegmentDecoderConfig
 from hf_lvm.distributions.lengths import may_look, rows_of
 from hf_lvm.layers.word_softmax import WordSoftmax, log_not
@@ -39,7 +40,7 @@ class SegmentDecoderOutput(ModelOutput):
     pair_log_probs: torch.Tensor
 
 
-class SegmentDecoderModel(PreTrainedModel):
+class SegmentDecoderModel(SafeLoading, PreTrainedModel):
     """All gaps of a sentence at once, in O(n^3) small numbers and O(n) sums over the vocabulary."""
 
     config: SegmentDecoderConfig

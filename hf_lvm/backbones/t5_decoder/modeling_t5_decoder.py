@@ -10,10 +10,11 @@ from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions
 from transformers.models.t5.modeling_t5 import T5PreTrainedModel, T5Stack
 
+from hf_lvm.backbones.safe_loading import SafeLoading
 from hf_lvm.backbones.t5_decoder.configuration_t5_decoder import T5DecoderConfig
 
 
-class T5DecoderForCausalLM(T5PreTrainedModel, GenerationMixin):
+class T5DecoderForCausalLM(SafeLoading, T5PreTrainedModel, GenerationMixin):
     """T5 decoder layers and head (Raffel et al. 2020)."""
 
     config: T5DecoderConfig

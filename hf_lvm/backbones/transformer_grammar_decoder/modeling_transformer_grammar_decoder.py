@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModel, DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache
 
 from hf_lvm.backbones.decoders import build_decoder, decoder_part, decoder_positions
+from hf_lvm.backbones.safe_loading import SafeLoading
 from hf_lvm.backbones.transformer_grammar_decoder.checks import check_spans, check_trees, pieces_of_words
 from hf_lvm.backbones.transformer_grammar_decoder.configuration_transformer_grammar_decoder import (
     TransformerGrammarDecoderConfig,
@@ -21,7 +22,7 @@ from hf_lvm.layers.decoder_interface import is_on_meta
 from hf_lvm.layers.precision import linear_at_least_float32
 
 
-class TransformerGrammarDecoderModel(PreTrainedModel):
+class TransformerGrammarDecoderModel(SafeLoading, PreTrainedModel):
     """A generative model of sentences with binary trees, around a causal language model.
 
     SHIFT reads the next word, piece by piece; each piece sees the start and the stack. REDUCE reads COMPOSE, which sees the

@@ -16,6 +16,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from hf_lvm.backbones.encoders import build_encoder, encode_tokens, encoder_positions
+from hf_lvm.backbones.safe_loading import SafeLoading
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import DiagonalGaussian, Dirichlet, Generators
 from hf_lvm.estimators import Draws, build_estimator
@@ -61,7 +62,7 @@ class NeuralTopicOutput(ModelOutput):
     posterior: Distribution | None = None
 
 
-class NeuralTopicModel(TopicsAndWords, PreTrainedModel):
+class NeuralTopicModel(TopicsAndWords, SafeLoading, PreTrainedModel):
     """A topic model of documents.
 
     Example:

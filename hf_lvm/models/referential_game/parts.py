@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from hf_lvm.backbones.composition.parts import check_whole
+from hf_lvm.backbones.safe_loading import SafeLoading
 from hf_lvm.layers.decoder_interface import in_evaluation_mode, is_on_meta
 
 SENDING = ("sender_objects", "conditioning", "sender")
@@ -16,7 +17,7 @@ RECEIVING = ("receiver_objects", "receiver", "pooling", "message_head", "bilinea
 TYPICAL_OBJECTS = 64
 
 
-class GameParts:
+class GameParts(SafeLoading):
     """Methods of a referential game about its parts."""
 
     @classmethod
