@@ -87,7 +87,13 @@ def encode_tokens(
     attention_mask: torch.Tensor,
     inputs_embeds: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """States (B, S, H) of tokens (B, S), or of embeddings in their place (B, S, E), padded on the right."""
+    """States (B, S, H) of tokens (B, S), or of embeddings in their place (B, S, E), padded on the right.
+
+    Raises:
+        ValueError: there is no sentence, or none with a token.
+    """
+    if attention_mask.numel() == 0:
+        raise ValueError(f"The batch has shape {tuple(attention_mask.shape)}: give at least one sentence with one token.")
     inputs = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds.to(encoder.dtype)}
     return encoder(**inputs, attention_mask=attention_mask, return_dict=True).last_hidden_state
 

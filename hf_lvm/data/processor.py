@@ -256,7 +256,25 @@ def pad_rows(rows: Sequence[Sequence[int]], value: int, side: str = "right") -> 
     return [list(row) + [value] * (longest - len(row)) for row in rows]
 
 
+def split_texts(texts: str | Sequence[str | Sequence[str]]) -> list[list[str]]:
+    """Texts as lists of words: strings are split at blanks, lists of words are taken as they are.
+
+    Raises:
+        ValueError: something else than strings and lists of strings.
+    """
+    texts = [texts] if isinstance(texts, str) else texts
+    sentences = []
+    for row, text in enumerate(texts):
+        words = text.split() if isinstance(text, str) else list(text) if isinstance(text, (list, tuple)) else [None]
+        if not all(isinstance(word, str) for word in words):
+            raise ValueError(f"Text {row} is {text!r}: give a string, or a list of words that are strings.")
+        sentences.append(words)
+    return sentences
+
+
 def _check_texts(texts: Sequence[str], name: str) -> None:
+    if len(texts) == 0:
+        raise ValueError(f"{name} is empty: give at least one string.")
     if isinstance(texts, str):
         raise ValueError(f"{name} is one string where a list of strings is needed.")
     for index, text in enumerate(texts):

@@ -11,6 +11,7 @@ import torch
 
 from hf_lvm.backbones.encoders import check_positions
 from hf_lvm.data import CompressionCollator, LatentTextProcessor
+from hf_lvm.data.processor import split_texts
 from hf_lvm.distributions import CanonicalDeletion
 from hf_lvm.distributions.deletion import expected_f1_masks
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
@@ -182,8 +183,7 @@ class TextsAndSummaries:
     ) -> Iterator[tuple[list[list[str]], dict[str, torch.Tensor]]]:
         """Texts as lists of words, and what the model takes of them, some at a time."""
         self.connect_prior(processor)
-        texts = [texts] if isinstance(texts, str) else texts
-        sentences = [text.split() if isinstance(text, str) else list(text) for text in texts]
+        sentences = split_texts(texts)
         columns = processor.tokenize_words(sentences, "text")
         check_positions(self.encoder, map(len, columns["input_ids"]), "text")
         collate = CompressionCollator(processor)

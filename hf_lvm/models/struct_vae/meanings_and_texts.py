@@ -12,6 +12,7 @@ import torch
 from hf_lvm.backbones.decoders import decoder_positions
 from hf_lvm.backbones.encoders import check_positions
 from hf_lvm.data import LatentTextProcessor, TreeCollator
+from hf_lvm.data.processor import split_texts
 from hf_lvm.generation.symbol_sequences import SymbolSequences
 from hf_lvm.grammars.abstract_syntax import Node
 from hf_lvm.grammars.languages import Language, language_from_dict
@@ -168,7 +169,7 @@ class MeaningsAndTexts:
         self, texts: Texts, processor: LatentTextProcessor, batch_size: int, with_labels: bool
     ) -> Iterator[tuple[list[int], list[list[str]], dict[str, torch.Tensor]]]:
         """Sentences of like length, some at a time: their rows, their words, and what the model takes of them."""
-        sentences = [text.split() if isinstance(text, str) else list(text) for text in texts]
+        sentences = split_texts(texts)
         if not sentences:
             return
         columns = processor.tokenize_words(sentences)

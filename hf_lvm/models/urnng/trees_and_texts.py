@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hf_lvm.backbones.encoders import check_positions
 from hf_lvm.data import LatentTextProcessor, TreeCollator, mask_to_tree
+from hf_lvm.data.processor import split_texts
 from hf_lvm.generation.tree_sampling import MOST_PIECES_A_WORD, sample_trees
 from hf_lvm.generation.word_synchronous import FoundTrees, word_synchronous_search
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
@@ -126,8 +127,7 @@ class TreesAndTexts:
         self, texts: Texts, processor: LatentTextProcessor, batch_size: int
     ) -> Iterator[tuple[list[list[str]], dict[str, torch.Tensor]]]:
         """Sentences as lists of words, and what the model takes of them, some at a time."""
-        texts = [texts] if isinstance(texts, str) else texts
-        sentences = [text.split() if isinstance(text, str) else list(text) for text in texts]
+        sentences = split_texts(texts)
         columns = processor.tokenize_words(sentences)
         check_positions(self.encoder, map(len, columns["input_ids"]), "sentence")
         collate = TreeCollator(processor)
