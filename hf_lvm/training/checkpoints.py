@@ -184,11 +184,16 @@ class AtomicSavingTrainer(PublishingTrainer):
 
     # ---- What a run knew ----
 
-    def _init_training_state(self, *args, **kwargs) -> tuple[int, int]:
+    def _init_training_state(
+        self, max_steps: int, num_update_steps_per_epoch: int, num_train_epochs: int, *args, **kwargs
+    ) -> tuple[int, int]:
         for callback in self._resumable_callbacks().values():
             callback.reset()
-        progress = super()._init_training_state(*args, **kwargs)
+        progress = super()._init_training_state(max_steps, num_update_steps_per_epoch, num_train_epochs, *args, **kwargs)
         state = self.state
+        if state.global_step >= max_steps:
+            # `Trainer` would make one step more, and save it, whenever a run is resumed that had come to its end.
+            progress = (num_train_epochs, 0)
         if self._resumed_from is not None and state.best_model_checkpoint is None and state.best_global_step:
             moved = Path(self._resumed_from).parent / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
             state.best_model_checkpoint = str(moved) if is_whole(moved) else None

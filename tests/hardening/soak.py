@@ -3,7 +3,8 @@
     PYTHONPATH=. python tests/hardening/soak.py --seconds 3600
 
 One line a minute: resident memory, rounds so far. At the end the slope of a straight line through what was measured after the
-warm-up, in MB an hour, and exit status 1 where it is above `--limit`. Linux only: memory is read from /proc.
+warm-up, in MB an hour, and exit status 1 where it is above `--limit`. Linux only: memory is read from /proc. The warm-up is
+long, because torch keeps something for every new shape of a batch until it has seen them all.
 """
 
 import argparse
@@ -96,7 +97,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3600, help="how long (default: an hour)")
     parser.add_argument("--every", type=float, default=60, help="seconds between two measurements (default: 60)")
-    parser.add_argument("--warm_up", type=float, default=120, help="seconds that do not count (default: 120)")
+    parser.add_argument("--warm_up", type=float, default=600, help="seconds that do not count (default: 600)")
     parser.add_argument("--limit", type=float, default=20, help="MB an hour that are still flat (default: 20)")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -122,6 +122,19 @@ def test_a_checkpoint_holds_no_pickle_of_the_arguments(tmp_path):
     assert json.loads((checkpoint / "training_args.json").read_text())["max_grad_norm"] == 1000.0
 
 
+@pytest.mark.parametrize("max_steps", [4, 6])  # in the middle of an epoch, and at its end
+def test_a_run_that_had_come_to_its_end_makes_no_step_more(tmp_path, max_steps):
+    options = {"max_steps": max_steps, "save_strategy": "steps", "save_steps": 2}
+    first = toy.trainer(tmp_path, **options)
+    first.train()
+    again = toy.trainer(tmp_path, model=toy.build(seed=5), **options)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == max_steps
+    assert last_checkpoint(tmp_path) == str(tmp_path / f"checkpoint-{max_steps}")
+    for one, other in zip(first.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_resuming_without_a_checkpoint_starts_from_scratch_and_says_so(tmp_path, caplog):
     trainer = toy.trainer(tmp_path / "empty", max_steps=1)
     trainer.train(resume_from_checkpoint=True)
