@@ -6,10 +6,12 @@
 | `gaussian_mixture` | a mixture of Gaussians | weights, means, variances | from samples; may be negative for a sentence |
 | `vamp` | a mixture of posteriors of pseudo-inputs | the pseudo-inputs | from samples; may be negative for a sentence |
 | `flow` | a normalizing flow | its layers | from samples; may be negative for a sentence |
+| `conditional_gaussian` | a Gaussian, from a text c (`needs_condition`) | two linear maps | closed form, for each dimension |
 | `uniform_sphere` | all directions alike | nothing | (von Mises-Fisher posteriors only; closed form) |
 
 Each class has `latent_space` (`vectors` or `sphere`), which the posterior must share; `config_options`, from keys of a model's
-config to its own arguments; and `needs_encoder`: whether it is called with the posterior of its pseudo-inputs.
+config to its own arguments; `needs_encoder`: whether it is called with the posterior of its pseudo-inputs; and
+`needs_condition`: whether it is called with the encoding of a text, which q(z|x, c) then reads too.
 
 Over vectors of categories (`CATEGORY_PRIORS`, latent space `categories`) the KL is always in closed form:
 
@@ -27,6 +29,7 @@ from hf_lvm.layers.priors.categories import (
     LearnedCategoriesPrior,
     UniformCategoriesPrior,
 )
+from hf_lvm.layers.priors.conditional_gaussian import ConditionalGaussianPrior
 from hf_lvm.layers.priors.flow import FlowPrior
 from hf_lvm.layers.priors.gaussian_mixture import GaussianMixturePrior
 from hf_lvm.layers.priors.standard_normal import StandardNormalPrior
@@ -38,6 +41,7 @@ PRIORS: dict[str, type[nn.Module]] = {
     "gaussian_mixture": GaussianMixturePrior,
     "vamp": VampPrior,
     "flow": FlowPrior,
+    "conditional_gaussian": ConditionalGaussianPrior,
     "uniform_sphere": UniformSpherePrior,
 }
 CATEGORY_PRIORS: dict[str, type[nn.Module]] = {
@@ -57,6 +61,7 @@ __all__ = [
     "CATEGORY_PRIORS",
     "PRIORS",
     "ConditionalCategoriesPrior",
+    "ConditionalGaussianPrior",
     "FlowPrior",
     "GaussianMixturePrior",
     "LearnedCategoriesPrior",

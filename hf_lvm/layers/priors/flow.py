@@ -30,6 +30,7 @@ class FlowPrior(nn.Module):
     latent_space: ClassVar[str] = "vectors"
     config_options: ClassVar[dict[str, str]] = {"prior_flow_layers": "layers"}
     needs_encoder: ClassVar[bool] = False
+    needs_condition: ClassVar[bool] = False
 
     def __init__(self, latent_size: int, *, layers: int = 4):
         super().__init__()

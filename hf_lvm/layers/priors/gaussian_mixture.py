@@ -26,6 +26,7 @@ class GaussianMixturePrior(nn.Module):
     latent_space: ClassVar[str] = "vectors"
     config_options: ClassVar[dict[str, str]] = {"prior_components": "components"}
     needs_encoder: ClassVar[bool] = False
+    needs_condition: ClassVar[bool] = False
 
     def __init__(self, latent_size: int, *, components: int = 10):
         super().__init__()

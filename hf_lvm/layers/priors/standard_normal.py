@@ -14,6 +14,7 @@ class StandardNormalPrior(nn.Module):
     latent_space: ClassVar[str] = "vectors"
     config_options: ClassVar[dict[str, str]] = {}
     needs_encoder: ClassVar[bool] = False
+    needs_condition: ClassVar[bool] = False
 
     def __init__(self, latent_size: int):
         super().__init__()

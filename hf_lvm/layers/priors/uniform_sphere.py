@@ -18,6 +18,7 @@ class UniformSpherePrior(nn.Module):
     latent_space: ClassVar[str] = "sphere"
     config_options: ClassVar[dict[str, str]] = {}
     needs_encoder: ClassVar[bool] = False
+    needs_condition: ClassVar[bool] = False
 
     def __init__(self, latent_size: int):
         super().__init__()

@@ -32,6 +32,7 @@ class VampPrior(nn.Module):
     latent_space: ClassVar[str] = "vectors"
     config_options: ClassVar[dict[str, str]] = {"prior_components": "components", "prior_pseudo_input_length": "length"}
     needs_encoder: ClassVar[bool] = True
+    needs_condition: ClassVar[bool] = False
 
     def __init__(self, latent_size: int, *, embedding_size: int, components: int = 10, length: int = 8):
         super().__init__()

@@ -19,6 +19,8 @@ class Inference:
         decoder_input_ids: torch.Tensor | None = None,
         generator: Generators = None,
         kl_weight: float = 1.0,
+        condition_input_ids: torch.Tensor | None = None,
+        condition_attention_mask: torch.Tensor | None = None,
     ) -> Distribution:
         """q(z|x) as the bound takes it: the encoder's, refined by `semi_amortized_steps` gradient steps where there are any.
 
@@ -27,12 +29,14 @@ class Inference:
 
         Args:
             generator: noise of the steps; a list of one a row goes on to serve the samples that follow.
+            condition_input_ids, condition_attention_mask: (B, C), the texts that a `conditional_gaussian` prior reads.
         """
-        posterior = self.encode(input_ids, attention_mask)
+        conditions = (condition_input_ids, condition_attention_mask)
+        posterior = self.encode(input_ids, attention_mask, *conditions)
         if not self.config.semi_amortized_steps:
             return posterior
         decoder_input_ids = self.shift_right(labels) if decoder_input_ids is None else decoder_input_ids
-        prior = self.prior_of(labels.shape[0])
+        prior = self.prior_of(labels.shape[0], *conditions)
 
         def negative_bound(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
             candidate = DiagonalGaussian(mean, torch.exp(0.5 * log_variance))
@@ -52,9 +56,65 @@ class Inference:
         )
         return DiagonalGaussian(mean, torch.exp(0.5 * log_variance))
 
-    def prior_of(self, batch_size: int) -> Distribution:
-        """p(z) for each of `batch_size` sentences, on the model's device: a distribution over (B, D)."""
+    def encode(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        condition_input_ids: torch.Tensor | None = None,
+        condition_attention_mask: torch.Tensor | None = None,
+    ) -> Distribution:
+        """q(z|x) of sentences (B, S), padded on either side, by the encoder alone: a distribution over (B, D).
+
+        Args:
+            condition_input_ids, condition_attention_mask: (B, C), the texts c of q(z|x, c) with a `conditional_gaussian`
+                prior.
+
+        Raises:
+            ValueError: sentences longer than the encoder's positions; texts for a prior that reads none, or none for one that
+                does, or another number of them.
+        """
+        pooled = self.pooled(input_ids, attention_mask)
+        condition = self._pooled_condition(len(input_ids), condition_input_ids, condition_attention_mask)
+        return self.posterior_head(pooled if condition is None else torch.cat([pooled, condition], dim=-1))
+
+    def _pooled_condition(
+        self, batch_size: int, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """The encoder's vectors (B, H) of the texts that the prior reads; None where it reads none."""
+        if not self.prior.needs_condition:
+            if input_ids is not None:
+                raise ValueError(
+                    "condition_input_ids go with prior_type 'conditional_gaussian', and this model's is "
+                    f"{self.config.prior_type!r}: leave them out, or build it with that one."
+                )
+            return None
+        if input_ids is None:
+            raise ValueError(
+                "prior_type 'conditional_gaussian' is p(z | a text): pass condition_input_ids (and condition_attention_mask), "
+                "or conditions=... where texts are passed as strings."
+            )
+        if len(input_ids) != batch_size:
+            raise ValueError(f"Got {len(input_ids)} conditions for {batch_size} sentences: give one a sentence.")
+        return self.pooled(input_ids, attention_mask)
+
+    def prior_of(
+        self,
+        batch_size: int,
+        condition_input_ids: torch.Tensor | None = None,
+        condition_attention_mask: torch.Tensor | None = None,
+    ) -> Distribution:
+        """p(z) for each of `batch_size` sentences, on the model's device: a distribution over (B, D).
+
+        Args:
+            condition_input_ids, condition_attention_mask: (B, C), the texts c of p(z|c) under a `conditional_gaussian` prior.
+
+        Raises:
+            ValueError: texts for a prior that reads none, or none for one that does, or another number of them.
+        """
         options = {"posterior": self._pseudo_posterior()} if self.prior.needs_encoder else {}
+        condition = self._pooled_condition(batch_size, condition_input_ids, condition_attention_mask)
+        if condition is not None:
+            options["condition"] = condition
         return self.prior(batch_size, device=self.device, dtype=self.latent_dtype, **options)
 
     def _pseudo_posterior(self) -> Distribution:

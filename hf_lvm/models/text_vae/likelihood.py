@@ -19,6 +19,8 @@ class Likelihood:
         chunk_size: int | None = None,
         generator: Generators = None,
         keep_log_weights: bool = False,
+        condition_input_ids: torch.LongTensor | None = None,
+        condition_attention_mask: torch.Tensor | None = None,
     ) -> LikelihoodEstimate:
         """log p(x) in nats by importance weighting with q(z|x) as the proposal (Burda et al. 2016), without dropout.
 
@@ -27,6 +29,8 @@ class Likelihood:
             chunk_size: samples decoded at once; by default as many as keep the logits small: 16 MB on a CPU, 256 MB
                 elsewhere.
             keep_log_weights: return the log weights (K, B) beside the estimate.
+            condition_input_ids, condition_attention_mask: (B, C), the texts c of log p(x|c) with a `conditional_gaussian`
+                prior.
 
         Returns:
             `.log_likelihood`, `.standard_error`, `.effective_sample_size`, `.low_sample_size`, each (B,).
@@ -35,8 +39,12 @@ class Likelihood:
             chunk_size = self.samples_at_once(labels)
         decoder_input_ids = self.shift_right(labels)
         with in_evaluation_mode(self):
-            posterior = self.infer(input_ids, attention_mask, labels, decoder_input_ids, generator)
-            prior = self.prior_of(labels.shape[0])
+            conditions = {
+                "condition_input_ids": condition_input_ids,
+                "condition_attention_mask": condition_attention_mask,
+            }
+            posterior = self.infer(input_ids, attention_mask, labels, decoder_input_ids, generator, **conditions)
+            prior = self.prior_of(labels.shape[0], **conditions)
             log_weights = []
             # Drawn at once, so that the result does not depend on the size of the chunks.
             for samples in posterior.sample((num_samples,), generator).split(chunk_size):

@@ -8,11 +8,13 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoProcessor
 from transformers.cache_utils import Cache
+from transformers.generation.utils import GenerateOutput
 
 from hf_lvm.backbones.composition import ComposedModel
 from hf_lvm.data import LatentTextProcessor
-from hf_lvm.distributions import Generators
+from hf_lvm.distributions import Generators, standard_normal
 from hf_lvm.estimators import Draws
+from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.layers.posteriors import POSTERIORS
 from hf_lvm.layers.priors import PRIORS
 from hf_lvm.models.text_vae.configuration_text_vae import TextVAEConfig
@@ -57,9 +59,12 @@ class TextVAEModel(Inference, Likelihood, LatentSpaceOperations, ComposedModel):
         """The head of q(z|x) and the prior p(z) that the config names."""
         head, prior = POSTERIORS[config.posterior_type], PRIORS[config.prior_type]
         own = {"embedding_size": self.encoder.get_input_embeddings().embedding_dim} if prior.needs_encoder else {}
+        own |= {"hidden_size": config.encoder.hidden_size} if prior.needs_condition else {}
+        # q(z|x, c) reads the encodings of both texts.
+        read = 2 if prior.needs_condition else 1
         return (
             head(
-                config.encoder.hidden_size,
+                read * config.encoder.hidden_size,
                 config.latent_size,
                 initial_stddev=config.posterior_initial_stddev,
                 **config.options_of(head),
@@ -70,12 +75,14 @@ class TextVAEModel(Inference, Likelihood, LatentSpaceOperations, ComposedModel):
     @property
     def has_kl_per_dimension(self) -> bool:
         """Whether KL(q(z|x) || p(z)) is a sum over the dimensions of z, which free bits may count one by one."""
-        return self.config.prior_type == "standard_normal"
+        return self.config.prior_type in ("standard_normal", "conditional_gaussian")
 
     def typical_vectors(self) -> torch.Tensor:
         """Draws from the prior of a new model."""
         if self.prior.needs_encoder:
             self.prior.start_from_embeddings(self.encoder.get_input_embeddings().weight)
+        if self.prior.needs_condition:
+            return standard_normal(256, self.config.latent_size, device=self.device, dtype=self.latent_dtype).sample()
         return self.prior_of(256).sample()
 
     def condition(self, latents: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -102,6 +109,8 @@ class TextVAEModel(Inference, Likelihood, LatentSpaceOperations, ComposedModel):
         use_cache: bool = False,
         logits_to_keep: int = 0,
         conditions: dict[str, torch.Tensor] | None = None,
+        condition_input_ids: torch.LongTensor | None = None,
+        condition_attention_mask: torch.Tensor | None = None,
         return_dict: bool | None = None,
     ) -> TextVAEOutput:
         """The bound of sentences, the score of labels under given latents, or one decoding step.
@@ -118,6 +127,8 @@ class TextVAEModel(Inference, Likelihood, LatentSpaceOperations, ComposedModel):
             free_bits: nats that cost nothing in `loss`, in each dimension or in total, as the mode has it.
             free_bits_mode: how, see `hf_lvm.objectives.free_bits`.
             past_key_values, use_cache, logits_to_keep, conditions: for generation.
+            condition_input_ids, condition_attention_mask: (B, C), the texts c of p(z|c) and q(z|x, c), padded on either side,
+                with a `conditional_gaussian` prior; the bound is then of log p(x|c).
 
         Raises:
             ValueError: sentences longer than the positions of a part, latents of the wrong size, unknown modes.
@@ -134,8 +145,9 @@ class TextVAEModel(Inference, Likelihood, LatentSpaceOperations, ComposedModel):
             raise ValueError("Pass input_ids for the encoder, or latents to score the labels under.")
 
         check_combination(self.config.objective, self.config.estimator, self.config.num_samples, free_bits_mode=free_bits_mode)
-        posterior = self.infer(input_ids, attention_mask, labels, decoder_input_ids, generator, kl_weight)
-        prior = self.prior_of(labels.shape[0])
+        about = {"condition_input_ids": condition_input_ids, "condition_attention_mask": condition_attention_mask}
+        posterior = self.infer(input_ids, attention_mask, labels, decoder_input_ids, generator, kl_weight, **about)
+        prior = self.prior_of(labels.shape[0], **about)
         if sample_posterior:
             draws = self.estimator.draw(posterior, self.config.num_samples, generator)
         else:
@@ -165,6 +177,54 @@ class TextVAEModel(Inference, Likelihood, LatentSpaceOperations, ComposedModel):
             logits=logits,
             latents=samples[0],
             posterior=posterior,
+        )
+
+    @torch.no_grad()
+    def generate(
+        self,
+        latents: torch.Tensor | None = None,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        condition_input_ids: torch.LongTensor | None = None,
+        condition_attention_mask: torch.Tensor | None = None,
+        generation_config=None,
+        **options,
+    ) -> GenerateOutput | torch.LongTensor:
+        """Text from latents, with every option of transformers' `generate`; see `ComposedModel.generate`.
+
+        Args:
+            latents: of B texts. Without them, the modes of q(z|x) of `input_ids`; without these too, draws from the prior.
+            input_ids, attention_mask: (B, S), sentences to encode, padded on either side.
+            decoder_input_ids, decoder_attention_mask: (B, P), prompts to continue, padded on either side.
+            condition_input_ids, condition_attention_mask: (B, C), the texts that a `conditional_gaussian` prior reads: z is
+                the mode of q(z|x, c), or without sentences a draw from p(z|c).
+
+        Returns:
+            (B * num_return_sequences, L): start token + prompt + new tokens of each row, padded on the right.
+
+        Raises:
+            ValueError: latents beside what they are to be found from, or a prior without the texts it reads.
+        """
+        if latents is not None and condition_input_ids is not None:
+            raise ValueError("The decoder hears of a condition through z alone: pass latents or condition_input_ids.")
+        if condition_input_ids is not None:
+            about = (condition_input_ids, condition_attention_mask)
+            with in_evaluation_mode(self):
+                if input_ids is None:
+                    latents = self.prior_of(len(condition_input_ids), *about).sample()
+                else:
+                    latents = self.encode(input_ids, attention_mask, *about).mode
+            input_ids = attention_mask = None
+        return super().generate(
+            latents=latents,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            generation_config=generation_config,
+            **options,
         )
 
 

@@ -1,0 +1,159 @@
+"""A conditional VAE, p(z|c) and q(z|x, c) of a text c: by enumeration for each of two conditions, and what else must hold."""
+
+from typing import ClassVar
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal, kl_divergence
+from transformers import AutoModel
+
+from tests.contract import beginnings_of_longer_texts, complete_texts
+from tests.models.text_vae.test_contract import TextVAEContract
+from tests.tiny_parts import batch_of, perturb, random_rows, row_generators, tiny_vae
+
+# Conditions over the vocabulary of the enumerated model, of different lengths.
+CONDITIONS = ([0, 1, 2], [1])
+
+
+def about(rows: list[list[int]], side: str = "right", extra: int = 0) -> dict[str, torch.Tensor]:
+    batch = batch_of(rows, side, extra)
+    return {"condition_input_ids": batch["input_ids"], "condition_attention_mask": batch["attention_mask"]}
+
+
+class Conditional(TextVAEContract):
+    injection = "embedding"
+    options: ClassVar[dict] = {"prior_type": "conditional_gaussian"}
+
+    @torch.no_grad()
+    def widen(self, model):
+        model.posterior_head.mean.weight.mul_(0.3)
+        model.posterior_head.log_variance.weight.mul_(0.1)
+        model.posterior_head.log_variance.bias.fill_(0.5)
+        # Two conditions far enough apart, and both within the grid.
+        model.prior.mean.weight.mul_(1.5)
+        model.prior.log_variance.weight.mul_(0.2)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Conditional().build_tiny()
+
+
+def exact(model, rows, condition):
+    """log p(x|c), (N,), by an even grid over z, and the density of p(z|c) on it."""
+    points = torch.linspace(-9, 9, 1501, dtype=torch.float64).unsqueeze(1)
+    prior = model.prior_of(len(points), **about([condition] * len(points)))
+    log_mass = prior.log_prob(points) + (points[1] - points[0]).log()
+    assert log_mass.exp().sum().item() == pytest.approx(1, abs=1e-8)
+    logs = [-model(labels=batch_of([row] * len(points))["labels"], latents=points).reconstruction for row in rows]
+    return torch.stack([(log + log_mass).logsumexp(0) for log in logs])
+
+
+@torch.no_grad()
+def test_probabilities_given_a_condition_sum_to_one_and_bounds_are_below_them(model):
+    texts, repeats = complete_texts(), 120
+    found = {}
+    for condition in CONDITIONS:
+        log_likelihood = exact(model, texts + beginnings_of_longer_texts(), condition)
+        assert log_likelihood.exp().sum().item() == pytest.approx(1, abs=1e-8)
+        found[tuple(condition)] = log_likelihood = log_likelihood[: len(texts)]
+        batch = {name: value.repeat(repeats, 1) for name, value in (batch_of(texts) | about([condition] * len(texts))).items()}
+        torch.manual_seed(3)
+        output = model(**batch)
+        bounds = [-(output.reconstruction + output.kl)]
+        bounds += [model.estimate_log_likelihood(**batch, num_samples=count).log_likelihood for count in (2, 5)]
+        means = [bound.view(repeats, -1).mean(1) for bound in bounds] + [log_likelihood.mean().expand(repeats)]
+        for lower, higher in zip(means, means[1:], strict=False):
+            gain = higher - lower
+            assert gain.mean() > 4 * gain.std() / repeats**0.5, "above zero, and visibly so"
+        estimate = model.estimate_log_likelihood(**batch_of(texts), **about([condition] * len(texts)), num_samples=1500)
+        assert ((estimate.log_likelihood - log_likelihood).abs() < 4 * estimate.standard_error).all()
+        assert estimate.standard_error.max() < 0.3
+    one, other = found.values()
+    assert (one - other).abs().max() > 0.01, "what is said must depend on the condition"
+
+
+@torch.no_grad()
+def test_the_kl_is_that_of_the_two_gaussians():
+    model = small()
+    batch, condition = batch_of(random_rows(4)), about(random_rows(4, seed=9))
+    output = model(**batch, **condition, generator=row_generators(4))
+    q = model.encode(batch["input_ids"], batch["attention_mask"], **condition)
+    p = model.prior_of(4, **condition)
+    expected = kl_divergence(Independent(Normal(q.mean, q.stddev), 1), Independent(Normal(p.mean, p.stddev), 1))
+    torch.testing.assert_close(output.kl, expected)
+    torch.testing.assert_close(output.kl_per_dimension.sum(1), expected)
+    torch.testing.assert_close(output.loss, (output.reconstruction + output.kl).mean())
+    other = model(**batch, **about(random_rows(4, seed=10)), generator=row_generators(4))
+    assert ((other.kl - output.kl).abs() > 1e-4).all() and p.mean.std(0).min() > 1e-3
+
+
+def small(**options):
+    return perturb(tiny_vae(prior_type="conditional_gaussian", injection=["prefix", "embedding"], **options), 0.1)
+
+
+def test_a_new_prior_is_standard_normal_and_learns_from_its_condition():
+    model = tiny_vae(prior_type="conditional_gaussian", injection="embedding").train()
+    prior = model.prior_of(2, **about(random_rows(2)))
+    assert (prior.mean == 0).all() and (prior.stddev == 1).all()
+    model(**batch_of(random_rows(2)), **about(random_rows(2, seed=1))).loss.backward()
+    assert model.prior.mean.weight.grad.abs().sum() > 0 and model.prior.log_variance.weight.grad.abs().sum() > 0
+    names = {name for name, _ in model.generative_parameters()}
+    assert "prior.mean.weight" in names
+
+
+@torch.no_grad()
+def test_padding_and_batch_do_not_matter():
+    model, rows, conditions = small(), random_rows(4), random_rows(4, seed=5)
+    whole = model(**batch_of(rows), **about(conditions), generator=row_generators(4))
+    for side, extra in (("left", 0), ("right", 5), ("left", 5)):
+        output = model(**batch_of(rows), **about(conditions, side, extra), generator=row_generators(4))
+        for name in ("kl", "reconstruction", "logits"):
+            torch.testing.assert_close(output[name], whole[name], rtol=1e-5, atol=1e-5)
+    for index, generator in enumerate(row_generators(4)):
+        alone = model(**batch_of([rows[index]]), **about([conditions[index]]), generator=[generator])
+        torch.testing.assert_close(alone.kl[0], whole.kl[index], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(alone.reconstruction[0], whole.reconstruction[index], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_generation_is_from_the_prior_of_the_condition_or_from_the_posterior_of_both():
+    model, conditions = small(), about(random_rows(3, seed=5))
+    torch.manual_seed(4)
+    drawn = model.prior_of(3, **conditions).sample()
+    expected = model.generate(latents=drawn, max_new_tokens=5)
+    torch.manual_seed(4)
+    assert torch.equal(model.generate(**conditions, max_new_tokens=5), expected)
+    batch = batch_of(random_rows(3))
+    given = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    expected = model.generate(latents=model.encode(**given, **conditions).mode, max_new_tokens=5)
+    assert torch.equal(model.generate(**given, **conditions, max_new_tokens=5), expected)
+
+
+@torch.no_grad()
+def test_it_is_saved_and_loaded(tmp_path):
+    model = small()
+    model.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
+    inputs = batch_of(random_rows(3)) | about(random_rows(3, seed=2))
+    output, again = (each(**inputs, generator=row_generators(3)) for each in (model, loaded))
+    torch.testing.assert_close(again.loss, output.loss, rtol=1e-6, atol=1e-6)
+
+
+def test_refusals():
+    model, batch = small(), batch_of(random_rows(3))
+    with pytest.raises(ValueError, match="pass condition_input_ids"):
+        model(**batch)
+    with pytest.raises(ValueError, match="2 conditions for 3 sentences"):
+        model(**batch, **about(random_rows(2)))
+    with pytest.raises(ValueError, match="this model's is 'standard_normal'"):
+        tiny_vae()(**batch, **about(random_rows(3)))
+    with pytest.raises(ValueError, match="pass condition_input_ids"):
+        model.generate(max_new_tokens=2)
+    with pytest.raises(ValueError, match="through z alone"):
+        model.generate(latents=torch.zeros(1, 4), **about(random_rows(1)))
+    with pytest.raises(ValueError, match="different spaces"):
+        tiny_vae(prior_type="conditional_gaussian", posterior_type="von_mises_fisher")
+    with pytest.raises(ValueError, match="'delta' commits to its rate"):
+        tiny_vae(prior_type="conditional_gaussian", posterior_type="delta")
