@@ -54,7 +54,8 @@ def batches(
     """Row numbers and tensors of batches of similar length, with a progress bar."""
     collate = LatentTextCollator(processor)
     order = sorted(range(len(dataset)), key=dataset["length"][:].__getitem__)
-    columns = dataset.select_columns(["input_ids", "attention_mask", "labels"])
+    about = ["condition_input_ids"] if "condition_input_ids" in dataset.column_names else []
+    columns = dataset.select_columns(["input_ids", "attention_mask", "labels", *about])
     for begin in tqdm(range(0, len(order), batch_size), desc=description, leave=False):
         rows = order[begin : begin + batch_size]
         inputs = collate([columns[row] for row in rows])

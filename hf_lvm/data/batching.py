@@ -14,7 +14,7 @@ class LatentTextCollator:
     """Pad encoded texts to a batch for the model; columns it does not know are left out.
 
     `input_ids` and `attention_mask` are padded on the tokenizer's `padding_side`, `labels` on the right with -100. Where there
-    are `classes` they come along.
+    are `classes` they come along, and so do `condition_input_ids`, with a mask of their own.
 
     Example:
         >>> loader = DataLoader(encoded["train"], batch_size=32, collate_fn=LatentTextCollator(processor))
@@ -24,15 +24,15 @@ class LatentTextCollator:
         self.processor = processor
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Rows as `input_ids` (B, S), `attention_mask` (B, S), `labels` (B, T), and `classes` (B, M) where they have them."""
-        tokenizer = self.processor.tokenizer
-        input_ids = [feature["input_ids"] for feature in features]
-        masks = [[1] * len(ids) for ids in input_ids]
-        batch = {
-            "input_ids": torch.tensor(pad_rows(input_ids, tokenizer.pad_token_id, tokenizer.padding_side)),
-            "attention_mask": torch.tensor(pad_rows(masks, 0, tokenizer.padding_side)),
-            "labels": torch.tensor(pad_rows([feature["labels"] for feature in features], IGNORED_LABEL)),
-        }
+        """Rows as `input_ids` (B, S), `attention_mask` (B, S), `labels` (B, T), and where they have them `classes` (B, M),
+        `condition_input_ids` and `condition_attention_mask` (B, C)."""
+        tokenizer, batch = self.processor.tokenizer, {}
+        for prefix in ("", "condition_") if "condition_input_ids" in features[0] else ("",):
+            ids = [feature[f"{prefix}input_ids"] for feature in features]
+            masks = [[1] * len(row) for row in ids]
+            batch[f"{prefix}input_ids"] = torch.tensor(pad_rows(ids, tokenizer.pad_token_id, tokenizer.padding_side))
+            batch[f"{prefix}attention_mask"] = torch.tensor(pad_rows(masks, 0, tokenizer.padding_side))
+        batch["labels"] = torch.tensor(pad_rows([feature["labels"] for feature in features], IGNORED_LABEL))
         if "classes" in features[0]:
             batch["classes"] = torch.tensor([feature["classes"] for feature in features])
         return batch

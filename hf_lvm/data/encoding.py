@@ -19,6 +19,7 @@ def encode_dataset(
     max_length: int | None = None,
     max_positions: int | tuple[int | None, int | None] | None = None,
     keep_columns: Sequence[str] = (),
+    condition_column: str | None = None,
 ) -> Dataset | DatasetDict:
     """Tokenize every text for both sides.
 
@@ -33,11 +34,12 @@ def encode_dataset(
         max_positions: How many tokens the model has positions for: one number for both sides, or (encoder, decoder)
             with `None` for a side without limit.
         keep_columns: Columns of `dataset` to carry along, such as `"text"` or a class label.
+        condition_column: The column with the texts that a conditional model reads beside the texts.
 
     Returns:
         In memory, the same splits with the columns `input_ids`, `attention_mask`, `labels` (lists of ids, not padded),
-        `num_words` (split at white space), `num_bytes` (UTF-8), `length` (tokens of the longer side), then
-        `keep_columns`.
+        `num_words` (split at white space), `num_bytes` (UTF-8), `length` (tokens of the longer side, or of the condition),
+        with conditions `condition_input_ids`, then `keep_columns`.
 
     Raises:
         ValueError: a missing column, an empty data set, a text that is too long, or no text left under `max_length`.
@@ -45,11 +47,11 @@ def encode_dataset(
     if isinstance(dataset, DatasetDict):
         return DatasetDict(
             {
-                split: _encode(rows, processor, text_column, max_length, max_positions, keep_columns, split)
+                split: _encode(rows, processor, text_column, max_length, max_positions, keep_columns, condition_column, split)
                 for split, rows in dataset.items()
             }
         )
-    return _encode(dataset, processor, text_column, max_length, max_positions, keep_columns, "dataset")
+    return _encode(dataset, processor, text_column, max_length, max_positions, keep_columns, condition_column, "dataset")
 
 
 def _encode(
@@ -59,9 +61,10 @@ def _encode(
     max_length: int | None,
     max_positions: int | tuple[int | None, int | None] | None,
     keep_columns: Sequence[str],
+    condition_column: str | None,
     name: str,
 ) -> Dataset:
-    for column in (text_column, *keep_columns):
+    for column in (text_column, *([] if condition_column is None else [condition_column]), *keep_columns):
         if column not in rows.column_names:
             raise ValueError(f"{name} has no column {column!r}; its columns are {', '.join(rows.column_names)}.")
     texts = rows[text_column][:]
@@ -74,6 +77,12 @@ def _encode(
         input_ids += encoder_rows
         labels += label_rows
     lengths = [max(len(ids), len(label_ids)) for ids, label_ids in zip(input_ids, labels, strict=True)]
+    conditions: list[list[int]] = []
+    if condition_column is not None:
+        about = rows[condition_column][:]
+        for start in range(0, len(about), ROWS_AT_ONCE):
+            conditions += processor.tokenize(about[start : start + ROWS_AT_ONCE])[0]
+        lengths = [max(length, len(ids)) for length, ids in zip(lengths, conditions, strict=True)]
     kept = [row for row, length in enumerate(lengths) if max_length is None or length <= max_length]
     if len(kept) < len(texts):
         logger.info("%s: %d of %d texts are longer than max_length=%d tokens and are left out.",
@@ -84,6 +93,8 @@ def _encode(
             f"{min(lengths)}); raise max_length or give shorter texts."
         )
     check_positions(kept, input_ids, labels, max_positions, name)
+    if conditions:
+        check_positions(kept, conditions, labels, max_positions, f"{name}, {condition_column}")
     columns = {
         "input_ids": [input_ids[row] for row in kept],
         "attention_mask": [[1] * len(input_ids[row]) for row in kept],
@@ -92,6 +103,8 @@ def _encode(
         "num_bytes": [len(texts[row].encode("utf-8")) for row in kept],
         "length": [lengths[row] for row in kept],
     }
+    if conditions:
+        columns["condition_input_ids"] = [conditions[row] for row in kept]
     for column in keep_columns:
         values = rows[column][:]
         columns[column] = [values[row] for row in kept]

@@ -167,6 +167,7 @@ class LatentTextProcessor(ProcessorMixin):
         truncation: bool = False,
         max_length: int | None = None,
         return_tensors: str | None = "pt",
+        conditions: str | Sequence[str] | None = None,
     ) -> BatchFeature:
         """Turn texts into a batch for the model.
 
@@ -177,10 +178,12 @@ class LatentTextProcessor(ProcessorMixin):
             truncation: Cut both sides at `max_length` tokens, special tokens included; the end token stays.
             max_length: The longest row allowed; without `truncation`, a longer text is an error.
             return_tensors: `"pt"` for torch tensors, `None` for lists.
+            conditions: Texts that a conditional model reads beside the texts, one for each.
 
         Returns:
             `BatchFeature` with `input_ids` (B, S), `attention_mask` (B, S) and `labels` (B, T): decoder tokens and the
-            end token, no start token, -100 where padded. `input_ids` are padded on the tokenizer's `padding_side`.
+            end token, no start token, -100 where padded. `input_ids` are padded on the tokenizer's `padding_side`. With
+            conditions `condition_input_ids` and `condition_attention_mask` (B, C), padded likewise.
 
         Raises:
             ValueError: for input that is no text, or texts longer than `max_length` without `truncation`.
@@ -201,6 +204,12 @@ class LatentTextProcessor(ProcessorMixin):
             attention_mask = pad_rows(attention_mask, 0, side)
             labels = pad_rows(labels, IGNORED_LABEL)
         data = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        if conditions is not None:
+            conditions = [conditions] if isinstance(conditions, str) else conditions
+            if len(conditions) != len(texts):
+                raise ValueError(f"{len(texts)} texts but {len(conditions)} conditions; give one for each text.")
+            read = self(conditions, None, padding, truncation, max_length, None)
+            data |= {f"condition_{name}": read[name] for name in ("input_ids", "attention_mask")}
         return BatchFeature(data, tensor_type=return_tensors)
 
     def _limit(

@@ -3,14 +3,78 @@
 A model owns no tokenizer, so every method takes the processor.
 """
 
+from collections.abc import Sequence
+
+from torch.distributions import Distribution
+
 from hf_lvm.backbones.composition import TextOperations
 from hf_lvm.data import LatentTextProcessor
-from hf_lvm.distributions import interpolate_latents
+from hf_lvm.distributions import Generators, interpolate_latents
+from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.models.text_vae.imputation import impute
 
 
 class LatentSpaceOperations(TextOperations):
-    """Methods of a text VAE that read and write strings, `TextOperations` among them."""
+    """Methods of a text VAE that read and write strings, `TextOperations` among them.
+
+    Of a conditional VAE `encode_texts`, `reconstruct` and `sample` take `conditions`, the texts c of q(z|x, c) and p(z|c).
+    """
+
+    def encode_texts(
+        self,
+        texts: str | Sequence[str],
+        *,
+        processor: LatentTextProcessor,
+        conditions: str | Sequence[str] | None = None,
+    ) -> Distribution:
+        """q(z|x) of texts, without dropout: batch (B,). `.mode` is the latent of each text.
+
+        Args:
+            conditions: one for each text, with a `conditional_gaussian` prior.
+        """
+        inputs = processor(texts, conditions=conditions).to(self.device)
+        inputs.pop("labels")
+        with in_evaluation_mode(self):
+            return self.encode(**inputs)
+
+    def reconstruct(
+        self,
+        texts: str | Sequence[str],
+        *,
+        processor: LatentTextProcessor,
+        conditions: str | Sequence[str] | None = None,
+        **options,
+    ) -> list[str]:
+        """Each text encoded to the mode of q(z|x) and written again; see `encode_texts`."""
+        latents = self.encode_texts(texts, processor=processor, conditions=conditions).mode
+        return self.decode_latents(latents, processor=processor, **options)
+
+    def sample(
+        self,
+        num_texts: int | None = None,
+        *,
+        processor: LatentTextProcessor,
+        conditions: str | Sequence[str] | None = None,
+        generator: Generators = None,
+        **options,
+    ) -> list[str]:
+        """New texts: z from the prior, then (with `do_sample=True`, the default) words from p(x|z).
+
+        Args:
+            num_texts: 8 where it is None; with conditions as many for each, one where it is None.
+            conditions: C texts, with a `conditional_gaussian` prior; those of the first come first.
+            generator: for z; the words use torch's global generator.
+        """
+        if conditions is None:
+            count = 8 if num_texts is None else num_texts
+            return super().sample(count, processor=processor, generator=generator, **options)
+        conditions = [conditions] if isinstance(conditions, str) else list(conditions)
+        conditions = [condition for condition in conditions for _ in range(num_texts or 1)]
+        about = processor(conditions).to(self.device)
+        with in_evaluation_mode(self):
+            prior = self.prior_of(len(conditions), about["input_ids"], about["attention_mask"])
+        options = {"do_sample": True, "top_k": 0} | options
+        return self.decode_latents(prior.sample(generator=generator), processor=processor, **options)
 
     def interpolate(
         self,

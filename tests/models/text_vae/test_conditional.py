@@ -4,12 +4,16 @@ from typing import ClassVar
 
 import pytest
 import torch
+from datasets import Dataset
 from torch.distributions import Independent, Normal, kl_divergence
 from transformers import AutoModel
 
+from hf_lvm.analysis.corpus import encode_corpus
+from hf_lvm.data import LatentTextCollator, encode_dataset
 from tests.contract import beginnings_of_longer_texts, complete_texts
 from tests.models.text_vae.test_contract import TextVAEContract
 from tests.tiny_parts import batch_of, perturb, random_rows, row_generators, tiny_vae
+from tests.training_runs import stock_run
 
 # Conditions over the vocabulary of the enumerated model, of different lengths.
 CONDITIONS = ([0, 1, 2], [1])
@@ -141,7 +145,38 @@ def test_it_is_saved_and_loaded(tmp_path):
     torch.testing.assert_close(again.loss, output.loss, rtol=1e-6, atol=1e-6)
 
 
-def test_refusals():
+def test_texts_conditions_and_training(word_processor, tmp_path):
+    texts = [f"{first} {second}" for first in "ab" for second in "cdefgh"]
+    topics = ["r" if text[0] == "a" else "q q" for text in texts]
+    rows = Dataset.from_dict({"text": texts, "about": topics})
+    encoded = encode_dataset(rows, word_processor, condition_column="about")
+    model, collate = small(), LatentTextCollator(word_processor)
+    batch = collate(list(encoded))
+    inputs = word_processor(texts, conditions=topics)
+    assert {name: value.tolist() for name, value in batch.items()} == {name: each.tolist() for name, each in inputs.items()}
+    expected = model.encode(**{name: value for name, value in batch.items() if name != "labels"})
+    found = model.encode_texts(texts, processor=word_processor, conditions=topics)
+    torch.testing.assert_close(found.mean, expected.mean)
+    greedy = {"processor": word_processor, "max_new_tokens": 3}
+    assert model.reconstruct(texts, conditions=topics, **greedy) == model.decode_latents(expected.mode, **greedy)
+    torch.manual_seed(1)
+    assert len(model.sample(3, conditions=["r", "q q"], **greedy)) == 6 and len(model.sample(conditions="r", **greedy)) == 1
+    corpus = encode_corpus(model, encoded, word_processor, batch_size=5)
+    torch.testing.assert_close(corpus.means, expected.mean, rtol=1e-5, atol=1e-5)
+    run = stock_run(model, tmp_path, per_device=6, accumulation=1, dataset=encoded, data_collator=collate, optim="adamw_torch",
+                    max_steps=40)  # fmt: skip
+    assert sum(run.losses[-3:]) < 0.8 * sum(run.losses[:3]), run.losses
+    prior = model.prior_of(12, batch["condition_input_ids"], batch["condition_attention_mask"])
+    assert (prior.mean[0] - prior.mean[-1]).abs().max() > 0.1, "the two conditions must have come apart"
+
+
+def test_refusals(word_processor):
+    with pytest.raises(ValueError, match="2 texts but 1 conditions"):
+        word_processor(["a", "b"], conditions=["c"])
+    with pytest.raises(ValueError, match="no column 'topic'"):
+        encode_dataset(Dataset.from_dict({"text": ["a"]}), word_processor, condition_column="topic")
+    with pytest.raises(ValueError, match="conditions=... where texts"):
+        small().sample(2, processor=word_processor)
     model, batch = small(), batch_of(random_rows(3))
     with pytest.raises(ValueError, match="pass condition_input_ids"):
         model(**batch)
