@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from hf_lvm.analysis.corpus_posterior import CorpusPosterior
 from hf_lvm.data import LatentTextCollator, LatentTextProcessor
+from hf_lvm.data.batching import given_conditions
 from hf_lvm.distributions import DiagonalGaussian
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.objectives.divergence import kl_terms
@@ -91,7 +92,8 @@ def encode_corpus(
             }
             _keep(columns, values, rows, len(dataset))
             if not posteriors and output.kl_per_dimension is None:
-                monte_carlo = kl_terms(posterior, model.prior_of(len(rows)), output.latents.unsqueeze(0)).monte_carlo
+                prior = model.prior_of(len(rows), **given_conditions(inputs))
+                monte_carlo = kl_terms(posterior, prior, output.latents.unsqueeze(0)).monte_carlo
             posteriors.append(posterior)
             batch_rows.append(rows)
         permuted = columns["latents"][derangement(len(dataset), seed)]

@@ -19,6 +19,7 @@ from datasets import Dataset
 
 from hf_lvm.analysis.corpus import batches, row_generators
 from hf_lvm.data import LatentTextProcessor
+from hf_lvm.data.batching import given_conditions
 from hf_lvm.distributions import DiagonalGaussian, Generators
 from hf_lvm.distributions.noise import normal_noise
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
@@ -217,7 +218,7 @@ def measure_inference_gap(
                     f"the inference gap is measured against the best diagonal Gaussian of each sentence, and the posterior "
                     f"of this model is a {type(encoder).__name__}: leave it out for this model"
                 )
-            log_joint = _log_joint(model, inputs["labels"])
+            log_joint = _log_joint(model, inputs["labels"], given_conditions(inputs))
             # cuDNN has no backward pass for recurrent networks in evaluation mode.
             with torch.backends.cudnn.flags(enabled=False):
                 fitted = fit_gaussian(log_joint, encoder, steps=steps, generator=generators)
@@ -225,8 +226,8 @@ def measure_inference_gap(
     return _summary(gaps) | {"sentences": len(chosen), "steps": steps, "num_samples": num_samples}
 
 
-def _log_joint(model, labels: torch.Tensor) -> LogJoint:
-    decoder_input_ids, prior = model.shift_right(labels), model.prior_of(len(labels))
+def _log_joint(model, labels: torch.Tensor, conditions: dict[str, torch.Tensor]) -> LogJoint:
+    decoder_input_ids, prior = model.shift_right(labels), model.prior_of(len(labels), **conditions)
 
     def log_joint(latents: torch.Tensor) -> torch.Tensor:
         nll, _ = model.score(latents, decoder_input_ids, labels)

@@ -103,10 +103,19 @@ def score_rows(
     return scores
 
 
-def draw_samples(model, processor: LatentTextProcessor, count: int, seed: int = 0, **options) -> list[str]:
+def draw_samples(
+    model,
+    processor: LatentTextProcessor,
+    count: int,
+    seed: int = 0,
+    conditions: Sequence[str] | None = None,
+    **options,
+) -> list[str]:
     """`count` texts: z from the prior, words from p(x|z) by ancestral sampling at temperature 1.
 
     Args:
+        conditions: of a conditional model, the texts c of p(z|c), one a text in turn, from the first again where there are
+            fewer.
         options: of `generate`, such as `max_new_tokens`.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -115,7 +124,10 @@ def draw_samples(model, processor: LatentTextProcessor, count: int, seed: int = 
         torch.manual_seed(seed)
         for begin in range(0, count, SAMPLES_AT_ONCE):
             size = min(SAMPLES_AT_ONCE, count - begin)
-            samples += model.sample(size, processor=processor, generator=generator, **options)
+            if conditions is not None:
+                options["conditions"] = [conditions[place % len(conditions)] for place in range(begin, begin + size)]
+            number = size if conditions is None else 1
+            samples += model.sample(number, processor=processor, generator=generator, **options)
     return samples
 
 
@@ -131,7 +143,8 @@ def measure_reverse_perplexity(
 
     Args:
         model: a text VAE.
-        train, held_out: real texts encoded by `encode_dataset`; those to train judges on and those to measure on.
+        train, held_out: real texts encoded by `encode_dataset`; those to train judges on and those to measure on. Of a
+            conditional model with the column `condition`: its samples are written from conditions of the training texts.
         protocol: of the judges; the default one where it is not given.
         seed: of the samples, of the choice of real texts and of both judges.
 
@@ -152,9 +165,12 @@ def measure_reverse_perplexity(
         )
     limit = model.positions_left
     max_new_tokens = protocol.max_new_tokens if limit is None else min(protocol.max_new_tokens, limit - 1)
-    samples = draw_samples(model, processor, max(count, len(held_out)), seed, max_new_tokens=max_new_tokens)
-    _, sample_rows = processor.tokenize(samples)
     chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:count].tolist()
+    conditions = train.select(chosen)["condition"][:] if "condition" in train.column_names else None
+    samples = draw_samples(
+        model, processor, max(count, len(held_out)), seed, conditions=conditions, max_new_tokens=max_new_tokens
+    )
+    _, sample_rows = processor.tokenize(samples)
     real_rows, held_out_rows = train.select(chosen)["labels"][:], held_out["labels"][:]
     of_samples = train_judge(sample_rows[:count], processor, protocol, model.device, seed)
     of_real = train_judge(real_rows, processor, protocol, model.device, seed)

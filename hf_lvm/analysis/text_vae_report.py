@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
+from hf_lvm.analysis.condition_report import ConditionExample, condition_examples, measure_conditions
 from hf_lvm.analysis.corpus import EncodedCorpus, derangement, encode_corpus, importance_weighted_likelihood
 from hf_lvm.analysis.inference_gap import measure_inference_gap
 from hf_lvm.analysis.latent_walks import score_interpolations
@@ -30,10 +31,12 @@ class TextVAEReport:
     Attributes:
         metrics: nested, ready for JSON.
         reconstructions: (text, its reconstruction) pairs.
-        samples: texts decoded from draws of the prior, a few of those that were measured.
+        samples: texts decoded from draws of the prior, a few of those that were measured; of a conditional model each from
+            the condition of a text.
         interpolations: paths of texts, one list each.
         corpus: the test texts as the model sees them.
         texts: the test texts.
+        conditions: of a conditional model, a few conditions with texts written from them; empty otherwise.
     """
 
     metrics: dict[str, Any]
@@ -42,6 +45,7 @@ class TextVAEReport:
     interpolations: list[list[str]]
     corpus: EncodedCorpus
     texts: list[str] = field(default_factory=list)
+    conditions: list[ConditionExample] = field(default_factory=list)
 
 
 def report_on(
@@ -62,7 +66,8 @@ def report_on(
 
     Args:
         model: a text VAE.
-        dataset: texts encoded by `encode_dataset`, with their `text`.
+        dataset: texts encoded by `encode_dataset`, with their `text`; of a conditional model also with its
+            `condition_column`, and the conditions as they stand in the column `condition`.
         num_importance_samples: samples of z for each text in the importance-weighted likelihood; 0 leaves it out.
         num_generated: texts to reconstruct (spread over the data set), and texts to sample.
         num_gap_sentences: texts on which the inference gap is split; 0 leaves it out (see `measure_inference_gap`).
@@ -72,11 +77,11 @@ def report_on(
         seed: of every draw.
 
     Raises:
-        ValueError: fewer than 2 texts.
+        ValueError: fewer than 2 texts, or none of the conditions that the model reads.
     """
     if len(dataset) < 2:
         raise ValueError(f"A report needs at least 2 texts, and this data set has {len(dataset)}.")
-    texts = dataset["text"][:]
+    texts, conditions = dataset["text"][:], _conditions_of(model, dataset)
     counts = {
         "num_tokens": [len(row) for row in dataset["labels"]],
         "num_words": dataset["num_words"][:],
@@ -91,6 +96,17 @@ def report_on(
     if num_importance_samples:
         columns = importance_weighted_likelihood(model, dataset, processor, num_importance_samples, seed=seed)
         metrics.update(likelihood_metrics(columns, counts))
+    if conditions is not None:
+        metrics["permuted_conditions"] = measure_conditions(
+            model,
+            dataset,
+            processor,
+            corpus,
+            columns["log_likelihood"] if num_importance_samples else None,
+            num_importance_samples=num_importance_samples,
+            batch_size=batch_size,
+            seed=seed,
+        )
     if num_gap_sentences:
         metrics["inference_gap"] = _inference_gap(model, dataset, processor, num_gap_sentences, corpus, seed)
     if judge_texts is not None:
@@ -107,7 +123,12 @@ def report_on(
     metrics["greedy_reconstruction"] = own
     metrics["greedy_reconstruction_from_shuffled_latents"] = others
     metrics["content_word_recovery_ratio"] = _ratio(own["content_word_recall"], others["content_word_recall"])
-    samples = draw_samples(model, processor, num_generated, seed=seed)
+    given = None if conditions is None else [conditions[index] for index in chosen]
+    samples = draw_samples(model, processor, num_generated, seed=seed, conditions=given)
+    if given is not None:
+        others = [originals[index] for index in derangement(len(originals), seed)]
+        metrics["samples_given_conditions"] = compute_reconstruction(samples[: len(originals)], originals)
+        metrics["samples_given_other_conditions"] = compute_reconstruction(samples[: len(originals)], others)
     if num_generated > 1:
         # Self-BLEU grows with the number of sentences, so the real ones beside the samples are as many.
         both = min(num_generated, len(originals))
@@ -115,13 +136,33 @@ def report_on(
         metrics["text_diversity"] = compute_diversity(originals)
     ends = [index.item() for index in torch.linspace(0, len(originals) - 1, 2 * num_interpolations).long()]
     interpolations = [
-        model.interpolate(originals[start], originals[end], processor=processor, steps=6)
+        model.interpolate(
+            originals[start],
+            originals[end],
+            processor=processor,
+            steps=6,
+            **({} if given is None else {"conditions": [given[start], given[end]]}),
+        )
         for start, end in zip(ends[::2], ends[1::2], strict=True)
     ]
     if interpolations:
         metrics["interpolation"] = score_interpolations(interpolations)
     pairs = list(zip(originals, reconstructed, strict=True))
-    return TextVAEReport(metrics, pairs, samples[:SHOWN_SAMPLES], interpolations, corpus, texts)
+    shown = [] if conditions is None else condition_examples(model, dataset, processor, seed=seed)
+    return TextVAEReport(metrics, pairs, samples[:SHOWN_SAMPLES], interpolations, corpus, texts, shown)
+
+
+def _conditions_of(model, dataset: Dataset) -> list[str] | None:
+    """The conditions of the texts; None for a model that reads none."""
+    if not model.prior.needs_condition:
+        return None
+    lacking = [column for column in ("condition_input_ids", "condition") if column not in dataset.column_names]
+    if lacking:
+        raise ValueError(
+            f"prior_type {model.config.prior_type!r} reads a text beside each, and the data set has no column {lacking[0]!r}: "
+            "encode it with encode_dataset(..., condition_column='condition', keep_columns=('text', 'condition'))."
+        )
+    return dataset["condition"][:]
 
 
 def latent_metrics(corpus: EncodedCorpus) -> dict[str, Any]:

@@ -26,16 +26,25 @@ class LatentTextCollator:
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Rows as `input_ids` (B, S), `attention_mask` (B, S), `labels` (B, T), and where they have them `classes` (B, M),
         `condition_input_ids` and `condition_attention_mask` (B, C)."""
-        tokenizer, batch = self.processor.tokenizer, {}
-        for prefix in ("", "condition_") if "condition_input_ids" in features[0] else ("",):
-            ids = [feature[f"{prefix}input_ids"] for feature in features]
-            masks = [[1] * len(row) for row in ids]
-            batch[f"{prefix}input_ids"] = torch.tensor(pad_rows(ids, tokenizer.pad_token_id, tokenizer.padding_side))
-            batch[f"{prefix}attention_mask"] = torch.tensor(pad_rows(masks, 0, tokenizer.padding_side))
-        batch["labels"] = torch.tensor(pad_rows([feature["labels"] for feature in features], IGNORED_LABEL))
+        tokenizer = self.processor.tokenizer
+        ids = [feature["input_ids"] for feature in features]
+        masks = [[1] * len(row) for row in ids]
+        batch = {
+            "input_ids": torch.tensor(pad_rows(ids, tokenizer.pad_token_id, tokenizer.padding_side)),
+            "attention_mask": torch.tensor(pad_rows(masks, 0, tokenizer.padding_side)),
+            "labels": torch.tensor(pad_rows([feature["labels"] for feature in features], IGNORED_LABEL)),
+        }
+        if "condition_input_ids" in features[0]:
+            conditions = self.processor.pad_conditions([feature["condition_input_ids"] for feature in features])
+            batch |= {name: torch.tensor(rows) for name, rows in conditions.items()}
         if "classes" in features[0]:
             batch["classes"] = torch.tensor([feature["classes"] for feature in features])
         return batch
+
+
+def given_conditions(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Of a batch the texts that a conditional prior reads: `condition_input_ids` and `condition_attention_mask`, where there."""
+    return {name: value for name, value in batch.items() if name.startswith("condition_")}
 
 
 class LengthBucketedSampler(Sampler[int]):

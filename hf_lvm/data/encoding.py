@@ -81,7 +81,7 @@ def _encode(
     if condition_column is not None:
         about = rows[condition_column][:]
         for start in range(0, len(about), ROWS_AT_ONCE):
-            conditions += processor.tokenize(about[start : start + ROWS_AT_ONCE])[0]
+            conditions += processor.tokenize_conditions(about[start : start + ROWS_AT_ONCE], f"{name}, {condition_column}", start)
         lengths = [max(length, len(ids)) for length, ids in zip(lengths, conditions, strict=True)]
     kept = [row for row, length in enumerate(lengths) if max_length is None or length <= max_length]
     if len(kept) < len(texts):
@@ -94,7 +94,8 @@ def _encode(
         )
     check_positions(kept, input_ids, labels, max_positions, name)
     if conditions:
-        check_positions(kept, conditions, labels, max_positions, f"{name}, {condition_column}")
+        encoder_positions = max_positions[0] if isinstance(max_positions, tuple) else max_positions
+        check_positions(kept, conditions, labels, (encoder_positions, None), f"{name}, {condition_column}")
     columns = {
         "input_ids": [input_ids[row] for row in kept],
         "attention_mask": [[1] * len(input_ids[row]) for row in kept],

@@ -17,7 +17,12 @@ logger = logging.getLogger(__name__)
 
 BUILT_IN = "documentation"
 # Names of the built-in corpora, and the kind of rows of the documentation that each is.
-BUILT_IN_KINDS = {BUILT_IN: "sentences", "documentation_documents": "documents", "documentation_summaries": "summaries"}
+BUILT_IN_KINDS = {
+    BUILT_IN: "sentences",
+    "documentation_documents": "documents",
+    "documentation_summaries": "summaries",
+    "documentation_signatures": "signatures",
+}
 
 
 def load_texts(
@@ -30,6 +35,7 @@ def load_texts(
     max_words: int | None = None,
     config_name: str | None = None,
     cache_dir: str | os.PathLike | None = None,
+    condition_column: str | None = None,
 ) -> DatasetDict:
     """Load texts with the splits `train`, `validation` and `test`.
 
@@ -40,7 +46,9 @@ def load_texts(
     Args:
         dataset (`str`, *optional*):
             `None` or `"documentation"`: the sentences of the built-in documentation corpus; `"documentation_documents"`:
-            its whole docstrings. `"synthetic_grammar"`, or with `"_left"` or `"_right"` behind it: 6,000 sentences of a small
+            its whole docstrings; `"documentation_summaries"`: (body, summary) pairs, columns `text` and `summary`;
+            `"documentation_signatures"`: (summary, signature) pairs of functions, columns `text` and `signature`.
+            `"synthetic_grammar"`, or with `"_left"` or `"_right"` behind it: 6,000 sentences of a small
             grammar with gold trees in the column `tree` ([`hf_lvm.data.synthetic_grammar`]). A file (txt with one text a line,
             jsonl, json, csv, tsv, parquet) or a folder of such files. Anything else with one "/" is a dataset id on the hub;
             naming one is the only way to make this function use the network.
@@ -57,15 +65,30 @@ def load_texts(
             the split, as in `lambda.train.jsonl`.
         cache_dir (`str`, *optional*):
             Where downloads from the hub are kept; the folder of `datasets` by default.
+        condition_column (`str`, *optional*):
+            The column with the text that a conditional model reads beside each text; it is named `condition` in the result.
+            Rows where it is empty are left out; a log line counts them.
 
     Raises:
         FileNotFoundError: no such file, folder or hub dataset.
         ConnectionError: the hub does not answer.
-        ValueError: unknown file type, missing column, texts that are no strings, a split without any text.
+        ValueError: unknown file type, missing column, texts that are no strings, a split without any text; one column for
+            texts and conditions.
     """
     check_fractions(validation_fraction, test_fraction)
+    if condition_column == text_column:
+        raise ValueError(
+            f"text_column and condition_column are both {text_column!r}: a text that is its own condition leaves nothing to say."
+        )
     sources, name = read_sources(dataset, data_dir, text_column, config_name, cache_dir)
-    sources = {split: name_column(rows, text_column, "text", f"{name} ({split})") for split, rows in sources.items()}
+    for split, rows in sources.items():
+        column, source = text_column, f"{name} ({split})"
+        # The conditions first: their column may have the name that the texts are given, and the other way round.
+        if condition_column is not None:
+            is_taken = text_column == "condition" and "condition" in rows.column_names
+            column = "condition_unused" if is_taken else text_column
+            rows = _with_conditions(name_column(rows, condition_column, "condition", source), split)
+        sources[split] = name_column(rows, column, "text", source)
     return complete_texts(sources, validation_fraction, test_fraction, min_words, max_words, name)
 
 
@@ -163,7 +186,7 @@ def name_column(rows: Dataset, column: str, name: str, source: str) -> Dataset:
     """Rename a column of strings; another one that has the name already is called `..._unused`.
 
     Args:
-        name: "text" or "tree"; the option that chooses the column is called by it too.
+        name: "text", "tree" or "condition"; the option that chooses the column is called by it too.
         source: What to call the rows in an error.
 
     Raises:
@@ -183,6 +206,15 @@ def name_column(rows: Dataset, column: str, name: str, source: str) -> Dataset:
         rows = rows.rename_column(name, f"{name}_unused")
         logger.warning("%s: its column %r is renamed '%s_unused', because %r is read as %s.", source, name, name, column, name)
     return rows.rename_column(column, name)
+
+
+def _with_conditions(rows: Dataset, split: str) -> Dataset:
+    """The rows that have one."""
+    kept = [row for row, condition in enumerate(rows["condition"][:]) if condition and condition.strip()]
+    if len(kept) == len(rows):
+        return rows
+    logger.info("%s: %d texts without a condition are left out.", split, len(rows) - len(kept))
+    return rows.select(kept)
 
 
 def _keep_texts(rows: Dataset, min_words: int | None, max_words: int | None, split: str) -> Dataset:

@@ -126,6 +126,24 @@ class LatentTextProcessor(ProcessorMixin):
         end = self.end_token_id
         return input_ids, [[*ids, end] for ids in label_ids]
 
+    def tokenize_conditions(
+        self, conditions: Sequence[str], name: str = "conditions", first_row: int = 0
+    ) -> list[list[int]]:
+        """Ids of the texts that a conditional model reads beside others, by the encoder's tokenizer, without padding.
+
+        Args:
+            name, first_row: What they are called in an error, and the number of the first.
+
+        Raises:
+            ValueError: something else than strings, or a condition without any token.
+        """
+        _check_texts(conditions, name, first_row)
+        rows = self.tokenizer(list(conditions), verbose=False)["input_ids"]
+        for row, (condition, ids) in enumerate(zip(conditions, rows, strict=True), first_row):
+            if not ids or not condition.strip():
+                raise ValueError(f"{name}[{row}] is {condition!r}: a condition is a text of one word or more.")
+        return rows
+
     def tokenize_words(self, sentences: Sequence[Sequence[str]], name: str = "sentence") -> dict[str, list[list[int]]]:
         """Pieces of both sides for sentences of words, without padding, and the word that each piece belongs to.
 
@@ -186,7 +204,8 @@ class LatentTextProcessor(ProcessorMixin):
             conditions `condition_input_ids` and `condition_attention_mask` (B, C), padded likewise.
 
         Raises:
-            ValueError: for input that is no text, or texts longer than `max_length` without `truncation`.
+            ValueError: for input that is no text, texts longer than `max_length` without `truncation`, or conditions that
+                are empty or as many as something else.
         """
         texts = [texts] if isinstance(texts, str) else texts
         decoder_texts = [decoder_texts] if isinstance(decoder_texts, str) else decoder_texts
@@ -208,9 +227,30 @@ class LatentTextProcessor(ProcessorMixin):
             conditions = [conditions] if isinstance(conditions, str) else conditions
             if len(conditions) != len(texts):
                 raise ValueError(f"{len(texts)} texts but {len(conditions)} conditions; give one for each text.")
-            read = self(conditions, None, padding, truncation, max_length, None)
-            data |= {f"condition_{name}": read[name] for name in ("input_ids", "attention_mask")}
+            data |= self._read_conditions(conditions, padding, truncation, max_length)
         return BatchFeature(data, tensor_type=return_tensors)
+
+    def _read_conditions(
+        self, conditions: Sequence[str], padding: bool, truncation: bool, max_length: int | None
+    ) -> dict[str, list[list[int]]]:
+        ids = self.tokenize_conditions(conditions)
+        for row, own in enumerate(ids):
+            if max_length is not None and len(own) > max_length and not truncation:
+                raise ValueError(
+                    f"Condition {row} has {len(own)} tokens, more than max_length={max_length}; shorten it, raise max_length, "
+                    "or pass truncation=True to cut it."
+                )
+        if truncation:
+            ids = self.tokenizer(list(conditions), truncation=True, max_length=max_length, verbose=False)["input_ids"]
+        return self.pad_conditions(ids, padding)
+
+    def pad_conditions(self, ids: Sequence[Sequence[int]], padding: bool = True) -> dict[str, list[list[int]]]:
+        """Ids of conditions as `condition_input_ids` and `condition_attention_mask`, padded on the encoder's side."""
+        masks: list[list[int]] = [[1] * len(own) for own in ids]
+        if padding:
+            side = self.tokenizer.padding_side
+            ids, masks = pad_rows(ids, self.tokenizer.pad_token_id, side), pad_rows(masks, 0, side)
+        return {"condition_input_ids": list(map(list, ids)), "condition_attention_mask": masks}
 
     def _limit(
         self,
@@ -281,12 +321,12 @@ def split_texts(texts: str | Sequence[str | Sequence[str]]) -> list[list[str]]:
     return sentences
 
 
-def _check_texts(texts: Sequence[str], name: str) -> None:
+def _check_texts(texts: Sequence[str], name: str, first_row: int = 0) -> None:
     if len(texts) == 0:
         raise ValueError(f"{name} is empty: give at least one string.")
     if isinstance(texts, str):
         raise ValueError(f"{name} is one string where a list of strings is needed.")
-    for index, text in enumerate(texts):
+    for index, text in enumerate(texts, first_row):
         if not isinstance(text, str):
             raise ValueError(f"{name}[{index}] is {type(text).__name__}, not a string.")
 

@@ -36,8 +36,12 @@ SCRATCH_SIZES = {
 }
 
 
-def load_run_texts(data: DataArguments) -> DatasetDict:
-    """The texts of a run, with the splits train, validation and test."""
+def load_run_texts(data: DataArguments, condition_column: str | None = None) -> DatasetDict:
+    """The texts of a run, with the splits train, validation and test.
+
+    Args:
+        condition_column: with the text that a conditional model reads beside each; it is named `condition` in the result.
+    """
     texts = load_texts(
         data.dataset,
         data_dir=data.data_dir,
@@ -45,6 +49,7 @@ def load_run_texts(data: DataArguments) -> DatasetDict:
         config_name=data.dataset_config,
         min_words=data.min_words,
         max_words=data.max_words,
+        condition_column=condition_column,
     )
     for split, limit in (("train", data.max_train_samples), ("test", data.max_test_samples)):
         if limit is not None:
@@ -52,14 +57,19 @@ def load_run_texts(data: DataArguments) -> DatasetDict:
     return texts
 
 
-def build_processor(data: DataArguments, encoder: str, decoder: str, texts: DatasetDict) -> LatentTextProcessor:
+def build_processor(
+    data: DataArguments, encoder: str, decoder: str, texts: DatasetDict, columns: Sequence[str] = ("text",)
+) -> LatentTextProcessor:
     """The tokenizers of both parts: named, those of pretrained parts, or trained on the texts.
+
+    Args:
+        columns: of the training split with what the tokenizers shall write.
 
     Raises:
         ValueError: two parts from scratch with different words, or a tokenizer without a token its part needs.
     """
     name = data.tokenizer or ("bpe" if is_from_scratch(encoder) else encoder)
-    tokenizer = _tokenizer(name, data, texts)
+    tokenizer = _tokenizer(name, data, texts, columns)
     other = data.decoder_tokenizer or (name if is_from_scratch(decoder) else decoder)
     if (data.lowercase or data.fold_numbers) and "words" not in (name, other):
         raise ValueError(
@@ -67,7 +77,7 @@ def build_processor(data: DataArguments, encoder: str, decoder: str, texts: Data
         )
     if other == name:
         return LatentTextProcessor(tokenizer, tokenizer)
-    return LatentTextProcessor(tokenizer, _tokenizer(other, data, texts))
+    return LatentTextProcessor(tokenizer, _tokenizer(other, data, texts, columns))
 
 
 def encode_texts(
@@ -76,6 +86,7 @@ def encode_texts(
     model: ComposedModel,
     data: DataArguments,
     keep_columns: Sequence[str] = ("text",),
+    condition_column: str | None = None,
 ) -> DatasetDict:
     """Tokens of every split, some columns beside them; a text that does not fit the model is an error."""
     return encode_dataset(
@@ -84,6 +95,7 @@ def encode_texts(
         max_length=data.max_length,
         max_positions=(encoder_positions(model.encoder), model.positions_left),
         keep_columns=keep_columns,
+        condition_column=condition_column,
     )
 
 
@@ -173,12 +185,13 @@ def trained_posterior(model_class: type[ComposedModel], name: str) -> ComposedMo
     return trained
 
 
-def _tokenizer(name: str, data: DataArguments, texts: DatasetDict) -> PreTrainedTokenizerBase:
+def _tokenizer(name: str, data: DataArguments, texts: DatasetDict, columns: Sequence[str]) -> PreTrainedTokenizerBase:
+    written = (text for column in columns for text in texts["train"][column])
     if name == "bpe":
-        return train_bpe_tokenizer(texts["train"]["text"], vocab_size=data.vocab_size or 4000)
+        return train_bpe_tokenizer(written, vocab_size=data.vocab_size or 4000)
     if name == "words":
         return train_word_tokenizer(
-            texts["train"]["text"],
+            written,
             vocab_size=data.vocab_size,
             lowercase=data.lowercase,
             min_frequency=data.min_frequency,

@@ -8,6 +8,9 @@ from hf_lvm.layers.pooling import POOLINGS
 from hf_lvm.layers.posteriors import CATEGORY_POSTERIORS
 from hf_lvm.objectives.combinations import DISCRETE
 
+# Of the priors the one over vectors that reads a text.
+CONDITIONAL_PRIOR = "conditional_gaussian"
+
 
 @dataclass
 class DataArguments:
@@ -213,7 +216,15 @@ class TextVAEArguments(ComposedArguments):
         default="standard_normal",
         metadata={
             "help": "Family of p(z): standard_normal, gaussian_mixture, vamp (posteriors of learned inputs, Tomczak and "
-            "Welling 2018), flow, or uniform_sphere (for von_mises_fisher)."
+            "Welling 2018), flow, uniform_sphere (for von_mises_fisher), or conditional_gaussian: p(z|c) of the text in "
+            "condition_column (a conditional VAE, Sohn et al. 2015)."
+        },
+    )
+    condition_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "With prior_type: conditional_gaussian, the column with the text c that p(z|c) and q(z|x, c) read beside "
+            "each text. A tokenizer trained here learns both columns; the report says what it costs to exchange conditions."
         },
     )
     prior_components: int = field(default=10, metadata={"help": "Components of a gaussian_mixture or vamp prior."})
@@ -243,6 +254,25 @@ class TextVAEArguments(ComposedArguments):
     def vector_size(self) -> int:
         """Size of the vector that the decoder is conditioned on: z itself."""
         return self.latent_size
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.model is None:
+            self.check_conditions(self.prior_type)
+
+    def check_conditions(self, prior_type: str) -> None:
+        """Raise a `ValueError` for a prior that reads a text without a column of texts, or the other way round."""
+        reads_text = prior_type == CONDITIONAL_PRIOR
+        if reads_text and self.condition_column is None:
+            raise ValueError(
+                f"prior_type {prior_type!r} is p(z | a text), and no condition_column says what that text is: name a column of "
+                "the texts, as in condition_column: title"
+            )
+        if self.condition_column is not None and not reads_text:
+            raise ValueError(
+                f"condition_column is {self.condition_column!r}, and prior_type {prior_type!r} reads no text: leave it out, or "
+                f"set prior_type to {CONDITIONAL_PRIOR}"
+            )
 
 
 @dataclass

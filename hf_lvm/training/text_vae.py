@@ -63,16 +63,20 @@ def prepare(
     """A trainer with its model, processor and data, ready to train."""
     begin_run(args)
     check_decoder_is_new(model_arguments, args)
-    texts = load_run_texts(data)
+    column = model_arguments.condition_column
+    texts = load_run_texts(data, column)
     logger.info("Texts: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
     if model_arguments.model is not None:
         model, processor = load_trained(model_arguments.model, "encode_texts")
+        model_arguments.check_conditions(model.config.prior_type)
         if model_arguments.reset_decoder:
             model.reset_decoder(args.seed)
     else:
-        processor = build_processor(data, model_arguments.encoder_source, model_arguments.decoder, texts)
+        columns = ("text",) if column is None else ("text", "condition")
+        processor = build_processor(data, model_arguments.encoder_source, model_arguments.decoder, texts, columns)
         model = build_composed(TextVAEModel, model_arguments, processor)
-    encoded = encode_texts(texts, processor, model, data)
+    keep, tokenized = (("text",), None) if column is None else (("text", "condition"), "condition")
+    encoded = encode_texts(texts, processor, model, data, keep, tokenized)
     if len(encoded["test"]) < 2:
         raise ValueError("The report needs at least 2 texts in the test split, and this one has 1: give more texts.")
     trainer = build_trainer(model, args, encoded, processor)
@@ -131,14 +135,23 @@ def draw_figures(measured: TextVAEReport, folder: Path) -> None:
 
 
 def examples(measured: TextVAEReport) -> str:
-    """Reconstructions, samples and interpolations as text."""
+    """Reconstructions, samples, of a conditional model texts of conditions, and interpolations as text."""
     lines = ["Reconstructions (text, then its greedy reconstruction)", ""]
     for text, reconstruction in measured.reconstructions[:20]:
         lines += [f"  {text}", f"  -> {reconstruction}", ""]
     lines += ["Samples from the prior", "", *(f"  {sample}" for sample in measured.samples), ""]
+    if measured.conditions:
+        lines += ["Conditions (condition, = its text, ~ texts written from the condition alone)", ""]
+    for example in measured.conditions:
+        lines += [f"  {_in_a_line(example.condition)}", f"  = {_in_a_line(example.text)}"]
+        lines += [*(f"  ~ {_in_a_line(sample)}" for sample in example.samples), ""]
     for path in measured.interpolations:
         lines += ["Interpolation", "", *(f"  {step}" for step in path), ""]
     return "\n".join(lines)
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def summary(metrics: dict[str, Any], split: str = "test") -> str:
@@ -157,6 +170,12 @@ def summary(metrics: dict[str, Any], split: str = "test") -> str:
         f"{latent['latent_size']} dimensions active, mutual information {latent['mutual_information']:.2f} nats "
         f"(ceiling {latent['mutual_information_ceiling']:.2f}), permuted latents cost {cost:.1f} nats/sentence"
     )
+    if "permuted_conditions" in metrics:
+        permuted = metrics["permuted_conditions"]
+        lines.append(
+            f"  conditions of other texts cost {permuted['cost_nats_per_sentence']:.2f} nats/sentence of the bound (standard "
+            f"error {permuted['cost_standard_error']:.2f})"
+        )
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from hf_lvm.analysis.estimator_check.learning import hold, learns_baseline, warm
 from hf_lvm.analysis.estimator_check.moments import GradientMoments
 from hf_lvm.analysis.estimator_check.row import EstimatorRow, is_biased_by_nature, name_of
 from hf_lvm.analysis.estimator_check.swapping import Batch, as_in_training, cases_of, changed_config, rehearse
+from hf_lvm.data.batching import given_conditions
 from hf_lvm.distributions import CategoricalVector, support_in_words
 from hf_lvm.estimators import Estimator
 from hf_lvm.estimators.enumeration import Exact
@@ -172,9 +173,8 @@ def exact_gradient_of(
     """
     count = len(batch["labels"])
     logits = posterior.logits.detach().double().requires_grad_()
-    given = {key: value for key, value in batch.items() if key.startswith("condition_")}
     with in_evaluation_mode(model):
-        prior = model.prior_of(count, **given)
+        prior = model.prior_of(count, **given_conditions(batch))
         # Variables that are summed over beside q are a part of p(x|z).
         prior = prior.marginal(0, posterior.event_shape[0])
         prior = prior.with_logits(prior.logits.double())

@@ -24,6 +24,7 @@ def impute(
     max_words: int,
     num_samples: int,
     generator: Generators = None,
+    condition: str | None = None,
 ) -> str:
     """Fill the blank of a text.
 
@@ -34,6 +35,7 @@ def impute(
         num_candidates: continuations of the left side written in each round.
         max_words: the hole is filled by at most so many words.
         num_samples: importance samples for the log p(x) by which fillings are compared.
+        condition: of a conditional VAE, the text c of q(z|x, c) and of log p(x|c).
 
     Raises:
         ValueError: no blank in the text, or several.
@@ -44,12 +46,13 @@ def impute(
     with in_evaluation_mode(model):
         filled, best = _join(left, "", right), (-float("inf"), None)
         for _ in range(rounds):
-            latents = model.encode_texts(filled, processor=processor).sample((num_candidates,), generator).squeeze(1)
+            posterior = model.encode_texts(filled, processor=processor, conditions=condition)
+            latents = posterior.sample((num_candidates,), generator).squeeze(1)
             holes = _write_holes(model, left, latents, processor, max_words)
             whole = sorted({_join(left, hole, right) for hole in holes})
             # A first sieve with few samples, then a closer look at the best.
             for samples, kept in ((4, 8), (num_samples, 1)):
-                scores = _log_likelihoods(model, whole, processor, samples, generator)
+                scores = _log_likelihoods(model, whole, processor, samples, generator, condition)
                 order = sorted(range(len(whole)), key=scores.__getitem__, reverse=True)[:kept]
                 whole, scores = [whole[index] for index in order], [scores[index] for index in order]
             best = max(best, (scores[0], whole[0]), key=lambda pair: pair[0])
@@ -69,12 +72,15 @@ def _write_holes(model, left: str, latents: torch.Tensor, processor: LatentTextP
 
 
 def _log_likelihoods(
-    model, texts: list[str], processor: LatentTextProcessor, num_samples: int, generator: Generators
+    model,
+    texts: list[str],
+    processor: LatentTextProcessor,
+    num_samples: int,
+    generator: Generators,
+    condition: str | None,
 ) -> list[float]:
-    inputs = processor(texts).to(model.device)
-    estimate = model.estimate_log_likelihood(
-        inputs["input_ids"], inputs["attention_mask"], inputs["labels"], num_samples=num_samples, generator=generator
-    )
+    inputs = processor(texts, conditions=None if condition is None else [condition] * len(texts)).to(model.device)
+    estimate = model.estimate_log_likelihood(**inputs, num_samples=num_samples, generator=generator)
     return estimate.log_likelihood.tolist()
 
 

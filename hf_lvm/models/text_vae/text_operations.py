@@ -17,7 +17,7 @@ from hf_lvm.models.text_vae.imputation import impute
 class LatentSpaceOperations(TextOperations):
     """Methods of a text VAE that read and write strings, `TextOperations` among them.
 
-    Of a conditional VAE `encode_texts`, `reconstruct` and `sample` take `conditions`, the texts c of q(z|x, c) and p(z|c).
+    Of a conditional VAE they take `conditions`, the texts c of q(z|x, c) and p(z|c), one for each text.
     """
 
     def encode_texts(
@@ -64,6 +64,9 @@ class LatentSpaceOperations(TextOperations):
             num_texts: 8 where it is None; with conditions as many for each, one where it is None.
             conditions: C texts, with a `conditional_gaussian` prior; those of the first come first.
             generator: for z; the words use torch's global generator.
+
+        Raises:
+            ValueError: conditions for a prior that reads none, or none for one that does.
         """
         if conditions is None:
             count = 8 if num_texts is None else num_texts
@@ -84,20 +87,35 @@ class LatentSpaceOperations(TextOperations):
         processor: LatentTextProcessor,
         steps: int = 7,
         path: str = "linear",
+        conditions: str | Sequence[str] | None = None,
         **options,
     ) -> list[str]:
         """`steps` texts on the way from one text to another, the reconstructions of both included.
 
         Args:
             path: `linear` or `spherical`, see `interpolate_latents`.
+            conditions: of a conditional VAE that of each end, or one for both.
         """
-        ends = self.encode_texts([start, end], processor=processor).mode
+        ends = self.encode_texts([start, end], processor=processor, conditions=_one_each(conditions, 2)).mode
         latents = interpolate_latents(ends[0], ends[1], steps, path)
         return self.decode_latents(latents, processor=processor, **options)
 
-    def analogy(self, a: str, b: str, c: str, *, processor: LatentTextProcessor, **options) -> str:
-        """The text that is to `c` as `b` is to `a`: the decoding of z(b) - z(a) + z(c)."""
-        z_a, z_b, z_c = self.encode_texts([a, b, c], processor=processor).mode
+    def analogy(
+        self,
+        a: str,
+        b: str,
+        c: str,
+        *,
+        processor: LatentTextProcessor,
+        conditions: str | Sequence[str] | None = None,
+        **options,
+    ) -> str:
+        """The text that is to `c` as `b` is to `a`: the decoding of z(b) - z(a) + z(c).
+
+        Args:
+            conditions: of a conditional VAE those of `a`, `b` and `c`, or one for all.
+        """
+        z_a, z_b, z_c = self.encode_texts([a, b, c], processor=processor, conditions=_one_each(conditions, 3)).mode
         return self.decode_latents((z_b - z_a + z_c).unsqueeze(0), processor=processor, **options)[0]
 
     def impute(
@@ -111,6 +129,7 @@ class LatentSpaceOperations(TextOperations):
         max_words: int = 6,
         num_samples: int = 32,
         generator=None,
+        condition: str | None = None,
     ) -> str:
         """The text with its blank filled, both sides of it kept as they are; see `hf_lvm.models.text_vae.imputation`."""
         return impute(
@@ -123,4 +142,10 @@ class LatentSpaceOperations(TextOperations):
             max_words=max_words,
             num_samples=num_samples,
             generator=generator,
+            condition=condition,
         )
+
+
+def _one_each(conditions: str | Sequence[str] | None, count: int) -> Sequence[str] | None:
+    """One condition a text: a single one is that of all."""
+    return [conditions] * count if isinstance(conditions, str) else conditions
