@@ -1,4 +1,4 @@
-"""What a condition says of a text: what a conditional VAE loses when conditions are exchanged, and what it writes from them."""
+"""What a condition says of a text: what a conditional VAE loses when conditions are exchanged, and what it writes of them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +75,7 @@ def measure_conditions(
     same = [own == other for own, other in zip(dataset["condition_input_ids"], permuted["condition_input_ids"], strict=True)]
     with in_evaluation_mode(model):
         own = batches(dataset, processor, batch_size, model.device, "Exchanging conditions")
-        of_others = {row: ids for row, ids in enumerate(permuted["condition_input_ids"])}
+        of_others = dict(enumerate(permuted["condition_input_ids"]))
         for rows, inputs in own:
             other = inputs | _conditions([of_others[row] for row in rows], processor, model.device)
             output = model(**other, generator=row_generators(rows, seed))

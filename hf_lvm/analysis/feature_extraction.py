@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModel, AutoProcessor
 
 from hf_lvm.data import LatentTextProcessor
+from hf_lvm.data.batching import given_conditions
 from hf_lvm.distributions import DiagonalGaussian
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 
@@ -65,7 +66,8 @@ def encode_batch(model, inputs: Mapping[str, torch.Tensor], sample: bool = False
     """What a model makes of B texts, without dropout.
 
     Args:
-        inputs: `input_ids`, `attention_mask` and `labels`, as the processor gives them, on the model's device.
+        inputs: `input_ids`, `attention_mask` and `labels`, as the processor gives them, on the model's device; of a
+            conditional text VAE also its conditions.
         sample: draw the latent from q(z|x) instead of taking its mode.
 
     Returns:
@@ -82,7 +84,7 @@ def encode_batch(model, inputs: Mapping[str, torch.Tensor], sample: bool = False
             probabilities = model.class_probabilities(**inputs, method=_method(model))
             drawn = torch.distributions.Categorical(probs=probabilities).sample() if sample else probabilities.argmax(-1)
             return {"latent": drawn, "probabilities": probabilities}
-        posterior = model.encode(inputs["input_ids"], inputs["attention_mask"])
+        posterior = model.encode(inputs["input_ids"], inputs["attention_mask"], **given_conditions(inputs))
         if kind == "topics":
             latents = posterior.sample() if sample else posterior.mean
             return {"latent": latents, "shares": model.shares(latents)}
@@ -131,6 +133,7 @@ class LatentExtractor:
         column: written by it.
         batch_size: texts encoded at once.
         max_length: longer texts are cut to so many tokens; without it, one longer than the encoder's positions is an error.
+        condition_column: read by `datasets.map` too, of a conditional text VAE.
 
     Raises:
         ValueError: see `latent_kind`; a batch size below 1.
@@ -145,6 +148,7 @@ class LatentExtractor:
         column: str = "latents",
         batch_size: int = 64,
         max_length: int | None = None,
+        condition_column: str | None = None,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, but is {batch_size}.")
@@ -152,12 +156,17 @@ class LatentExtractor:
         self.model, self.processor = model, processor
         self.text_column, self.column = text_column, column
         self.batch_size, self.max_length = batch_size, max_length
+        self.condition_column = condition_column
 
-    def features(self, texts: Sequence[str]) -> np.ndarray:
+    def features(self, texts: Sequence[str], conditions: Sequence[str] | None = None) -> np.ndarray:
         """N texts -> (N, F) in float32; `names` says what the columns are.
 
+        Args:
+            conditions: of a conditional text VAE, the text that goes with each.
+
         Raises:
-            ValueError: one string in the place of several, or something else than strings; texts that are too long.
+            ValueError: one string in the place of several, or something else than strings; texts that are too long;
+                conditions for a model that reads none, none for one that does, or another number of them.
         """
         if isinstance(texts, str):
             raise ValueError("Got one string: pass a list of texts, [text] for one.")
@@ -165,9 +174,13 @@ class LatentExtractor:
         for row, text in enumerate(texts):
             if not isinstance(text, str):
                 raise ValueError(f"texts[{row}] is {type(text).__name__}, not a string.")
+        if isinstance(conditions, str) or (conditions is not None and len(conditions) != len(texts)):
+            given = "one string" if isinstance(conditions, str) else f"{len(conditions)} conditions"
+            raise ValueError(f"Got {given} for {len(texts)} texts: give a list with one condition for each text.")
         features = np.zeros((len(texts), len(self.names)), dtype=np.float32)
         for rows, own in texts_by_length(texts, self.batch_size):
-            inputs = self.processor(own, truncation=self.max_length is not None, max_length=self.max_length)
+            given = None if conditions is None else [conditions[row] for row in rows]
+            inputs = self.processor(own, truncation=self.max_length is not None, max_length=self.max_length, conditions=given)
             encoded = encode_batch(self.model, inputs.to(self.model.device))
             features[rows] = features_of(self.model, encoded).float().cpu().numpy()
         return features
@@ -178,18 +191,21 @@ class LatentExtractor:
         Raises:
             ValueError: no such column, or a single row: `datasets.map` without `batched=True`.
         """
-        if self.text_column not in batch:
-            raise ValueError(
-                f"The rows have no column {self.text_column!r}, but {', '.join(map(repr, batch))}: name that of the texts by "
-                "text_column."
-            )
+        for name in ("text_column", "condition_column"):
+            column = getattr(self, name)
+            if column is not None and column not in batch:
+                raise ValueError(
+                    f"The rows have no column {column!r}, but {', '.join(map(repr, batch))}: name that of the "
+                    f"{name.removesuffix('_column')}s by {name}."
+                )
         texts = batch[self.text_column]
         if isinstance(texts, str):
             raise ValueError("Got a single row: call dataset.map(extractor, batched=True).")
-        return {self.column: self.features(texts)}
+        conditions = None if self.condition_column is None else batch[self.condition_column]
+        return {self.column: self.features(texts, conditions)}
 
     def __reduce__(self):
-        options = {"text_column": self.text_column, "column": self.column}
+        options = {"text_column": self.text_column, "column": self.column, "condition_column": self.condition_column}
         options |= {"batch_size": self.batch_size, "max_length": self.max_length}
         return _restored, (type(self), _saved_files(self.model, self.processor), tuple(options.items()))
 

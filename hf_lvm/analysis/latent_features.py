@@ -58,7 +58,8 @@ class LatentFeatures(TransformerMixin, BaseEstimator):
         """Load what is to be loaded; the texts are not looked at.
 
         Raises:
-            ValueError: no model, a model without a processor, or one whose latent is no row of features.
+            ValueError: no model, a model without a processor, one whose latent is no row of features, or a conditional one:
+                scikit-learn hands over texts alone.
         """
         model, processor = self.model, self.processor
         if isinstance(model, str | Path):
@@ -66,6 +67,11 @@ class LatentFeatures(TransformerMixin, BaseEstimator):
             processor = own if processor is None else processor
         if model is None or processor is None:
             raise ValueError("LatentFeatures needs the folder of a run, or a model and its processor.")
+        if getattr(getattr(model, "prior", None), "needs_condition", False):
+            raise ValueError(
+                f"prior_type {model.config.prior_type!r} reads a condition beside each text, and scikit-learn hands over "
+                "texts alone: call LatentExtractor(model, processor).features(texts, conditions), and give the features to it."
+            )
         self.extractor_ = LatentExtractor(model, processor, batch_size=self.batch_size, max_length=self.max_length)
         self.n_features_out_ = len(self.extractor_.names)
         return self

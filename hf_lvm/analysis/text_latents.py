@@ -57,8 +57,13 @@ def encode_texts(model, texts: Sequence[str], processor: LatentTextProcessor, ba
     """The means of q(z|x) of N texts, without dropout: (N, D) on the CPU.
 
     Raises:
-        ValueError: a latent that is no vector, whose posterior has no mean.
+        ValueError: a latent that is no vector, whose posterior has no mean, or one that depends on more than the text.
     """
+    if getattr(getattr(model, "prior", None), "needs_condition", False):
+        raise ValueError(
+            f"prior_type {model.config.prior_type!r} reads a condition beside each text, and here are texts alone: give a "
+            "text VAE without one."
+        )
     order, parts = [], []
     with in_evaluation_mode(model):
         for rows, own in texts_by_length(texts, batch_size):

@@ -26,7 +26,7 @@ from hf_lvm.cli.evaluate_meanings import (
 )
 from hf_lvm.cli.evaluate_summaries import add_summary_options, check_summary_options, evaluate_summaries
 from hf_lvm.cli.evaluate_trees import evaluate_trees
-from hf_lvm.cli.options import add_model_options
+from hf_lvm.cli.options import add_model_options, reads_conditions
 from hf_lvm.data import add_classes, class_names, encode_dataset, load_texts, load_trees
 from hf_lvm.training.results import describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
@@ -63,6 +63,14 @@ def main(argv: Sequence[str], prog: str) -> None:
         raise ValueError(f"--class_column is for a latent class model, and {options.model} is none: leave it out")
     if options.tree_column and not has_trees:
         raise ValueError(f"--tree_column is for a model of trees, and {options.model} is none: leave it out")
+    has_conditions = reads_conditions(model)
+    if options.condition_column and not has_conditions:
+        raise ValueError(f"--condition_column is for a conditional text VAE, and {options.model} is none: leave it out")
+    if has_conditions and not options.condition_column:
+        raise ValueError(
+            f"{options.model} reads a condition beside each text: name its column with --condition_column, and the texts with "
+            "--dataset or --data_dir"
+        )
     if options.num_importance_samples is None:
         options.num_importance_samples = NUM_MEANING_SAMPLES if has_meanings else NUM_SAMPLES
     model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -77,7 +85,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     elif options.tree_column:
         splits = load_trees(options.dataset, tree_column=options.tree_column, **source)
     else:
-        splits = load_texts(options.dataset, **source)
+        splits = load_texts(options.dataset, condition_column=options.condition_column, **source)
 
     if options.class_column:
         names = model.config.class_names or class_names(splits["train"], options.class_column)
@@ -89,7 +97,8 @@ def main(argv: Sequence[str], prog: str) -> None:
             processor,
             max_length=options.max_length,
             max_positions=(encoder_positions(model.encoder), model.positions_left),
-            keep_columns=("text", "classes") if options.class_column else ("text",),
+            keep_columns=("text", *(["classes"] if options.class_column else []), *(["condition"] if has_conditions else [])),
+            condition_column="condition" if has_conditions else None,
         )
 
     begin = time.perf_counter()
@@ -135,6 +144,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--dataset", help="a file, a folder or a datasets id (default: the documentation of Python)")
     parser.add_argument("--data_dir", help="a folder with train, validation and test files")
     parser.add_argument("--text_column", default="text", help="column that holds the texts (default: text)")
+    parser.add_argument("--condition_column", help="column with what each text is about, for a conditional text VAE")
     parser.add_argument(
         "--class_column",
         nargs="+",

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from hf_lvm.analysis.trained_model import load_trained
-from hf_lvm.cli.options import add_model_options
+from hf_lvm.cli.options import add_condition_option, add_model_options, check_conditions
 from hf_lvm.distributions import INTERPOLATION_PATHS
 
 
@@ -18,7 +18,19 @@ def main(argv: Sequence[str], prog: str) -> None:
     add_model_options(parser)
     parser.add_argument("--steps", type=int, default=7, help="texts on the way, both ends included (default: 7)")
     parser.add_argument("--path", choices=INTERPOLATION_PATHS, default="linear", help="shape of the way (default: linear)")
+    add_condition_option(parser, "that of both texts, or one for each")
     options = parser.parse_args(argv)
     model, processor = load_trained(options.model, "interpolate")
-    texts = model.interpolate(options.start, options.end, processor=processor, steps=options.steps, path=options.path)
+    check_conditions(options, model)
+    if options.condition is not None and len(options.condition) > 2:
+        raise ValueError(f"--condition names {len(options.condition)} conditions for two texts: give one, or one for each")
+    conditions = None if options.condition is None else (options.condition * 2)[:2]
+    texts = model.interpolate(
+        options.start,
+        options.end,
+        processor=processor,
+        steps=options.steps,
+        path=options.path,
+        **({} if conditions is None else {"conditions": conditions}),
+    )
     print("\n".join(texts))

@@ -74,3 +74,25 @@ def write_walks(lines: Sequence[str], metrics: dict[str, Any], options: argparse
     print("\n".join(lines))
     if options.output is not None:
         write_results(options.output, {"model": options.model, "metrics": metrics, "lines": list(lines)})
+
+
+def add_condition_option(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--condition`, for commands that a conditional text VAE answers.
+
+    Args:
+        what: what the conditions are to the command, for the help text.
+    """
+    parser.add_argument("--condition", nargs="+", metavar="TEXT", help=f"of a conditional text VAE: {what}")
+
+
+def reads_conditions(model) -> bool:
+    """Whether a model reads a text beside each text: a text VAE whose prior is p(z | a text)."""
+    return bool(getattr(getattr(model, "prior", None), "needs_condition", False))
+
+
+def check_conditions(options: argparse.Namespace, model) -> None:
+    """Raise a `ValueError` for `--condition` to a model that reads none, or none to one that does."""
+    if options.condition is not None and not reads_conditions(model):
+        raise ValueError(f"--condition is for a conditional text VAE, and {options.model} is none: leave it out")
+    if options.condition is None and reads_conditions(model):
+        raise ValueError(f"{options.model} reads a condition beside each text: give it with --condition TEXT")

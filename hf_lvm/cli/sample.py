@@ -8,7 +8,7 @@ import torch
 from hf_lvm.analysis.meaning_report import written_tree
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.analysis.tree_drawing import tree_text
-from hf_lvm.cli.options import add_model_options
+from hf_lvm.cli.options import add_condition_option, add_model_options, check_conditions
 from hf_lvm.data import read_tree
 
 FORMATS = ("text", "brackets", "plain")
@@ -19,7 +19,8 @@ def main(argv: Sequence[str], prog: str) -> None:
     meanings with its meaning."""
     parser = argparse.ArgumentParser(prog=prog, description="Write new texts: z from the prior, then the text of z.")
     add_model_options(parser)
-    parser.add_argument("--num_texts", type=int, default=8, help="how many texts (default: 8)")
+    parser.add_argument("--num_texts", type=int, default=8, help="how many texts, of each condition (default: 8)")
+    add_condition_option(parser, "what each text is about; of several, each line begins with its condition and a tab")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the words; 0 takes the most probable (default: 1)")
     parser.add_argument(
         "--max_new_tokens", type=int, default=64, help="longest text in tokens, of a model of trees in words (default: 64)"
@@ -32,6 +33,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     )
     options = parser.parse_args(argv)
     model, processor = load_trained(options.model, ("sample", "verbalize"))
+    check_conditions(options, model)
     torch.manual_seed(options.seed)
     if hasattr(model, "surprisal"):
         print(_sentences_with_trees(model, processor, options))
@@ -44,13 +46,17 @@ def main(argv: Sequence[str], prog: str) -> None:
     decoding = {}
     if options.temperature != 1.0:
         decoding = {"do_sample": False} if options.temperature == 0 else {"temperature": options.temperature}
+    conditions = options.condition
     texts = model.sample(
         options.num_texts,
         processor=processor,
         generator=torch.Generator().manual_seed(options.seed),
         max_new_tokens=options.max_new_tokens,
+        **({} if conditions is None else {"conditions": conditions}),
         **decoding,
     )
+    if conditions is not None and len(conditions) > 1:
+        texts = [f"{conditions[place // options.num_texts]}\t{text}" for place, text in enumerate(texts)]
     print("\n".join(texts))
 
 

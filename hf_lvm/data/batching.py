@@ -43,7 +43,7 @@ class LatentTextCollator:
 
 
 def given_conditions(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Of a batch the texts that a conditional prior reads: `condition_input_ids` and `condition_attention_mask`, where there."""
+    """Of a batch the texts that a conditional prior reads: `condition_input_ids` and `condition_attention_mask`, if there."""
     return {name: value for name, value in batch.items() if name.startswith("condition_")}
 
 

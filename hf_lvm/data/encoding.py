@@ -81,7 +81,9 @@ def _encode(
     if condition_column is not None:
         about = rows[condition_column][:]
         for start in range(0, len(about), ROWS_AT_ONCE):
-            conditions += processor.tokenize_conditions(about[start : start + ROWS_AT_ONCE], f"{name}, {condition_column}", start)
+            conditions += processor.tokenize_conditions(
+                about[start : start + ROWS_AT_ONCE], f"{name}, {condition_column}", start
+            )
         lengths = [max(length, len(ids)) for length, ids in zip(lengths, conditions, strict=True)]
     kept = [row for row, length in enumerate(lengths) if max_length is None or length <= max_length]
     if len(kept) < len(texts):

@@ -126,9 +126,7 @@ class LatentTextProcessor(ProcessorMixin):
         end = self.end_token_id
         return input_ids, [[*ids, end] for ids in label_ids]
 
-    def tokenize_conditions(
-        self, conditions: Sequence[str], name: str = "conditions", first_row: int = 0
-    ) -> list[list[int]]:
+    def tokenize_conditions(self, conditions: Sequence[str], name: str = "conditions", first_row: int = 0) -> list[list[int]]:
         """Ids of the texts that a conditional model reads beside others, by the encoder's tokenizer, without padding.
 
         Args:

@@ -31,8 +31,11 @@ class LatentEncodingPipeline(LatentPipeline):
     - `return_tensors`: tensors instead of lists;
     - `batch_size`, `device` and the others of `transformers.Pipeline`.
 
+    Of a conditional text VAE an input is a dict: `{"text": ..., "condition": ...}`.
+
     Raises:
-        ValueError: a model whose latent is neither a vector nor classes nor topics; something that is no text.
+        ValueError: a model whose latent is neither a vector nor classes nor topics; something that is no text; a condition
+            for a model that reads none, or none for one that does.
     """
 
     def __init__(self, model, *args, **options):
@@ -45,16 +48,24 @@ class LatentEncodingPipeline(LatentPipeline):
         forward = {name: value for name, value in (("sample", sample), ("max_length", max_length)) if value is not None}
         return {}, forward, {} if return_tensors is None else {"return_tensors": return_tensors}
 
-    def preprocess(self, input_: str) -> dict[str, str]:
-        """Nothing but a look at the text."""
-        if not isinstance(input_, str):
-            raise ValueError(f"latent-encoding takes a text or a list of texts, and got {type(input_).__name__}.")
-        return {"row": input_}
+    def preprocess(self, input_: str | Mapping[str, str]) -> dict[str, Any]:
+        """Nothing but a look at the text, and at its condition."""
+        row = {"text": input_} if isinstance(input_, str) else input_
+        if not isinstance(row, Mapping) or not isinstance(row.get("text"), str) or set(row) - {"text", "condition"}:
+            raise ValueError(
+                f"latent-encoding takes a text or a list of texts, or of a conditional model dicts with the keys 'text' and "
+                f"'condition', and got {type(input_).__name__}."
+            )
+        self.check_condition(row.get("condition"))
+        return {"row": dict(row)}
 
     def _forward(
         self, input_tensors: Mapping[str, Any], sample: bool = False, max_length: int | None = None
     ) -> dict[str, torch.Tensor]:
-        inputs = self.processor(as_rows(input_tensors), truncation=max_length is not None, max_length=max_length)
+        rows = as_rows(input_tensors)
+        conditions = [row["condition"] for row in rows] if self.reads_conditions else None
+        texts = [row["text"] for row in rows]
+        inputs = self.processor(texts, truncation=max_length is not None, max_length=max_length, conditions=conditions)
         return encode_batch(self.model, inputs.to(self.device), sample)
 
     def postprocess(self, model_outputs: Mapping[str, torch.Tensor], return_tensors: bool = False) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hf_lvm.pipelines.latent_pipeline import LatentPipeline, as_rows
 
 # Options that mean nothing unless words are drawn.
 SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "min_p", "typical_p")
-KEYS = ("latent", "text", "prompt")
+KEYS = ("latent", "text", "prompt", "condition")
 
 
 class LatentGenerationPipeline(LatentPipeline):
@@ -30,11 +30,13 @@ class LatentGenerationPipeline(LatentPipeline):
     write("a text", sample=True)  # from a sample of q(z|x), not its mode
     write(num_texts=8, temperature=0.8)  # new texts, z from the prior
     write({"latent": latent, "prompt": "The first"})  # goes on from there
+    write({"condition": "def close(self)"})  # of a conditional text VAE: z from p(z|c)
     ```
 
     An input is a latent (a list of numbers, an array or a tensor: (D,) of a vector, (M,) class numbers, (M, C) points of the
-    simplices), a string, None for a draw from the prior, or a dict with `latent` or `text`, and `prompt`. A list of inputs, or
-    an array of latents with one more dimension, gives a list. Each input gives a list of `num_return_sequences` dicts with
+    simplices), a string, None for a draw from the prior, or a dict with `latent` or `text`, and `prompt`. Of a conditional text
+    VAE a dict has the `condition`, too, unless it has a latent. A list of inputs, or an array of latents with one more
+    dimension, gives a list. Each input gives a list of `num_return_sequences` dicts with
     `generated_text`. Parameters, of a call or for all calls:
 
     - `sample`: of a text, draw its latent from q(z|x) instead of taking the mode;
@@ -46,7 +48,8 @@ class LatentGenerationPipeline(LatentPipeline):
     - `batch_size`, `device` and the others of `transformers.Pipeline`.
 
     Raises:
-        ValueError: a model that writes no texts from given latents; an input that is none of these; latents of another size.
+        ValueError: a model that writes no texts from given latents; an input that is none of these; latents of another size;
+            a condition for a model that reads none, or none for one that does.
     """
 
     def __init__(self, model, *args, **options):
@@ -107,7 +110,11 @@ class LatentGenerationPipeline(LatentPipeline):
         else:
             row = {} if input_ is None else {"latent": input_}
         if "latent" in row:
+            if "condition" in row:
+                raise ValueError("The decoder hears of a condition through the latent alone: pass a latent or a condition.")
             row["latent"] = self._as_latent(row["latent"])
+        else:
+            self.check_condition(row.get("condition"))
         return {"row": row}
 
     def _as_latent(self, latent: Any) -> torch.Tensor:
@@ -127,14 +134,18 @@ class LatentGenerationPipeline(LatentPipeline):
         latents: list[torch.Tensor | None] = [row.get("latent") for row in rows]
         texts = [index for index, row in enumerate(rows) if "text" in row]
         if texts:
+            given = {"conditions": [rows[index]["condition"] for index in texts]} if self.reads_conditions else {}
             with in_evaluation_mode(self.model):
-                posterior = self.model.encode_texts([rows[index]["text"] for index in texts], processor=self.processor)
+                posterior = self.model.encode_texts(
+                    [rows[index]["text"] for index in texts], processor=self.processor, **given
+                )
                 found = posterior.sample() if sample else posterior.mode
             for index, latent in zip(texts, found, strict=True):
                 latents[index] = latent
         drawn = [index for index, latent in enumerate(latents) if latent is None]
         if drawn:
-            for index, latent in zip(drawn, self.model.prior_of(len(drawn)).sample(), strict=True):
+            given = [rows[index]["condition"] for index in drawn] if self.reads_conditions else None
+            for index, latent in zip(drawn, self._prior(len(drawn), given).sample(), strict=True):
                 latents[index] = latent
         written: list[list[str] | None] = [None] * len(rows)
         # One call for those that share their options: what is drawn from the prior has its words drawn too.
@@ -145,6 +156,15 @@ class LatentGenerationPipeline(LatentPipeline):
                 for index, own_texts in zip(group, self._write(own, prompts, from_prior, generate_options), strict=True):
                     written[index] = own_texts
         return {"texts": written, "latent": latents}
+
+    def _prior(self, count: int, conditions: list[str] | None) -> torch.distributions.Distribution:
+        """p(z) of so many draws, or p(z|c) of the condition of each."""
+        if conditions is None:
+            return self.model.prior_of(count)
+        about = self.processor.pad_conditions(self.processor.tokenize_conditions(conditions))
+        inputs = {name: torch.tensor(rows, device=self.device) for name, rows in about.items()}
+        with in_evaluation_mode(self.model):
+            return self.model.prior_of(count, **inputs)
 
     def _write(
         self, latents: list[torch.Tensor], prompts: list[str | None], from_prior: bool, options: Mapping[str, Any]

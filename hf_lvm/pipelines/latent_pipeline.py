@@ -40,6 +40,21 @@ class LatentPipeline(Pipeline):
             return []
         return super().__call__(list(inputs) if isinstance(inputs, tuple) else inputs, *args, **options)
 
+    @property
+    def reads_conditions(self) -> bool:
+        """Whether each input needs a condition: those of a conditional text VAE."""
+        return bool(getattr(getattr(self.model, "prior", None), "needs_condition", False))
+
+    def check_condition(self, condition: Any) -> None:
+        """Raise a `ValueError` for a condition that the model does not read, or none where it reads one."""
+        if condition is not None and not self.reads_conditions:
+            raise ValueError(f"This {self.model.config.model_type!r} model reads no condition: leave it out.")
+        if self.reads_conditions and not isinstance(condition, str):
+            raise ValueError(
+                f"prior_type {self.model.config.prior_type!r} reads a condition, a text, beside each: pass a dict with the key "
+                f"'condition'; got {'none' if condition is None else type(condition).__name__}."
+            )
+
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Model and processor into a folder, with which `AutoModel`, `AutoProcessor` and `pipeline` load them again.
 

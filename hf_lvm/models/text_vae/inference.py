@@ -74,10 +74,11 @@ class Inference:
                 does, or another number of them.
         """
         pooled = self.pooled(input_ids, attention_mask)
-        condition = self._pooled_condition(len(input_ids), condition_input_ids, condition_attention_mask)
+        # `len` would fix the size of the batch in a program of torch.export.
+        condition = self.pooled_condition(input_ids.shape[0], condition_input_ids, condition_attention_mask)
         return self.posterior_head(pooled if condition is None else torch.cat([pooled, condition], dim=-1))
 
-    def _pooled_condition(
+    def pooled_condition(
         self, batch_size: int, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
     ) -> torch.Tensor | None:
         """The encoder's vectors (B, H) of the texts that the prior reads; None where it reads none."""
@@ -93,8 +94,8 @@ class Inference:
                 "prior_type 'conditional_gaussian' is p(z | a text): pass condition_input_ids (and condition_attention_mask), "
                 "or conditions=... where texts are passed as strings."
             )
-        if len(input_ids) != batch_size:
-            raise ValueError(f"Got {len(input_ids)} conditions for {batch_size} sentences: give one a sentence.")
+        if input_ids.shape[0] != batch_size:
+            raise ValueError(f"Got {input_ids.shape[0]} conditions for {batch_size} sentences: give one a sentence.")
         return self.pooled(input_ids, attention_mask)
 
     def prior_of(
@@ -112,7 +113,7 @@ class Inference:
             ValueError: texts for a prior that reads none, or none for one that does, or another number of them.
         """
         options = {"posterior": self._pseudo_posterior()} if self.prior.needs_encoder else {}
-        condition = self._pooled_condition(batch_size, condition_input_ids, condition_attention_mask)
+        condition = self.pooled_condition(batch_size, condition_input_ids, condition_attention_mask)
         if condition is not None:
             options["condition"] = condition
         return self.prior(batch_size, device=self.device, dtype=self.latent_dtype, **options)
