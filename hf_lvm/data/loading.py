@@ -78,7 +78,7 @@ def load_texts(
     check_fractions(validation_fraction, test_fraction)
     if condition_column == text_column:
         raise ValueError(
-            f"text_column and condition_column are both {text_column!r}: a text that is its own condition leaves nothing to say."
+            f"text_column and condition_column are both {text_column!r}: a text that is its own condition says nothing."
         )
     sources, name = read_sources(dataset, data_dir, text_column, config_name, cache_dir)
     for split, rows in sources.items():

@@ -34,8 +34,8 @@ class LatentGenerationPipeline(LatentPipeline):
     ```
 
     An input is a latent (a list of numbers, an array or a tensor: (D,) of a vector, (M,) class numbers, (M, C) points of the
-    simplices), a string, None for a draw from the prior, or a dict with `latent` or `text`, and `prompt`. Of a conditional text
-    VAE a dict has the `condition`, too, unless it has a latent. A list of inputs, or an array of latents with one more
+    simplices), a string, None for a draw from the prior, or a dict with `latent` or `text`, and `prompt`. Of a conditional
+    text VAE a dict has the `condition`, too, unless it has a latent. A list of inputs, or an array of latents with one more
     dimension, gives a list. Each input gives a list of `num_return_sequences` dicts with
     `generated_text`. Parameters, of a call or for all calls:
 

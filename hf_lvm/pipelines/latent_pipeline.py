@@ -51,8 +51,8 @@ class LatentPipeline(Pipeline):
             raise ValueError(f"This {self.model.config.model_type!r} model reads no condition: leave it out.")
         if self.reads_conditions and not isinstance(condition, str):
             raise ValueError(
-                f"prior_type {self.model.config.prior_type!r} reads a condition, a text, beside each: pass a dict with the key "
-                f"'condition'; got {'none' if condition is None else type(condition).__name__}."
+                f"prior_type {self.model.config.prior_type!r} reads a condition, a text, beside each: pass a dict with the "
+                f"key 'condition'; got {'none' if condition is None else type(condition).__name__}."
             )
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:

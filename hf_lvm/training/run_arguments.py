@@ -265,13 +265,13 @@ class TextVAEArguments(ComposedArguments):
         reads_text = prior_type == CONDITIONAL_PRIOR
         if reads_text and self.condition_column is None:
             raise ValueError(
-                f"prior_type {prior_type!r} is p(z | a text), and no condition_column says what that text is: name a column of "
-                "the texts, as in condition_column: title"
+                f"prior_type {prior_type!r} is p(z | a text), and no condition_column says what that text is: name a column "
+                "of the texts, as in condition_column: title"
             )
         if self.condition_column is not None and not reads_text:
             raise ValueError(
-                f"condition_column is {self.condition_column!r}, and prior_type {prior_type!r} reads no text: leave it out, or "
-                f"set prior_type to {CONDITIONAL_PRIOR}"
+                f"condition_column is {self.condition_column!r}, and prior_type {prior_type!r} reads no text: leave it out, "
+                f"or set prior_type to {CONDITIONAL_PRIOR}"
             )
 
 
