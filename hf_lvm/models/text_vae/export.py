@@ -108,8 +108,14 @@ class _MeanAndStddev(nn.Module):
     def pooled_condition(self, *inputs: torch.Tensor | int | None) -> torch.Tensor | None:
         return self._methods.pooled_condition(self, *inputs)
 
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        posterior = self._methods.encode(self, *inputs)
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        condition_input_ids: torch.Tensor | None = None,
+        condition_attention_mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        posterior = self._methods.encode(self, input_ids, attention_mask, condition_input_ids, condition_attention_mask)
         return posterior.mean, posterior.stddev
 
 
@@ -160,7 +166,7 @@ def export_encoder(model, path: str | Path, length: int | None = None, tolerance
         warnings.filterwarnings("ignore", message="The tensor attributes .* were assigned during export")
         try:
             example = _inputs(model, 3, length or 5, length or 6)
-            program = torch.export.export(part, example, dynamic_shapes=(tuple(sizes),), strict=False)
+            program = torch.export.export(part, example, dynamic_shapes=tuple(sizes), strict=False)
         except Exception as error:  # torch raises whatever the code of a family happens to run into
             hint = "" if length is not None else ", or pass length=..., which a program of one length may do with"
             raise ValueError(
