@@ -23,11 +23,13 @@ class Examples:
         pairs: (text, its reconstruction).
         samples: texts of draws of the prior.
         paths: interpolations, a list of texts each.
+        conditions: of a conditional model (condition, its text, texts written from the condition).
     """
 
     pairs: list[tuple[str, str]] = field(default_factory=list)
     samples: list[str] = field(default_factory=list)
     paths: list[list[str]] = field(default_factory=list)
+    conditions: list[tuple[str, str, list[str]]] = field(default_factory=list)
 
 
 def read_examples(content: str) -> Examples | None:
@@ -40,7 +42,7 @@ def read_examples(content: str) -> Examples | None:
             part = line.split()[0]
             if part == "Interpolation":
                 read.paths.append([])
-            elif part not in ("Reconstructions", "Samples"):
+            elif part not in ("Reconstructions", "Samples", "Conditions"):
                 return None
         elif part == "Reconstructions" and line.startswith("  -> ") and read.pairs and not read.pairs[-1][1]:
             read.pairs[-1] = (read.pairs[-1][0], line[5:])
@@ -50,6 +52,12 @@ def read_examples(content: str) -> Examples | None:
             read.samples.append(line[2:])
         elif part == "Interpolation":
             read.paths[-1].append(line[2:])
+        elif part == "Conditions" and line.startswith("  = ") and read.conditions and not read.conditions[-1][1]:
+            read.conditions[-1] = (read.conditions[-1][0], line[4:], [])
+        elif part == "Conditions" and line.startswith("  ~ ") and read.conditions:
+            read.conditions[-1][2].append(line[4:])
+        elif part == "Conditions":
+            read.conditions.append((line[2:], "", []))
         else:
             return None
     return read
@@ -71,6 +79,12 @@ def show_examples(content: str) -> list[Element]:
     if read.samples:
         items = (element("li", sample or "(empty)") for sample in read.samples)
         parts += [element("h3", "Samples from the prior"), element("ul", items, class_="samples")]
+    if read.conditions:
+        rows = [(condition, text, " / ".join(samples)) for condition, text, samples in read.conditions]
+        parts += [
+            element("h3", "Texts of a condition"),
+            table(["condition", "its text", "texts written from the condition alone"], rows, "texts", OPEN_PAIRS),
+        ]
     for place, path in enumerate(read.paths):
         steps = (
             element("li", text or "(empty)", style=f"border-color: {_between(step / max(len(path) - 1, 1))}")

@@ -176,6 +176,15 @@ def _latent(metrics: dict[str, Any]) -> Iterator[Row]:
         f"{cost:+.2f} nats/sentence",
         f"± {error:.2f}: what it costs when latents are permuted across sentences",
     )
+    if "permuted_conditions" in metrics:
+        permuted = metrics["permuted_conditions"]
+        likelihood = permuted.get("likelihood_cost_nats_per_sentence")
+        yield (
+            "conditions exchanged",
+            f"{permuted['cost_nats_per_sentence']:+.2f} nats/sentence",
+            f"± {permuted['cost_standard_error']:.2f}: what it costs the bound to read the condition of another text"
+            + ("" if likelihood is None else f"; of log p(x|c) {likelihood:+.2f}"),
+        )
 
 
 def _inference(metrics: dict[str, Any]) -> Iterator[Row]:

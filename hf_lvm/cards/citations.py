@@ -110,6 +110,10 @@ PAPERS: dict[str, tuple[str, str, str, str, str, int]] = {
         "inproceedings", "Ke Tran and Yonatan Bisk and Ashish Vaswani and Daniel Marcu and Kevin Knight",
         "Unsupervised Neural Hidden Markov Models", "booktitle", "Workshop on Structured Prediction for NLP", 2016,
     ),
+    "sohn2015": (
+        "inproceedings", "Kihyuk Sohn and Honglak Lee and Xinchen Yan",
+        "Learning Structured Output Representation using Deep Conditional Generative Models", "booktitle", "NIPS", 2015,
+    ),
     "tucker2019": (
         "inproceedings", "George Tucker and Dieterich Lawson and Shixiang Gu and Chris J. Maddison",
         "Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives", "booktitle", "ICLR", 2019,
@@ -131,6 +135,11 @@ PAPERS: dict[str, tuple[str, str, str, str, str, int]] = {
         "inproceedings", "Pengcheng Yin and Chunting Zhou and Junxian He and Graham Neubig",
         "StructVAE: Tree-structured Latent Variable Models for Semi-supervised Semantic Parsing",
         "booktitle", "ACL", 2018,
+    ),
+    "zhao2017": (
+        "inproceedings", "Tiancheng Zhao and Ran Zhao and Maxine Eskenazi",
+        "Learning Discourse-level Diversity for Neural Dialog Models using Conditional Variational Autoencoders",
+        "booktitle", "ACL", 2017,
     ),
     "zhu2020": (
         "inproceedings", "Qile Zhu and Wei Bi and Xiaojiang Liu and Xiyao Ma and Xiaolin Li and Dapeng Wu",
@@ -155,6 +164,7 @@ OF_SETTINGS: dict[tuple[str, Any], tuple[str, ...]] = {
     ("posterior_type", "batch_norm"): ("zhu2020",),
     ("posterior_type", "von_mises_fisher"): ("xu2018",),
     ("prior_type", "vamp"): ("tomczak2018",),
+    ("prior_type", "conditional_gaussian"): ("sohn2015", "zhao2017"),
     ("kl_schedule", "cyclical_linear"): ("fu2019",),
     ("kl_schedule", "cyclical_cosine"): ("fu2019",),
     ("decoder", "dilated_cnn"): ("yang2017",),

@@ -27,6 +27,7 @@ FACTS = {
     "num_runs": "runs side by side",
     "posterior_type": "posterior",
     "prior_type": "prior family",
+    "condition_column": "column of the condition",
     "injection": "how the latent enters the decoder",
     "context_window": "tokens the decoder sees",
     "objective": "objective",

@@ -58,6 +58,20 @@ def _text_vae(numbers: SplitNumbers) -> list[Measure]:
             section="latent",
         ),
         *numbers.measure(
+            "permuted_conditions.cost_nats_per_sentence",
+            "cost of reading another text's condition, of the bound",
+            NATS,
+            section="latent",
+            optional=True,
+        ),
+        *numbers.measure(
+            "permuted_conditions.likelihood_cost_nats_per_sentence",
+            "the same of log p(x given c)",
+            NATS,
+            section="latent",
+            optional=True,
+        ),
+        *numbers.measure(
             "greedy_reconstruction.content_word_recall",
             "content words found again in greedy reconstructions",
             "percent",

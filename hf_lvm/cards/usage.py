@@ -61,6 +61,15 @@ print(talk.dialogs)  # questions and answers in turn
 print(talk.guesses, talk.right)  # the two values that were guessed
 """,
 }
+_CONDITION = '"what the text is about"'
+_CONDITIONAL_TEXT_VAE = f"""
+condition = {_CONDITION}  # like the texts of the column CONDITION_COLUMN
+batch = processor([{_TEXT}], conditions=[condition])
+print(model.encode_texts({_TEXT}, conditions=condition, processor=processor).mode.shape)  # q(z|x, c)
+print(model.reconstruct({_TEXT}, conditions=condition, processor=processor))  # to z and back
+print(model.sample(3, conditions=condition, processor=processor))  # draws of p(z|c), written out
+print(model.estimate_log_likelihood(**batch, num_samples=20).log_likelihood)  # log p(x|c), nats, importance-weighted
+"""
 _CLASSES = f"""
 texts = [{_TEXT}, {_OTHER}]
 print(model.classify(texts, processor=processor, method="METHOD"))  # HOW
@@ -95,6 +104,9 @@ def usage_code(settings: dict[str, Any], name: str, comment: str = "the folder o
         reads_texts, body = settings.get("objects") == "text", _game(settings)
     elif model_type == "hf_lvm_latent_class":
         body = _classes(settings)
+    elif model_type == "hf_lvm_text_vae" and settings.get("prior_type") == "conditional_gaussian":
+        column = str(settings.get("condition_column") or "of the conditions")
+        body = _CONDITIONAL_TEXT_VAE.replace("CONDITION_COLUMN", json.dumps(column, ensure_ascii=False))
     else:
         body = _BODIES[model_type]
     auto_class = "AutoModelForCausalLM" if model_type == "language_model" else "AutoModel"

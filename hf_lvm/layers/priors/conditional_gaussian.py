@@ -13,8 +13,9 @@ from hf_lvm.layers.precision import linear_at_least_float32
 class ConditionalGaussianPrior(nn.Module):
     """p(z|c) = N(mean(c), diag(stddev(c)^2)), two linear maps of the pooled encoding of a text c; N(0, I) when new.
 
-    The prior network of a conditional VAE (Sohn et al. 2015, section 4.1; of dialogs, Zhao et al. 2017, section 3.1). The KL
-    divergence of a Gaussian q(z|x, c) from it is in closed form, for each dimension.
+    The prior network of a conditional VAE (Sohn et al. 2015; of dialogs, Zhao et al. 2017). The KL divergence of a Gaussian
+    q(z|x, c) from it is in closed form, for each dimension. Their decoders read c beside z; with this prior alone p(x|z) does
+    not, and all that is said of c goes through z.
 
     Args:
         latent_size: D.
