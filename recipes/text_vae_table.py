@@ -17,6 +17,8 @@ ROWS = (
     ("ptb_aggressive", "aggressive inference (He et al. 2019)", "99.8 (IW), 4 active, MI 0.8"),
     ("ptb_dilated_cnn", "dilated CNN, word dropout (Yang et al. 2017)", "-"),
     ("ptb_transformer", "transformer decoder, linear annealing", "103.1 (ELBO)"),
+    ("conditional_documentation", "p(z given a signature), x its summary (Sohn et al. 2015)", "-"),
+    ("conditional_documentation_without", "its control: the same summaries, z ~ N(0, I)", "-"),
     ("short_yelp", "autoencoder start + free bits in one run, short Yelp", "-"),
     ("captions", "the same on image captions", "-"),
 )
@@ -82,4 +84,19 @@ def _note(name: str, run: dict[str, Any]) -> str:
         f"`{name}`, seed {run['settings']['seed']}: {run['training_seconds'] / 60:.0f} min of training on {run['hardware']}, "
         f"{precision}; torch {run['versions']['torch']}, transformers {run['versions']['transformers']}."
     )
+    if "permuted_conditions" in run["test"]:
+        note += f" {_conditions(run['test'])}"
     return f"{note} {run['remark']}" if "remark" in run else note
+
+
+def _conditions(test: dict[str, Any]) -> str:
+    """What the conditions are worth to a model that reads them."""
+    permuted = test["permuted_conditions"]
+    own, others = test["samples_given_conditions"], test["samples_given_other_conditions"]
+    return (
+        f"With the conditions of other texts the bound is {permuted['cost_nats_per_sentence']:.2f} nats worse (standard error "
+        f"{permuted['cost_standard_error']:.2f}), log p(x given c) {permuted['likelihood_cost_nats_per_sentence']:.2f} "
+        f"({permuted['likelihood_cost_standard_error']:.2f}), and with those for the prior alone the KL "
+        f"{permuted['prior_cost_nats_per_sentence']:.2f}. Samples from a condition have {own['content_word_recall']:.1%} of "
+        f"the content words of its text, and {others['content_word_recall']:.1%} of those of another text."
+    )

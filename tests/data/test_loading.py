@@ -1,4 +1,6 @@
+import functools
 import json
+import logging
 from pathlib import Path
 
 import pyarrow
@@ -174,3 +176,27 @@ def test_ambiguous_folders_are_refused(tmp_path):
     (tmp_path / "b.train.txt").rename(tmp_path / "two.txt")
     with pytest.raises(ValueError, match="no file for training.*one.txt, two.txt"):
         load_texts(data_dir=tmp_path)
+
+
+def test_conditions_have_a_column_of_their_own_whatever_the_names(tmp_path, caplog):
+    rows = [{"text": f"about {n}", "condition": f"say {n}", "other": "x"} for n in range(40)]
+    rows += [{"text": None, "condition": "say it of nothing", "other": "x"}, {"text": "  ", "condition": "say", "other": "x"}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    load = functools.partial(load_texts, str(tmp_path / "rows.jsonl"))
+    # The text is called condition, and the condition text.
+    with caplog.at_level(logging.INFO):
+        exchanged = load(text_column="condition", condition_column="text")
+    pairs = {(row["condition"], row["text"]) for split in exchanged.values() for row in split}
+    assert pairs == {(f"about {n}", f"say {n}") for n in range(40)}
+    assert "2 texts without a condition are left out" in caplog.text
+    third = load(text_column="condition", condition_column="other")
+    assert all(row["text"].startswith("say") and row["condition"] == "x" for split in third.values() for row in split)
+    assert "condition" in load()["train"].column_names, "without condition_column every column is kept as it is"
+    for column, message in (("text", "both 'text'"), ("nowhere", "Name one of them with condition_column")):
+        with pytest.raises(ValueError, match=message):
+            load(condition_column=column)
+
+
+def test_signatures_are_conditions_of_summaries():
+    rows = load_texts("documentation_signatures", condition_column="signature", max_words=6)["test"]
+    assert len(rows) > 20 and all(row["condition"].startswith(("def ", "async def ")) for row in rows)

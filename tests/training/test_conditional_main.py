@@ -201,7 +201,9 @@ def test_the_code_of_the_card_runs(place, results, capsys):
     assert "torch.Size([1, 4])" in capsys.readouterr().out
 
 
-def test_a_run_without_what_it_needs_is_refused(place):
+def test_a_run_without_what_it_needs_is_refused(place, results):
+    with pytest.raises(ValueError, match="no condition_column says what that text is"):
+        main(flags(place, "--model", place / "run", "--output_dir", place / "no"))
     with pytest.raises(ValueError, match="no condition_column says what that text is"):
         main(flags(place, "--output_dir", place / "no"))
     with pytest.raises(ValueError, match="no column 'subject'.*Name one of them with condition_column"):

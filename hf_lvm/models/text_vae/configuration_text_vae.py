@@ -21,7 +21,8 @@ class TextVAEConfig(ComposedConfig):
         committed_rate: of a `delta` posterior, the nats that every sentence costs at least.
         prior_type: family of p(z): `standard_normal`, `gaussian_mixture`, `vamp`, `flow`, `uniform_sphere`; see
             `hf_lvm.layers.priors`. With `conditional_gaussian` it is p(z|c) of a text c, and the model a conditional VAE (Sohn
-            et al. 2015): the encoder reads c too, for p(z|c) and for q(z|x, c), and the decoder hears of c through z.
+            et al. 2015; of dialogs, Zhao et al. 2017): the encoder reads c too, for p(z|c) and for q(z|x, c), and the decoder
+            hears of c through z alone.
         prior_components: of a `gaussian_mixture` or `vamp` prior.
         prior_pseudo_input_length: of a `vamp` prior, the tokens of a pseudo-input.
         prior_flow_layers: of a `flow` prior.
