@@ -53,8 +53,8 @@ class LatentEncodingPipeline(LatentPipeline):
         row = {"text": input_} if isinstance(input_, str) else input_
         if not isinstance(row, Mapping) or not isinstance(row.get("text"), str) or set(row) - {"text", "condition"}:
             raise ValueError(
-                f"latent-encoding takes a text or a list of texts, and got {type(input_).__name__}; of a conditional model it takes "
-                "dicts with the keys 'text' and 'condition'."
+                f"latent-encoding takes a text or a list of texts, and got {type(input_).__name__}; of a conditional model it "
+                "takes dicts with the keys 'text' and 'condition'."
             )
         self.check_condition(row.get("condition"))
         return {"row": dict(row)}

@@ -11,6 +11,7 @@ TOGETHER = {
     *(("gaussian", prior) for prior in LEARNED),
     ("batch_norm", "gaussian_mixture"),
     ("batch_norm", "flow"),
+    *((posterior, "conditional_gaussian") for posterior in ("gaussian", "batch_norm")),
 }
 
 

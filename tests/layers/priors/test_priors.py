@@ -1,7 +1,16 @@
+import math
+
 import pytest
 import torch
 
-from hf_lvm.layers.priors import PRIORS, GaussianMixturePrior, StandardNormalPrior, UniformSpherePrior, check_prior_type
+from hf_lvm.layers.priors import (
+    PRIORS,
+    ConditionalGaussianPrior,
+    GaussianMixturePrior,
+    StandardNormalPrior,
+    UniformSpherePrior,
+    check_prior_type,
+)
 from tests.tiny_parts import row_generators
 
 
@@ -11,7 +20,7 @@ def test_the_standard_normal():
     assert prior.log_prob(torch.zeros(2, 3, dtype=torch.float64)).tolist() == pytest.approx([-2.756815599614018] * 2)
 
 
-@pytest.mark.parametrize("name", sorted(set(PRIORS) - {"vamp"}))
+@pytest.mark.parametrize("name", sorted(set(PRIORS) - {"vamp", "conditional_gaussian"}))
 def test_every_prior_samples_and_scores_rows_in_float32_or_better(name):
     module = PRIORS[name](4).to(torch.bfloat16)
     for dtype in (torch.bfloat16, torch.float32, torch.float64):
@@ -22,6 +31,27 @@ def test_every_prior_samples_and_scores_rows_in_float32_or_better(name):
             density = prior.log_prob(samples)
         assert density.shape == (5, 3) and density.dtype == torch.promote_types(dtype, torch.float32)
         torch.testing.assert_close(density, prior.log_prob(samples))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_the_gaussian_of_a_condition_in_float32_or_better(dtype):
+    precision = torch.promote_types(dtype, torch.float32)
+    module, condition = ConditionalGaussianPrior(4, hidden_size=6).to(precision), torch.randn(3, 6).to(dtype)
+    new = module(3, condition=condition)
+    assert (new.mean == 0).all() and (new.stddev == 1).all() and new.batch_shape == (3,) and new.event_shape == (4,)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        prior = module(3, condition=condition)
+        samples = prior.sample((5,), row_generators(3))
+        density = prior.log_prob(samples)
+    assert samples.shape == (5, 3, 4) and density.dtype == precision
+    read = condition.to(precision)
+    mean = read @ module.mean.weight.T + module.mean.bias
+    variance = (read @ module.log_variance.weight.T + module.log_variance.bias).exp()
+    expected = -0.5 * ((samples - mean).square() / variance + variance.log() + math.log(2 * math.pi)).sum(-1)
+    torch.testing.assert_close(density, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_mixture_starts_apart_and_as_wide_as_the_standard_normal():
