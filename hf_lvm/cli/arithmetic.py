@@ -7,7 +7,7 @@ from typing import Any
 
 from hf_lvm.analysis.attribute_arithmetic import AttributeArithmetic, measure_attribute_arithmetic
 from hf_lvm.analysis.trained_model import load_trained
-from hf_lvm.cli.options import add_model_options, add_walk_options, count_of, write_walks
+from hf_lvm.cli.options import add_model_options, add_walk_options, count_of, refuse_conditions, write_walks
 from hf_lvm.data import load_texts
 
 SIDES = {"towards": "without the attribute, pushed towards it", "away": "with the attribute, pushed away from it"}
@@ -39,6 +39,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     options = parser.parse_args(argv)
     has_attribute = judge_of(options.pattern)
     model, processor = load_trained(options.model, "decode_latents")
+    refuse_conditions(options, model, "calculate")
     splits = load_texts(options.dataset, data_dir=options.data_dir, text_column=options.text_column)
     texts = splits[options.split]["text"][: options.max_samples]
     found = measure_attribute_arithmetic(

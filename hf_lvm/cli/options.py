@@ -69,6 +69,15 @@ def count_of(what: str) -> Callable[[str], int]:
     return count
 
 
+def refuse_conditions(options: argparse.Namespace, model, verb: str) -> None:
+    """Raise a `ValueError` for a conditional text VAE, where the command has no place for conditions."""
+    if reads_conditions(model):
+        raise ValueError(
+            f"{options.model} reads a condition beside each text, and here there is none to {verb} by: use hf-lvm sample or "
+            "interpolate, with --condition"
+        )
+
+
 def write_walks(lines: Sequence[str], metrics: dict[str, Any], options: argparse.Namespace) -> None:
     """Print the lines, and write them with the numbers where `--output` says so."""
     print("\n".join(lines))

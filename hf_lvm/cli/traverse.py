@@ -9,7 +9,7 @@ import torch
 from hf_lvm.analysis.latent_walks import GRID, Traversals, traverse
 from hf_lvm.analysis.text_latents import encode_texts
 from hf_lvm.analysis.trained_model import load_trained
-from hf_lvm.cli.options import add_model_options, add_walk_options, count_of, write_walks
+from hf_lvm.cli.options import add_model_options, add_walk_options, count_of, refuse_conditions, write_walks
 
 
 def main(argv: Sequence[str], prog: str) -> None:
@@ -33,6 +33,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     add_walk_options(parser)
     options = parser.parse_args(argv)
     model, processor = load_trained(options.model, "decode_latents")
+    refuse_conditions(options, model, "move")
     if options.texts:
         origins = encode_texts(model, options.texts, processor)
     else:

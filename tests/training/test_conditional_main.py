@@ -140,6 +140,8 @@ def test_commands(place, results, trained, capsys):
         (("interpolate", *ends, "--model", folder), "give it with --condition"),
         (("interpolate", *ends, "--model", folder, "--condition", "a", "b", "c"), "3 conditions for two texts"),
         (("evaluate", *texts, *quick), "--condition_column"),
+        (("traverse", "--model", folder), "here there is none to move by"),
+        (("arithmetic", "cat", "--model", folder), "here there is none to calculate by"),
     ):
         status, output, errors = run(*argv)
         assert status == 2 and not output and message in errors and len(errors.splitlines()) == 1, errors
