@@ -13,11 +13,12 @@ GAMES = {
     "attributes": (
         "Combinations of attributes",
         (
-            ("attributes_straight_through", "straight-through"),
-            ("attributes_gumbel_softmax", "soft Gumbel-softmax"),
-            ("attributes_rloo", "score function, four messages of each object"),
-            ("attributes_short", "straight-through, each symbol costs (`prior_type: length`)"),
-            ("attributes_fixed", "straight-through, all messages of six symbols"),
+            ("attributes_entropy", "straight-through"),
+            ("attributes_rloo_entropy", "score function, four messages of each object"),
+            ("attributes_straight_through", "straight-through, no worth of entropy"),
+            ("attributes_gumbel_softmax", "soft Gumbel-softmax, no worth of entropy"),
+            ("attributes_rloo", "score function, no worth of entropy"),
+            ("attributes_fixed", "straight-through, no worth of entropy, all messages of six symbols"),
             ("attributes_fixed_4", "straight-through, all of four"),
             ("attributes_fixed_3", "straight-through, all of three"),
             ("attributes_fixed_2", "straight-through, all of two"),
@@ -28,6 +29,7 @@ GAMES = {
         (
             ("text_latents_straight_through", "straight-through"),
             ("text_latents_rloo", "score function, four messages of each object"),
+            ("text_latents_entropy", "straight-through, a nat of entropy worth .03"),
         ),
     ),
 }

@@ -43,7 +43,9 @@ def test_rows_lengths_lexicons_and_notes(table_of, tmp_path):
     del hinge["test"]["bound"]
     (tmp_path / "attributes_rloo_seed1.json").write_text(json.dumps(hinge))
     lines = table_of(tmp_path).splitlines()
-    row = next(line for line in lines if line.startswith("| `attributes_straight_through` | straight-through |"))
+    row = next(
+        line for line in lines if line.startswith("| `attributes_straight_through` | straight-through, no worth of entropy |")
+    )
     assert "| 87.5 ± 17.7 (100.0, 75.0) | 25.0 | 2.25 ± 0.00 (2.25, 2.25) |" in row and row.endswith("| 1, 2 |")
     assert next(line for line in lines if line.startswith("| `attributes_rloo` | score")).split(" | ")[6:8] == ["-", "-"]
     missing = next(line for line in lines if line.startswith("| `attributes_fixed` |"))
@@ -64,4 +66,4 @@ def test_rows_lengths_lexicons_and_notes(table_of, tmp_path):
 
 def test_nothing_measured_is_a_table_of_dashes(table_of, tmp_path):
     text = table_of(tmp_path)
-    assert "Games that are won" not in text and "```" not in text and text.count("| `attributes_") == 8
+    assert "Games that are won" not in text and "```" not in text and text.count("| `attributes_") == 9
