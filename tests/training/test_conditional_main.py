@@ -52,7 +52,7 @@ def place(tmp_path_factory):
     (place / "rows").mkdir()
     write_rows(place / "rows")
     # The encoder has half the run to tell topics apart, and their nats are free: p(z|c) foresees them.
-    config = CONFIG.replace("max_steps: 24", "max_steps: 80\nautoencoder_warmup_steps: 0.5").replace("steps: 8", "steps: 80")
+    config = CONFIG.replace(": 8\n", ": 200\n").replace("max_steps: 24", "max_steps: 200\nautoencoder_warmup_steps: 0.5")
     (place / "run.yaml").write_text(config + "prior_type: conditional_gaussian\n")
     return place
 

@@ -82,6 +82,7 @@ def test_examples_show_reconstructions_samples_and_interpolations(trained_run):
     assert "Samples from the prior" in examples and examples.count("Interpolation") == 3
 
 
+@pytest.mark.slow  # one more process; the contract loads every model in one, tests/hub/ by name and revision
 def test_a_new_process_loads_it_after_one_import_and_an_unreachable_hub_is_said_at_once(trained_run, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -142,6 +143,7 @@ def test_flags_override_the_file(trained_run, tmp_path):
     )
 
 
+@pytest.mark.slow  # two more processes; a kill in the middle of a save is tested in test_checkpoints.py, twenty in hardening/
 def test_a_killed_run_goes_on_and_ends_where_an_undisturbed_one_does(trained_run, tmp_path):
     folder = tmp_path / "run"
     status = run(text_vae_children.train_and_be_killed, tmp_path / "error", flags(trained_run, folder))

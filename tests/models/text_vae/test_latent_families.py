@@ -29,28 +29,37 @@ def family(posterior: str, prior: str, **options):
     return perturb(model, 0.1)
 
 
+def batch_for(prior: str) -> dict[str, torch.Tensor]:
+    """The sentences; for a p(z|c) each with the sentence before it as its condition."""
+    batch = batch_of(ROWS)
+    if PRIORS[prior].needs_condition:
+        about = batch_of(ROWS[-1:] + ROWS[:-1])
+        batch |= {"condition_input_ids": about["input_ids"], "condition_attention_mask": about["attention_mask"]}
+    return batch
+
+
 def test_the_families_that_go_together():
     assert ("von_mises_fisher", "uniform_sphere") in PAIRS and ("gaussian", "vamp") in PAIRS
-    assert len(PAIRS) == 4 + 3 + 1 + 1
+    assert len(PAIRS) == 5 + 4 + 1 + 1
 
 
 @pytest.mark.parametrize(("posterior", "prior"), PAIRS)
 def test_every_parameter_hears_the_bound(posterior, prior):
     model = family(posterior, prior).train()
-    output = model(**batch_of(ROWS), generator=row_generators(6))
+    output = model(**batch_for(prior), generator=row_generators(6))
     torch.testing.assert_close(output.loss, (output.reconstruction + output.kl).mean())
     output.loss.backward()
     silent = [name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()]
     # A key's bias moves all scores of a query alike, which softmax does not hear.
     assert [name for name in silent if "key.bias" not in name] == []
-    by_dimension = posterior != "von_mises_fisher" and prior == "standard_normal"
+    by_dimension = posterior != "von_mises_fisher" and prior in ("standard_normal", "conditional_gaussian")
     assert (output.kl_per_dimension is not None) == by_dimension == model.has_kl_per_dimension
 
 
 @pytest.mark.parametrize(("posterior", "prior"), PAIRS)
 @torch.no_grad()
 def test_the_bound_is_a_bound_and_survives_saving(posterior, prior, tmp_path):
-    model, batch = family(posterior, prior), batch_of(ROWS)
+    model, batch = family(posterior, prior), batch_for(prior)
     many = {name: value.repeat(40, 1) for name, value in batch.items()}
     torch.manual_seed(0)
     elbo = -(lambda output: output.reconstruction + output.kl)(model(**many)).view(40, -1).mean()
@@ -60,7 +69,8 @@ def test_the_bound_is_a_bound_and_survives_saving(posterior, prior, tmp_path):
     loaded = type(model).from_pretrained(tmp_path)
     again = loaded.estimate_log_likelihood(**batch, num_samples=500, generator=row_generators(6))
     torch.testing.assert_close(again.log_likelihood, estimate.log_likelihood, rtol=1e-6, atol=1e-5)
-    assert loaded.generate(max_new_tokens=3, do_sample=False).shape[0] == 1
+    given = {name: value[:1] for name, value in batch.items() if name.startswith("condition_")}
+    assert loaded.generate(max_new_tokens=3, do_sample=False, **given).shape[0] == 1
 
 
 def test_a_prior_without_a_closed_form_may_give_a_negative_kl():
