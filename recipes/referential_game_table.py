@@ -29,6 +29,7 @@ GAMES = {
         (
             ("text_latents_straight_through", "straight-through"),
             ("text_latents_rloo", "score function, four messages of each object"),
+            ("text_latents_long", "straight-through, twice the steps"),
             ("text_latents_entropy", "straight-through, a nat of entropy worth .03"),
         ),
     ),

@@ -148,6 +148,7 @@ def test_accelerate_reads_its_configs(path):
     assert config.mixed_precision == written["mixed_precision"]
 
 
+@pytest.mark.slow  # three processes one in the other, 20 s; every main runs in tests/training/, and that of the demo in CI
 def test_the_smallest_recipe_runs_through_accelerate(tmp_path, monkeypatch, capfd):
     more = ["--max_steps", 12, "--eval_steps", 6, "--save_steps", 6, "--max_test_samples", 20,
             "--num_importance_samples", 2, "--num_generated", 4]  # fmt: skip
