@@ -134,6 +134,11 @@ def test_adapters_beside_other_weights_or_none_are_refused(tmp_path):
         ValueError, match="is one of the hub, and its config takes the encoder from '/.*nothing of this machine"
     ):
         model.with_bases(is_local=False)
+    described = model.config.adapter_bases
+    for wrong in ({"heart": described["encoder"]}, {"encoder": None}, {"encoder": {**described["encoder"], "dtype": "load"}}):
+        model.config.adapter_bases = wrong
+        with pytest.raises(ValueError, match="adapter_bases of config.json has .* needs for encoder or decoder"):
+            model.with_bases()
     torch.manual_seed(1)
     GPT2LMHeadModel(tiny_config("gpt2")).save_pretrained(tmp_path / "decoder")
     with pytest.raises(ValueError, match="The decoder at .* has other weights than the one this adapter was trained beside"):

@@ -114,11 +114,12 @@ class AdapterCheckpoints:
             is_local: the checkpoint is a folder of this machine; one of the hub may name bases on the hub alone.
 
         Raises:
-            ValueError: a base is not there, or may not be named, or has other weights than those the adapter was trained
-                beside.
+            ValueError: the config describes no base, or one that may not be named; a base is not there, or has other weights
+                than those the adapter was trained beside.
         """
         bases = self.config.adapter_bases or {}
         for part, base in bases.items():
+            _check_described(part, base)
             if not is_local and not is_hub_id(base["source"]):
                 raise ValueError(
                     f"This checkpoint is one of the hub, and its config takes the {part} from {base['source']!r}, which is no "
@@ -166,6 +167,18 @@ class AdapterCheckpoints:
                 "was: put it there, or name its new place in adapter_bases of config.json."
             ) from error
         return model.requires_grad_(False) if options else model
+
+
+def _check_described(part: str, base: Any) -> None:
+    """Raise a `ValueError` for what is no description of a base, as `save_pretrained` writes it."""
+    if part in PARTS and isinstance(base, dict):
+        words = [base.get(key) for key in ("source", "dtype", "sha256")]
+        if all(isinstance(word, str) for word in words) and isinstance(getattr(torch, base["dtype"], None), torch.dtype):
+            return
+    raise ValueError(
+        f"adapter_bases of config.json has {part!r}: {base!r}, and needs for encoder or decoder the words source, dtype (such "
+        "as float32) and sha256: save the model again."
+    )
 
 
 def fingerprint(tensors: dict[str, torch.Tensor]) -> str:
