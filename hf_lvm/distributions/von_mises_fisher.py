@@ -131,7 +131,7 @@ class VonMisesFisher(Distribution):
             around = functional.normalize(noise - (noise * mean).sum(-1, keepdim=True) * mean, dim=-1)
         if self.concentration.requires_grad and torch.is_grad_enabled():
             angle = AngleOfConcentration.apply(self.concentration, angle, self._dimension)
-        angle = angle.view(*sample_shape, -1, 1)
+        angle = angle.view(*sample_shape, *self.batch_shape, 1)
         start = mean.detach()
         # The turn in the plane of `start` and `mean` that takes the one to the other. Here it moves nothing; its derivatives
         # are those of z as the mean direction moves.

@@ -210,3 +210,8 @@ def test_refusals():
         kl_divergence(VonMisesFisher(torch.ones(2, 3), torch.ones(2)), HypersphericalUniform(2, 4))
     with pytest.raises(ValueError, match="2 generators for a batch of 4 rows"):
         VonMisesFisher(DIRECTIONS, CONCENTRATIONS).sample((), row_generators(2))
+
+
+def test_no_samples_are_an_empty_tensor():
+    q = VonMisesFisher(torch.ones(2, 3), torch.ones(2))
+    assert q.sample((0,)).shape == (0, 2, 3) and q.rsample((2, 0)).shape == (2, 0, 2, 3)
