@@ -5,23 +5,17 @@ Five examples a test by default, always the same ones; as many others as are wis
     HF_LVM_EXAMPLES=200 python -m pytest tests/hardening/test_model_properties.py
 """
 
-import os
-
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.hardening.examples import close, examples
 from tests.models.latent_summarizer.tiny_summarizers import tiny_summarizer
 from tests.models.neural_hmm.test_neural_hmm import build as tiny_hmm
 from tests.models.urnng.tiny_grammars import tiny_urnng
 from tests.tiny_parts import END, VOCABULARY, batch_of, perturb, row_generators, tiny_classes, tiny_vae
 
-EXAMPLES = os.environ.get("HF_LVM_EXAMPLES")
-examples = settings(
-    max_examples=int(EXAMPLES or 5), derandomize=EXAMPLES is None, deadline=None, database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)  # fmt: skip
 ROWS = st.lists(
     st.lists(st.integers(3, VOCABULARY - 1), max_size=8).map(lambda row: [*row, END]), min_size=1, max_size=5
 )  # a sentence without a word among them
@@ -40,10 +34,6 @@ COMPOSED = {
 @pytest.fixture(scope="module", params=COMPOSED)
 def composed(request):
     return COMPOSED[request.param]()
-
-
-def close(one, other, tolerance=2e-5):
-    torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
 
 
 # ---- Tensors ----
