@@ -143,14 +143,6 @@ OF_EVERY_CLASS = {"arg_constraints", "support", "has_rsample", "has_enumerate_su
 SIZES = {"num_labels", "num_states", "num_classes"}
 DRAWN = {"sample", "rsample", "sample_and_log_prob", "relaxed_sample", "gumbels"}
 DRAWN |= {"sample_excluding", "sample_without_replacement"}
-    "sample",
-    "rsample",
-    "sample_and_log_prob",
-    "relaxed_sample",
-    "gumbels",
-    "sample_excluding",
-    "sample_without_replacement",
-}
 ALWAYS_FLOAT64 = {"mean_cosine", "support_size", "sample_without_replacement"}
 
 
