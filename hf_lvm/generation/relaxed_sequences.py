@@ -166,7 +166,7 @@ def end_weights(ends: torch.Tensor) -> torch.Tensor:
         ends: (..., T), the probability of EOS at each position if the sequence comes so far. The last position takes the rest.
     """
     before = (1.0 - ends[..., :-1]).cumprod(-1)
-    before = torch.cat([torch.ones_like(before[..., :1]), before], dim=-1)
+    before = torch.cat([torch.ones_like(ends[..., :1]), before], dim=-1)
     return torch.cat([before[..., :-1] * ends[..., :-1], before[..., -1:]], dim=-1)
 
 

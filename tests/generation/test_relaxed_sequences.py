@@ -350,3 +350,7 @@ def test_sizes_that_do_not_go_together_are_refused():
         relaxed_sequences(q, torch.ones(3))
     with pytest.raises(ValueError, match="the points have 7 symbols"):
         embed_sequences(relaxed_sequences(q, 1.0), torch.zeros(6, 4))
+
+
+def test_a_single_position_is_where_everything_ends():
+    assert end_weights(torch.tensor([[0.3]])).tolist() == [[1.0]]
