@@ -95,10 +95,7 @@ def test_a_prior_is_the_same_for_every_row_of_a_text(name, rows):
     if name in CATEGORY_PRIORS:
         how = (VARIABLES, CLASSES, HIDDEN)
     else:
-        how, shapes = (
-            (LATENT,),
-            {"conditional_gaussian": {"hidden_size": HIDDEN}, "vamp": {"embedding_size": HIDDEN}}.get(name, {}),
-        )
+        how, shapes = (LATENT,), SHAPES.get(name, {})
     torch.manual_seed(0)
     prior = prior_type(*how, **shapes)
     if hasattr(prior, "init_weights"):
