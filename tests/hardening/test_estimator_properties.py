@@ -15,7 +15,7 @@ from hf_lvm.objectives import (
     importance_weighted_bound,
     log_importance_weights,
 )
-from tests.hardening.examples import close, examples
+from tests.hardening.examples import close, examples, few_examples
 
 CONTINUOUS = {"reparameterization", "dreg"}
 RELAXED = {"gumbel_softmax", "straight_through"}  # points of simplices, which have no log q
@@ -61,7 +61,7 @@ def terms_of(name: str, seeds: list[int], samples: int, kl_weight: float = 1.0):
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-@examples
+@few_examples
 @given(seeds=SEEDS, samples=st.sampled_from([2, 4]), kl_weight=st.sampled_from([0.0, 0.5, 1.0]))
 def test_the_value_is_the_bound_and_a_row_is_the_same_alone(name, seeds, samples, kl_weight):
     loss, reconstruction, kl, draws, (q, p, log_likelihood), parameters = terms_of(name, seeds, samples, kl_weight)
