@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import torch
 
+from hf_lvm.distributions.logarithms import finite
+
 
 class ForwardPass(NamedTuple):
     """Of B rows; none of it carries a gradient.
@@ -40,11 +42,6 @@ class ForwardPass(NamedTuple):
 def transitions_into(transitions: torch.Tensor, position: int) -> torch.Tensor:
     """The scores between `position` - 1 and `position`: (B, C, C) or (C, C), as [from, to]."""
     return transitions if transitions.dim() == 2 else transitions[:, position - 1]
-
-
-def finite(logarithm: torch.Tensor) -> torch.Tensor:
-    """With 0 in place of -inf: as a subtrahend beside nothing but -inf, it leaves -inf where -inf would leave nan."""
-    return logarithm.masked_fill(logarithm == -torch.inf, 0.0)
 
 
 @torch.no_grad()
