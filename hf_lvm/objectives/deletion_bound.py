@@ -58,9 +58,13 @@ def deletion_bound(
 
 
 def expected_of_counts(posterior: CanonicalDeletion, values: torch.Tensor) -> torch.Tensor:
-    """E_q[values of the number of kept words], values (n + 1,): (B,), differentiable in both; O(n^3) a row."""
+    """E_q[values of the number of kept words], values (n + 1,): (B,), differentiable in both; O(n^3) a row.
+
+    -inf where q allows a number whose value is -inf.
+    """
     probabilities = posterior.count_log_probs.exp()
-    return (probabilities * values.to(probabilities.dtype).masked_fill(values == -torch.inf, 0.0)).sum(-1)
+    values = values.to(probabilities.dtype).expand_as(probabilities)
+    return (probabilities * values.masked_fill(probabilities == 0, 0.0)).sum(-1)
 
 
 def exact_posterior(posterior: CanonicalDeletion, log_likelihood: torch.Tensor, log_prior: torch.Tensor) -> CanonicalDeletion:
