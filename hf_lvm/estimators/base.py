@@ -52,7 +52,7 @@ class Estimator(nn.Module):
         """
         self.check_num_samples(num_samples)
         for attribute in self.needs:
-            if not hasattr(posterior, attribute):
+            if not _has(posterior, attribute):
                 raise ValueError(
                     f"The estimator {self.name!r} needs a posterior with {attribute}, and {type(posterior).__name__} has "
                     "none: choose 'rloo', which needs samples and their log-probability only."
@@ -81,3 +81,13 @@ class Estimator(nn.Module):
     ) -> Draws:
         """`draw`, once its arguments have been looked at."""
         raise NotImplementedError
+
+
+def _has(posterior: Distribution, attribute: str) -> bool:
+    """Whether a posterior has an attribute, told without asking for its value: a `mode` can be a whole greedy search.
+
+    What torch's `Distribution` itself only declares, such as `mode` and `enumerate_support`, does not count.
+    """
+    of_class = getattr(type(posterior), attribute, None)
+    declared_only = of_class is None or of_class is getattr(Distribution, attribute, None)
+    return not declared_only or attribute in vars(posterior)
