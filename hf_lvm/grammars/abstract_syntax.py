@@ -1,6 +1,7 @@
 """Abstract syntax trees: what a meaning, a statement or a formula is, whatever its text looks like."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 # What one field of a node holds: one thing, nothing, or a row of things.
@@ -36,6 +37,15 @@ class Node:
             for child in node.children:
                 below.extend(part for part in (child if isinstance(child, tuple) else (child,)) if isinstance(part, Node))
             agenda.extend(reversed(below))
+
+
+@contextmanager
+def refuse_deep_nesting(name: str) -> Iterator[None]:
+    """Turns the recursion limit that reading a text meets into a `ValueError` about the text; `name` is what it is called."""
+    try:
+        yield
+    except RecursionError as error:
+        raise ValueError(f"{name} is nested too deeply to be read: put fewer brackets inside each other.") from error
 
 
 def _written(value: Value) -> str:
