@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch.distributions import Distribution, constraints, register_kl
 
-from hf_lvm.distributions.noise import Generators, uniform_noise
+from hf_lvm.distributions.logarithms import expectation
+from hf_lvm.distributions.noise import Generators, gumbel_of_uniform, uniform_noise
 
 
 class CategoricalVector(Distribution):
@@ -87,11 +88,11 @@ class CategoricalVector(Distribution):
 
     def entropy_per_dimension(self) -> torch.Tensor:
         """(B, M), nats."""
-        return -_expected(self.probs, self.logits)
+        return -expectation(self.probs, self.logits)
 
     def kl_per_dimension(self, prior: "CategoricalVector") -> torch.Tensor:
         """KL(self || prior) of each variable, nats: (B, M). Infinite where the prior excludes what this does not."""
-        return _expected(self.probs, self.logits) - _expected(self.probs, prior.logits)
+        return expectation(self.probs, self.logits) - expectation(self.probs, prior.logits)
 
     # ---- samples -----------------------------------------------------------------------------------------------------
 
@@ -245,18 +246,6 @@ def support_in_words(class_counts: Sequence[int]) -> str:
     """The number of values as the product it is, for messages: `9^4` where all variables have nine classes, else `4 * 3`."""
     alike = len(set(class_counts)) == 1
     return f"{class_counts[0]}^{len(class_counts)}" if alike else " * ".join(map(str, class_counts))
-
-
-def gumbel_of_uniform(noise: torch.Tensor) -> torch.Tensor:
-    """Standard Gumbel noise from noise uniform on [0, 1)."""
-    tiny = torch.finfo(noise.dtype).tiny
-    return -(-noise.clamp(min=tiny).log()).clamp(min=tiny).log()
-
-
-def _expected(probs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """sum over classes of probs * logits, with 0 * -inf = 0, in the value and in the gradient: (..., C) -> (...)."""
-    impossible = probs == 0
-    return (probs * logits.masked_fill(impossible, 0.0)).sum(-1)
 
 
 @register_kl(CategoricalVector, CategoricalVector)

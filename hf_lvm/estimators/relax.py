@@ -16,8 +16,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from hf_lvm.distributions.categorical_vector import gumbel_of_uniform
-from hf_lvm.distributions.noise import uniform_noise
+from hf_lvm.distributions.noise import gumbel_of_uniform, uniform_noise
 from hf_lvm.estimators.base import Estimator
 from hf_lvm.estimators.baselines import MovingAverageBaseline
 from hf_lvm.estimators.draws import Draws, value_and_gradient

@@ -7,6 +7,7 @@ With log p(c) and log p(x|c) given pair by pair, all that a bound is made of is 
 import torch
 
 from hf_lvm.distributions import CanonicalDeletion
+from hf_lvm.distributions.logarithms import expectation
 from hf_lvm.objectives.discrete_bound import BoundTerms
 
 
@@ -63,8 +64,7 @@ def expected_of_counts(posterior: CanonicalDeletion, values: torch.Tensor) -> to
     -inf where q allows a number whose value is -inf.
     """
     probabilities = posterior.count_log_probs.exp()
-    values = values.to(probabilities.dtype).expand_as(probabilities)
-    return (probabilities * values.masked_fill(probabilities == 0, 0.0)).sum(-1)
+    return expectation(probabilities, values.to(probabilities.dtype).expand_as(probabilities))
 
 
 def exact_posterior(posterior: CanonicalDeletion, log_likelihood: torch.Tensor, log_prior: torch.Tensor) -> CanonicalDeletion:
