@@ -74,7 +74,7 @@ class ScoreFunctionDraws(Draws):
 
     def expectation(self, scores: torch.Tensor) -> torch.Tensor:
         centred, error = self._centred(scores.detach())
-        score_function = (centred * self.log_prob[: self.num_samples]).mean(0)
+        score_function = self.mean(centred * self.log_prob[: self.num_samples])
         if error is not None:
             score_function = score_function - error
         self._update_baseline(scores)
@@ -102,7 +102,7 @@ class ScoreFunctionDraws(Draws):
         score_function = torch.zeros_like(self.mean(scores))
         for step, signal in enumerate(to_go.detach().unbind(-1)):
             centred, error = self._centred(signal)
-            score_function = score_function + (centred * step_log_probs[: self.num_samples, :, step]).mean(0)
+            score_function = score_function + self.mean(centred * step_log_probs[: self.num_samples, :, step])
             if error is not None and step == 0:
                 score_function = score_function - error
         self._update_baseline(to_go[..., 0])
@@ -117,7 +117,11 @@ class ScoreFunctionDraws(Draws):
 
     def _update_baseline(self, scores: torch.Tensor) -> None:
         if self.baseline.training and torch.is_grad_enabled():
-            self.baseline.update(scores[: self.num_samples].detach())
+            self.baseline.update(self._counted(scores.detach()))
+
+    def _counted(self, scores: torch.Tensor) -> torch.Tensor:
+        """The scores (R, B) that a moving average takes in: those of samples."""
+        return scores[: self.num_samples]
 
 
 class Reinforce(ScoreFunction):

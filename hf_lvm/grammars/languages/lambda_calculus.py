@@ -82,7 +82,7 @@ class LambdaCalculusMeanings(LambdaCalculus, Language):
     def _free_variables(self, tree: Node, bound: frozenset[str] = frozenset()) -> set[str]:
         if tree.constructor == "Variable":
             return {tree.children[0]} - bound
-        if isinstance(tree.children[0], str) and tree.constructor not in ("Apply", "Entity"):
+        if _binds(tree):
             bound |= {tree.children[0]}
         free: set[str] = set()
         for child in tree.children:
@@ -90,6 +90,11 @@ class LambdaCalculusMeanings(LambdaCalculus, Language):
                 if isinstance(part, Node):
                     free |= self._free_variables(part, bound)
         return free
+
+
+def _binds(tree: Node) -> bool:
+    """Whether a node, other than a `Variable`, is an operator that binds the variable which is its first child."""
+    return isinstance(tree.children[0], str) and tree.constructor not in ("Apply", "Entity")
 
 
 class _Canonical:
@@ -109,7 +114,7 @@ class _Canonical:
             made = Node("Variable", (names.get(tree.children[0], tree.children[0]),))
             return made, made.children[0]
         children, texts = list(tree.children), [tree.constructor]
-        if isinstance(children[0], str) and tree.constructor not in ("Apply", "Entity"):
+        if _binds(tree):
             # The operator binds its variable in everything behind it; one of the same name around it is hidden.
             names = {**names, children[0]: self.level(depth)}
             children[0], depth = self.level(depth), depth + 1
