@@ -18,9 +18,9 @@ class CategoricalVector(Distribution):
     """q(z) = product over m of Categorical(z_m): batch shape (B,), event shape (M,), values 0..C-1 as integers.
 
     Args:
-        logits: (B, M, C), unnormalised log-probabilities; -inf for a class that cannot be.
-        class_counts: M numbers, how many classes each variable has; C for all by default. Of a variable with fewer than C
-            the columns behind its own cannot be, whatever their logits say, and nothing enumerates them.
+        logits: (B, M, C), unnormalised log-probabilities; -inf for a class that is impossible.
+        class_counts: M numbers, how many classes each variable has; C for all by default. Where a variable has fewer than C,
+            the columns behind its own are impossible, whatever their logits say, and nothing enumerates them.
 
     Raises:
         ValueError: another number of dimensions, or counts that do not fit.
@@ -163,7 +163,8 @@ class CategoricalVector(Distribution):
         Variable by variable: a class is drawn by its probability times the share of what follows it that is not excluded.
 
         Args:
-            excluded: (K, B, M), different values. With less than rounding left besides them, what comes is arbitrary.
+            excluded: (K, B, M), different values. Where all others together are less probable than rounding errors, samples
+                are arbitrary.
         """
         with torch.no_grad():
             count = math.prod(sample_shape)
@@ -202,7 +203,7 @@ class CategoricalVector(Distribution):
         """q(z | the observed variables): certain there, and unchanged elsewhere, as the variables are independent.
 
         Args:
-            classes: (B, M), -1 where a variable is not observed.
+            classes: (B, M), -1 where a variable is not observed. A class of probability 0 makes its variable nan.
         """
         others = torch.nn.functional.one_hot(classes.clamp(min=0), self.num_classes) == 0
         return self.with_logits(self.logits.masked_fill(others & (classes >= 0).unsqueeze(-1), -torch.inf))

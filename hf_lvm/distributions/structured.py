@@ -38,7 +38,7 @@ class StructuredDistribution(Distribution):
         return values, self.log_prob(values)
 
     def _may_look(self, values: torch.Tensor) -> bool:
-        """Whether a look at numbers is free, or asked for."""
+        """Whether values may be read: on a CPU it is free, elsewhere `validate_args` asks for it; see `may_look`."""
         return may_look(values, self._validate_args)
 
 

@@ -18,9 +18,9 @@ class Estimator(nn.Module):
     Attributes:
         name: the string it is chosen by.
         config_options: which keys of a model's config are arguments of the class, by the names they have there.
-        needs: attributes that it asks of a posterior.
+        needs: attributes that a posterior must have.
         min_samples: the fewest samples a draw can be made of.
-        biased: whether the mean of its gradient is another than that of the objective.
+        biased: whether the mean of its gradient differs from the gradient of the objective.
     """
 
     name: ClassVar[str] = ""
@@ -47,8 +47,8 @@ class Estimator(nn.Module):
             temperature: of relaxed samples, instead of the estimator's own.
 
         Raises:
-            ValueError: fewer samples than `min_samples`, a posterior that lacks what the estimator needs, or one of what the
-                class itself refuses.
+            ValueError: fewer samples than `min_samples`, a posterior that lacks what the estimator needs, or what the
+                estimator's own class refuses.
         """
         self.check_num_samples(num_samples)
         for attribute in self.needs:
@@ -69,7 +69,10 @@ class Estimator(nn.Module):
             )
 
     def sit_out(self) -> None:
-        """Say, in place of a draw, that a training batch leaves nothing to draw: processes average together or wait."""
+        """To be called in place of a draw when a process has nothing to draw in a training batch.
+
+        Baselines are averaged over processes, and the others would wait for this one for ever.
+        """
 
     def _draw(
         self,

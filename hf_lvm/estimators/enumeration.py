@@ -113,7 +113,7 @@ class ExactTopKDraws(Draws):
     def _masses(self) -> tuple[torch.Tensor, torch.Tensor]:
         """q(z) of the k best (k, B), and the mass of all others (B,)."""
         best = self.log_prob[: -self.sampled].exp()
-        # Where rounding leaves nothing, nothing is lost by a mass that is smaller than rounding.
+        # Where rounding leaves nothing, a mass below rounding keeps its logarithm finite.
         return best, (1.0 - best.sum(0)).clamp(min=torch.finfo(best.dtype).eps ** 2)
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:

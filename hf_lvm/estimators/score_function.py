@@ -48,7 +48,7 @@ class ScoreFunction(Estimator):
 
 
 class ScoreFunctionDraws(Draws):
-    """K samples, behind them the mode where it serves as the baseline."""
+    """K samples, followed by the mode where it serves as the baseline."""
 
     def __init__(
         self,
@@ -85,13 +85,13 @@ class ScoreFunctionDraws(Draws):
     ) -> torch.Tensor:
         """An estimate of E_q[f(z) + sum over t of g_t(z_1..z_t)] of sequences: (B,), with credit for each step.
 
-        What a step is judged by is f and the g of itself and later steps: those before it do not depend on it, and would only
+        Each step is judged by f and by the g of itself and of later steps. Earlier ones do not depend on it, and would only
         add to the variance. The gradient has the same mean as that of `expectation`.
 
             d E[...] = E[ sum over t of (f + sum over s >= t of g_s - b_t) d log q(z_t | z_<t) ]
 
-        The baselines that other samples or the mode serve as are those of the same step; an average of scores, or one that is
-        learned, is that of the whole for all steps. Steps behind an end have no log q and so no part in it.
+        Baselines made of other samples or of the mode are those of the same step; a moving average or a learned one is that of
+        the whole score for all steps. Steps behind an end have a log q of 0, and so no part in it.
 
         Args:
             scores: (R, B), f of each of `latents`.

@@ -17,7 +17,7 @@ from hf_lvm.distributions.lengths import may_look
 from hf_lvm.distributions.noise import Generators, noise_of_positions
 from hf_lvm.generation.cached_decoder import SymbolDecoder, SymbolState
 
-# Finished rows leave once so many of the rows are finished: to leave costs a copy of the cache.
+# Finished rows are dropped once they are this share of all rows, since dropping them copies the cache.
 FINISHED_SHARE = 0.25
 
 
@@ -220,7 +220,7 @@ class SymbolSequences(Distribution):
                     f"A sequence has ids before its EOS that are not from 0 to {vocabulary - 1}: padding such as -100 can "
                     "only stand behind it."
                 )
-        # Without a look there may be sequences without EOS or with ids that are none: they are impossible.
+        # Where values were not checked, sequences without EOS or with negative ids are impossible.
         wrong = (lengths == length) | (symbols < 0).any(1)
         # The symbol behind max_length others is a free EOS, so nothing is computed for it.
         scored = min(int(lengths.max()) + 1 if look and len(lengths) else length, self.max_length)
@@ -303,7 +303,7 @@ class SymbolSequences(Distribution):
             sequences, had_ended = sequences[first_rows, parents], ended.gather(1, parents)
             sequences[:, :, step] = symbols.masked_fill(had_ended, self.pad_token_id)
             rows = (first_rows * ended.shape[1] + parents).flatten()
-            # What is impossible has ended too: nothing that follows makes it possible.
+            # An impossible sequence counts as ended: nothing that follows makes it possible.
             ended = had_ended | (symbols == self.eos_token_id) | (total == -torch.inf)
             if step + 1 == self.max_length or bool(ended.all()):
                 break

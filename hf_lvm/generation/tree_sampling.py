@@ -1,4 +1,4 @@
-"""Sentences with their trees by ancestral sampling, from any grammar that goes step by step."""
+"""Sentences with their trees by ancestral sampling, from any `StepwiseGrammar`."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from hf_lvm.distributions.inversion import drawn_by_inversion
 from hf_lvm.distributions.noise import Generators, generators_of_rows, uniform_noise
 from hf_lvm.grammars.shift_reduce import Action, NextStep, StepwiseGrammar, trees_of_reduces
 
-# A model of sub-words that has learnt nothing yet may go on with a word for ever.
+# An untrained model of sub-words could continue a word for ever.
 MOST_PIECES_A_WORD = 8
 STOPPED = -1
 

@@ -1,4 +1,4 @@
-"""Abstract syntax trees: what a meaning, a statement or a formula is, whatever its text looks like."""
+"""Abstract syntax trees: the structure of a meaning, a statement or a formula, without the details of its text."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ Value = "Node | str | None | tuple[Node | str, ...]"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node: its constructor and what its fields hold. Equal to another one with the same.
+    """One node: its constructor and what its fields hold. Nodes with equal contents are equal.
 
     Attributes:
         constructor: the name of its constructor in the grammar.

@@ -42,7 +42,7 @@ class LambdaCalculus:
     """How a corpus writes lambda calculus.
 
     Attributes:
-        prefix: what stands before the names of operators, connectives and predicates: nothing, or `_`.
+        prefix: what the names of operators, connectives and predicates begin with: nothing, or `_`.
         spaced: whether brackets have blanks on both sides.
     """
 

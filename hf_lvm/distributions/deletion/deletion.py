@@ -115,7 +115,7 @@ class CanonicalDeletion(RelaxableDistribution):
             lengths = lengths.to(device, torch.long, non_blocking=True)
         self.words, self.lengths, self.allow_empty, self._layers = words, lengths, allow_empty, None
         if count is not None:
-            # The highest count bounds the work; where it would have to be waited for, the length does.
+            # The work grows with the highest count. Where reading that would wait for the device, the length stands for it.
             highest = count if isinstance(count, int) else None
             count = torch.full((batch,), count) if isinstance(count, int) else count
             check_count(count, batch, length, lengths, allow_empty, look=self._may_look(count))

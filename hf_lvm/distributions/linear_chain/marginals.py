@@ -114,9 +114,9 @@ def _is_last(inside: torch.Tensor) -> torch.Tensor:
 
 
 class LogPartition(torch.autograd.Function):
-    """The remainder of a forward pass, (B,), with the gradient of log Z in transitions and unary.
+    """The remainder of a forward pass, (B,), with the whole gradient of log Z in transitions and unary.
 
-    So the offsets count as constants, and are to be added as such.
+    So whoever adds the offsets to it must add them as constants.
     """
 
     @staticmethod

@@ -5,12 +5,12 @@ parts of `and` and `or` are sorted by what stands first in each (a predicate, an
 same stay in their order, and variables keep their names. So two parts with one predicate count as wrong in another order, and
 so does a variable of another name.
 
-**full** takes the parts of `and` and `or` for multisets and looks through the names of bound variables, and nothing else:
-nested `and`s stay nested, repeated parts repeated, and the sides of `=` where they are. Each bound variable gets the number of
-operators around its own for a name (de Bruijn levels), which depends neither on names nor on the order of anything; then,
-from the inside out, parts are sorted by all of their text. A level is fixed before anything inside is sorted, so that the
-result is exact, without a search over orders: two trees have one canonical form if and only if renaming and reordering turn
-one into the other. Variables that nothing binds keep their names, which levels then leave out.
+**full** treats the parts of `and` and `or` as multisets and ignores the names of bound variables, and does nothing else:
+nested `and`s stay nested, repeated parts stay repeated, and the sides of `=` stay where they are. Each bound variable is
+renamed to the number of operators around the one that binds it (de Bruijn levels), which depends neither on names nor on any
+order; then, from the inside out, parts are sorted by all of their text. A level is fixed before anything inside is sorted, so
+the result is exact without a search over orders: two trees have the same canonical form if and only if renaming and reordering
+turn one into the other. Free variables keep their names, which no level takes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,7 +33,7 @@ class LambdaCalculusMeanings(LambdaCalculus, Language):
     """Lambda calculus as a language; see `LambdaCalculus` for its options, and this module for its two rules."""
 
     language_name: ClassVar[str] = "lambda_calculus"
-    # Predicates are a closed set, which are better the same action in every sentence; entities come from the sentence.
+    # Predicates are a closed set: it is better if one is the same action in every sentence. Entities come from the sentence.
     copied: ClassVar[tuple[str, ...]] = ("entity",)
 
     def tokens(self, text: str) -> list[str]:
