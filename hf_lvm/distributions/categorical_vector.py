@@ -10,16 +10,17 @@ from collections.abc import Sequence
 import torch
 from torch.distributions import Distribution, constraints, register_kl
 
-from hf_lvm.distributions.noise import Generators, uniform_noise
+from hf_lvm.distributions.logarithms import expectation
+from hf_lvm.distributions.noise import Generators, gumbel_of_uniform, uniform_noise
 
 
 class CategoricalVector(Distribution):
     """q(z) = product over m of Categorical(z_m): batch shape (B,), event shape (M,), values 0..C-1 as integers.
 
     Args:
-        logits: (B, M, C), unnormalised log-probabilities; -inf for a class that cannot be.
-        class_counts: M numbers, how many classes each variable has; C for all by default. Of a variable with fewer than C
-            the columns behind its own cannot be, whatever their logits say, and nothing enumerates them.
+        logits: (B, M, C), unnormalised log-probabilities; -inf for a class that is impossible.
+        class_counts: M numbers, how many classes each variable has; C for all by default. Where a variable has fewer than C,
+            the columns behind its own are impossible, whatever their logits say, and nothing enumerates them.
 
     Raises:
         ValueError: another number of dimensions, or counts that do not fit.
@@ -87,11 +88,11 @@ class CategoricalVector(Distribution):
 
     def entropy_per_dimension(self) -> torch.Tensor:
         """(B, M), nats."""
-        return -_expected(self.probs, self.logits)
+        return -expectation(self.probs, self.logits)
 
     def kl_per_dimension(self, prior: "CategoricalVector") -> torch.Tensor:
         """KL(self || prior) of each variable, nats: (B, M). Infinite where the prior excludes what this does not."""
-        return _expected(self.probs, self.logits) - _expected(self.probs, prior.logits)
+        return expectation(self.probs, self.logits) - expectation(self.probs, prior.logits)
 
     # ---- samples -----------------------------------------------------------------------------------------------------
 
@@ -162,7 +163,8 @@ class CategoricalVector(Distribution):
         Variable by variable: a class is drawn by its probability times the share of what follows it that is not excluded.
 
         Args:
-            excluded: (K, B, M), different values. With less than rounding left besides them, what comes is arbitrary.
+            excluded: (K, B, M), different values. Where all others together are less probable than rounding errors, samples
+                are arbitrary.
         """
         with torch.no_grad():
             count = math.prod(sample_shape)
@@ -201,7 +203,7 @@ class CategoricalVector(Distribution):
         """q(z | the observed variables): certain there, and unchanged elsewhere, as the variables are independent.
 
         Args:
-            classes: (B, M), -1 where a variable is not observed.
+            classes: (B, M), -1 where a variable is not observed. A class of probability 0 makes its variable nan.
         """
         others = torch.nn.functional.one_hot(classes.clamp(min=0), self.num_classes) == 0
         return self.with_logits(self.logits.masked_fill(others & (classes >= 0).unsqueeze(-1), -torch.inf))
@@ -245,18 +247,6 @@ def support_in_words(class_counts: Sequence[int]) -> str:
     """The number of values as the product it is, for messages: `9^4` where all variables have nine classes, else `4 * 3`."""
     alike = len(set(class_counts)) == 1
     return f"{class_counts[0]}^{len(class_counts)}" if alike else " * ".join(map(str, class_counts))
-
-
-def gumbel_of_uniform(noise: torch.Tensor) -> torch.Tensor:
-    """Standard Gumbel noise from noise uniform on [0, 1)."""
-    tiny = torch.finfo(noise.dtype).tiny
-    return -(-noise.clamp(min=tiny).log()).clamp(min=tiny).log()
-
-
-def _expected(probs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """sum over classes of probs * logits, with 0 * -inf = 0, in the value and in the gradient: (..., C) -> (...)."""
-    impossible = probs == 0
-    return (probs * logits.masked_fill(impossible, 0.0)).sum(-1)
 
 
 @register_kl(CategoricalVector, CategoricalVector)

@@ -13,7 +13,7 @@ import math
 import torch
 
 from hf_lvm.distributions.bessel import bessel_ratio
-from hf_lvm.distributions.noise import Generators, uniform_noise
+from hf_lvm.distributions.noise import Generators, generators_of_rows, uniform_noise
 
 # Proposals drawn at once. At worst 34 in 100 are rejected, so that one sample in 5,000 needs a second round.
 PROPOSALS = 8
@@ -33,9 +33,7 @@ def sample_angle(concentration: torch.Tensor, dimension: int, count: int, genera
     pending = torch.arange(concentration.shape[0], device=concentration.device)
     missing = torch.ones_like(angle, dtype=torch.bool)
     while len(pending) > 0:
-        sources = generator
-        if generator is not None and not isinstance(generator, torch.Generator) and len(pending) < len(generator):
-            sources = [generator[row] for row in pending.tolist()]
+        sources = generators_of_rows(generator, pending, angle.shape[1])
         noise = uniform_noise(
             (count, PROPOSALS), len(pending), (3,), generator=sources, device=angle.device, dtype=torch.float64
         )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from hf_lvm.distributions.noise import Generators, normal_noise, uniform_noise
+from hf_lvm.distributions.noise import Generators, generators_of_rows, normal_noise, uniform_noise
 
 # Proposals drawn at once. At worst 5 in 100 are rejected, so that six elements in a million need a second round.
 PROPOSALS = 4
@@ -87,9 +87,7 @@ def sample_log_gamma(concentration: torch.Tensor, count: int, generator: Generat
     missing = torch.ones_like(boost, dtype=torch.bool)
     pending = torch.arange(batch, device=concentration.device)
     while len(pending) > 0:
-        sources = generator
-        if generator is not None and not isinstance(generator, torch.Generator) and len(pending) < len(generator):
-            sources = [generator[row] for row in pending.tolist()]
+        sources = generators_of_rows(generator, pending, batch)
         shape = (count, PROPOSALS), len(pending), (size,)
         normal = normal_noise(*shape, generator=sources, **options).movedim(1, -1)
         threshold = uniform_noise(*shape, generator=sources, **options).movedim(1, -1)

@@ -4,7 +4,10 @@ import torch
 
 
 def may_look(values: torch.Tensor, validate_args: bool) -> bool:
-    """Whether a look at numbers is free, or asked for; a compiled graph has none to look at."""
+    """Whether values may be read: on a CPU, where it is free, and elsewhere if `validate_args` says that waiting is worth it.
+
+    Never in a graph that is being compiled, where there are no values yet.
+    """
     return (values.device.type == "cpu" or validate_args) and not torch.compiler.is_compiling()
 
 

@@ -68,8 +68,7 @@ def noise_of_positions(
     """
     seed = uniform_noise(sample_shape, batch_size, (), generator=generator, device=device, dtype=torch.float64)
     start = _mixed((seed * 2**53).long()).unsqueeze(-1)
-    bits = _mixed(start + GOLDEN_GAMMA * torch.arange(1, length + 1, device=start.device))
-    return _shifted(bits, 11).double() * 2.0**-53
+    return _counted_from(start, length)
 
 
 def noise_of_runs(
@@ -93,8 +92,7 @@ def noise_of_runs(
     of_runs = _mixed(torch.tensor([seed + 1 for seed in seeds], device=drawn.device) * GOLDEN_GAMMA)
     of_runs = of_runs.view(-1, *[1] * drawn.dim())
     start = _mixed((drawn * 2**53).long() ^ of_runs).unsqueeze(-1)
-    bits = _mixed(start + GOLDEN_GAMMA * torch.arange(1, length + 1, device=start.device))
-    return _shifted(bits, 11).double() * 2.0**-53
+    return _counted_from(start, length)
 
 
 def noise_of_cells(
@@ -122,9 +120,15 @@ def noise_of_cells(
 
 
 def as_gumbel(noise: torch.Tensor) -> torch.Tensor:
-    """Standard Gumbel noise from noise that is uniform on [0, 1), float64."""
+    """Standard Gumbel noise from noise of positions or cells, uniform on [0, 1), float64."""
     # A uniform number of 0 would be noise of -inf: half the smallest other one stands for it.
     return -(-noise.clamp(min=2.0**-54).log()).log()
+
+
+def gumbel_of_uniform(noise: torch.Tensor) -> torch.Tensor:
+    """Standard Gumbel noise from `uniform_noise` of any floating-point type; finite even for numbers of 0 and 1."""
+    tiny = torch.finfo(noise.dtype).tiny
+    return -(-noise.clamp(min=tiny).log()).clamp(min=tiny).log()
 
 
 def _draw(
@@ -154,7 +158,26 @@ def check_row_generators(generators: Sequence[torch.Generator], batch_size: int)
         )
 
 
+def generators_of_rows(generator: Generators, rows: torch.Tensor, batch_size: int) -> Generators:
+    """The generators of some rows (R,) of a batch: theirs out of a list, or the one that all rows share.
+
+    Raises:
+        ValueError: a list of generators whose length is not `batch_size`.
+    """
+    if generator is None or isinstance(generator, torch.Generator):
+        return generator
+    check_row_generators(generator, batch_size)
+    return [generator[row] for row in rows.tolist()]
+
+
+def _counted_from(start: torch.Tensor, length: int) -> torch.Tensor:
+    """SplitMix64's next `length` numbers after counters (..., 1), uniform on [0, 1), float64: (..., length)."""
+    bits = _mixed(start + GOLDEN_GAMMA * torch.arange(1, length + 1, device=start.device))
+    return _shifted(bits, 11).double() * 2.0**-53
+
+
 def _mixed(bits: torch.Tensor) -> torch.Tensor:
+    """SplitMix64's mixing function: 64-bit integers that look independent of each other."""
     for shift, factor in MIXING:
         bits = (bits ^ _shifted(bits, shift)) * factor
     return bits ^ _shifted(bits, LAST_SHIFT)

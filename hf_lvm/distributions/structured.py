@@ -8,6 +8,9 @@ from torch.distributions import Distribution, register_kl
 from hf_lvm.distributions.lengths import may_look
 from hf_lvm.distributions.noise import Generators
 
+# The most values that are written down or looked at one by one.
+ENUMERATION_LIMIT = 1_000_000
+
 
 class StructuredDistribution(Distribution):
     """p(z) proportional to exp(score(z)), where z is a sequence of states, a mask of words or a tree: batch shape (B,).
@@ -35,7 +38,7 @@ class StructuredDistribution(Distribution):
         return values, self.log_prob(values)
 
     def _may_look(self, values: torch.Tensor) -> bool:
-        """Whether a look at numbers is free, or asked for."""
+        """Whether values may be read: on a CPU it is free, elsewhere `validate_args` asks for it; see `may_look`."""
         return may_look(values, self._validate_args)
 
 
@@ -89,6 +92,12 @@ def single_batch_dimension(batch_shape: Sequence[int], what: str) -> torch.Size:
     if len(shape) != 1:
         raise ValueError(f"The batch shape {tuple(shape)} is not (B,): {what} a single batch dimension.")
     return shape
+
+
+def check_k_best(k: int) -> None:
+    """Raise a `ValueError` for a number of best values that is less than 1."""
+    if k < 1:
+        raise ValueError(f"k_best needs a count of at least 1, but k={k}.")
 
 
 @register_kl(StructuredDistribution, StructuredDistribution)

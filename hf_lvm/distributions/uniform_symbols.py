@@ -1,4 +1,4 @@
-"""Sequences of symbols that are drawn alike: first a length, then each symbol with equal probability."""
+"""Sequences of symbols that are all equally probable: first a length is drawn, then each symbol uniformly."""
 
 import math
 from collections.abc import Sequence
@@ -18,14 +18,15 @@ class UniformSymbols(Distribution):
 
     Args:
         num_symbols: V, the ids 0 to V - 1.
-        eos_token_id: the id that ends a sequence.
+        eos_token_id: the id that ends a sequence, V or more.
         max_length, min_length: the most and the fewest symbols, EOS not counted.
         length_rate: nats that each further symbol makes a length less probable.
-        vocabulary: ids there are, the special ones included; those that are neither symbols nor EOS have probability 0.
+        vocabulary: how many ids there are, the special ones included; those that are neither symbols nor EOS have
+            probability 0. None: the ids up to EOS.
         pad_token_id: what stands behind EOS in samples; EOS itself if it is None.
 
     Raises:
-        ValueError: no symbol, or lengths that are none.
+        ValueError: no symbol, lengths or a rate that leave no distribution, EOS among the symbols or outside the vocabulary.
     """
 
     arg_constraints = {}
@@ -49,9 +50,12 @@ class UniformSymbols(Distribution):
                 f"num_symbols {num_symbols}, min_length {min_length}, max_length {max_length} and length_rate {length_rate}: "
                 "at least one symbol, 0 <= min_length <= max_length, a max_length of at least 1 and a finite rate are needed."
             )
-        self.num_symbols, self.eos_token_id, self.min_length, self.max_length = (
-            num_symbols, eos_token_id, min_length, max_length,
-        )  # fmt: skip
+        if eos_token_id < num_symbols:
+            raise ValueError(f"EOS is {eos_token_id}, and the symbols are 0 to {num_symbols - 1}: it stands behind them.")
+        if vocabulary is not None and vocabulary <= eos_token_id:
+            raise ValueError(f"The vocabulary of {vocabulary} ids has no EOS, which is {eos_token_id}: make it larger.")
+        self.num_symbols, self.eos_token_id = num_symbols, eos_token_id
+        self.min_length, self.max_length = min_length, max_length
         self.pad_token_id = eos_token_id if pad_token_id is None else pad_token_id
         lengths = torch.arange(max_length + 1, dtype=torch.float64)
         scores = (-length_rate * lengths).masked_fill(lengths < min_length, -torch.inf)
@@ -60,7 +64,7 @@ class UniformSymbols(Distribution):
         mass = scores.log_softmax(-1)
         from_here = mass.flip(0).logcumsumexp(0).flip(0)
         ends, goes_on = mass - from_here, from_here[1:] - from_here[:-1]
-        width = max(num_symbols, eos_token_id + 1) if vocabulary is None else vocabulary
+        width = eos_token_id + 1 if vocabulary is None else vocabulary
         steps = torch.full((max_length, width), -torch.inf, dtype=torch.float64)
         steps[:, :num_symbols] = (goes_on - math.log(num_symbols)).unsqueeze(1)
         steps[:, eos_token_id] = ends[:-1]

@@ -115,7 +115,7 @@ class VonMisesFisher(Distribution):
     def rsample(self, sample_shape: Sequence[int] = torch.Size(), generator: Generators = None) -> torch.Tensor:
         """Unit vectors (*sample_shape, B, D), differentiable in both parameters.
 
-        A second derivative in the concentration raises a `RuntimeError`; in the mean direction it is right.
+        Second derivatives in the mean direction are exact; one in the concentration raises a `RuntimeError`.
 
         Args:
             generator: None, one generator, or a list of B generators (see `hf_lvm.distributions.noise`).
@@ -199,7 +199,11 @@ class HypersphericalUniform(Distribution):
         return self._zero - torch.full_like(self.mean[..., 0], _log_uniform_density(self.event_shape[0]))
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size(), generator: Generators = None) -> torch.Tensor:
-        """Unit vectors (*sample_shape, B, D); there is nothing to differentiate."""
+        """Unit vectors (*sample_shape, B, D); there is nothing to differentiate.
+
+        Args:
+            generator: None, one generator, or a list of B generators (see `hf_lvm.distributions.noise`).
+        """
         noise = normal_noise(
             sample_shape,
             *self.batch_shape,
@@ -211,6 +215,7 @@ class HypersphericalUniform(Distribution):
         return functional.normalize(noise, dim=-1)
 
     def sample(self, sample_shape: Sequence[int] = torch.Size(), generator: Generators = None) -> torch.Tensor:
+        """The same as `rsample`."""
         return self.rsample(sample_shape, generator)
 
 

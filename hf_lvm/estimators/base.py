@@ -18,9 +18,9 @@ class Estimator(nn.Module):
     Attributes:
         name: the string it is chosen by.
         config_options: which keys of a model's config are arguments of the class, by the names they have there.
-        needs: attributes that it asks of a posterior.
+        needs: attributes that a posterior must have.
         min_samples: the fewest samples a draw can be made of.
-        biased: whether the mean of its gradient is another than that of the objective.
+        biased: whether the mean of its gradient differs from the gradient of the objective.
     """
 
     name: ClassVar[str] = ""
@@ -47,12 +47,12 @@ class Estimator(nn.Module):
             temperature: of relaxed samples, instead of the estimator's own.
 
         Raises:
-            ValueError: fewer samples than `min_samples`, a posterior that lacks what the estimator needs, or one of what the
-                class itself refuses.
+            ValueError: fewer samples than `min_samples`, a posterior that lacks what the estimator needs, or what the
+                estimator's own class refuses.
         """
         self.check_num_samples(num_samples)
         for attribute in self.needs:
-            if not hasattr(posterior, attribute):
+            if not _has(posterior, attribute):
                 raise ValueError(
                     f"The estimator {self.name!r} needs a posterior with {attribute}, and {type(posterior).__name__} has "
                     "none: choose 'rloo', which needs samples and their log-probability only."
@@ -69,7 +69,10 @@ class Estimator(nn.Module):
             )
 
     def sit_out(self) -> None:
-        """Say, in place of a draw, that a training batch leaves nothing to draw: processes average together or wait."""
+        """To be called in place of a draw when a process has nothing to draw in a training batch.
+
+        Baselines are averaged over processes, and the others would wait for this one for ever.
+        """
 
     def _draw(
         self,
@@ -81,3 +84,13 @@ class Estimator(nn.Module):
     ) -> Draws:
         """`draw`, once its arguments have been looked at."""
         raise NotImplementedError
+
+
+def _has(posterior: Distribution, attribute: str) -> bool:
+    """Whether a posterior has an attribute, told without asking for its value: a `mode` can be a whole greedy search.
+
+    What torch's `Distribution` itself only declares, such as `mode` and `enumerate_support`, does not count.
+    """
+    of_class = getattr(type(posterior), attribute, None)
+    declared_only = of_class is None or of_class is getattr(Distribution, attribute, None)
+    return not declared_only or attribute in vars(posterior)

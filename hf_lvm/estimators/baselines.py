@@ -2,7 +2,7 @@
 
 E_q[b d log q(z)] is zero for every b that does not depend on z itself, so a baseline changes the variance of a
 score-function gradient and not its mean. That is why no baseline here ever contains the sample it is subtracted from, and
-why the moving average of the scores takes a batch in only after it has served that batch.
+why the moving average of the scores takes in a batch only after it has served that batch.
 """
 
 from typing import ClassVar
@@ -32,9 +32,9 @@ class NoBaseline(nn.Module):
         return scores.new_zeros(()), None
 
     def update(self, scores: torch.Tensor) -> None:
-        """Take the scores of a training batch in, after they have been served.
+        """Take in the scores of a training batch, after the baseline has served them.
 
-        Processes take part together: one that has none passes an empty tensor.
+        All processes must take part together: one without scores passes an empty tensor.
         """
 
 
@@ -60,9 +60,10 @@ class MovingAverageBaseline(NoBaseline):
     The buffers are saved and resumed with the model, and averaged over processes at every update.
 
     Args:
-        decay: weight of the past in an update. The average is one of as many batches as there were, from the first on.
-        num_groups: G, the rows of a batch are G groups of equal size one after the other, each with an average of its own:
-            models that train side by side and are not to learn of each other.
+        decay: weight of the past in an update. The weights are normalised, so that after the first batch the average is that
+            batch's, and not a mean with zeros.
+        num_groups: G. The rows of a batch are G groups of equal size, one after the other, each with an average of its own:
+            models that train side by side and must not influence each other.
     """
 
     def __init__(self, decay: float = 0.9, num_groups: int = 1):
@@ -71,7 +72,7 @@ class MovingAverageBaseline(NoBaseline):
             raise ValueError(f"baseline_decay must be at least 0 and less than 1, but is {decay}.")
         self.decay = decay
         self.num_groups = num_groups
-        # Sums under the same weights, so that no batch is needed to begin with: weight, scores, squares.
+        # Decayed sums of weights, scores and squares: their ratios are averages from the first batch on.
         self.register_buffer("moments", torch.zeros(3) if num_groups == 1 else torch.zeros(3, num_groups))
 
     def forward(self, scores, mode_score, features):

@@ -15,9 +15,7 @@ are off by 20 times the length of the exact gradient, at a cosine of .74 to it, 
 import torch
 from torch.distributions import Distribution
 
-from hf_lvm.distributions.noise import Generators
 from hf_lvm.estimators.baselines import LeaveOneOutBaseline
-from hf_lvm.estimators.draws import value_and_gradient
 from hf_lvm.estimators.score_function import ScoreFunction, ScoreFunctionDraws
 
 
@@ -26,16 +24,14 @@ def draw_best(
     posterior: Distribution,
     num_candidates: int,
     features: torch.Tensor | None = None,
-    generator: Generators = None,
 ) -> "BestDraws":
     """The K best values that a beam of K finds, with the baseline and the clip of a score function.
 
     Args:
         estimator: whose baseline is subtracted.
         posterior: q(z|x), with a `beam`.
-        num_candidates: K. A row with fewer values has them only.
+        num_candidates: K. A row with fewer values has only these.
         features: (B, H), for a baseline that learns from them.
-        generator: not used: a beam is no matter of chance.
 
     Raises:
         ValueError: a baseline that is made of other samples, or of the most probable value.
@@ -70,15 +66,5 @@ class BestDraws(ScoreFunctionDraws):
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         return values.masked_fill(~self.exists, 0.0).sum(0) / self.exists.sum(0)
 
-    def expectation(self, scores: torch.Tensor) -> torch.Tensor:
-        signal = scores.detach()
-        baseline, error = self.baseline(signal, None, self.features)
-        centred = signal - baseline
-        if self.signal_clip is not None:
-            centred = centred.clamp(min=self.signal_clip)
-        score_function = self.mean(centred * self.log_prob)
-        if error is not None:
-            score_function = score_function - error
-        if self.baseline.training and torch.is_grad_enabled():
-            self.baseline.update(signal[self.exists])
-        return value_and_gradient(self.mean(scores), score_function)
+    def _counted(self, scores: torch.Tensor) -> torch.Tensor:
+        return scores[self.exists]

@@ -70,6 +70,6 @@ class DisarmDraws(Draws):
         half_difference = 0.5 * (score - antithetic_score).unsqueeze(-1)
         signs = (1 - 2 * second) * (first != second)
         gradient = (half_difference * signs * torch.sigmoid(self.log_odds.detach().abs())).mean(0)
-        # A bit that is known has infinite log-odds, and no gradient.
+        # A bit that is certain has infinite log-odds and no gradient.
         log_odds = self.log_odds.masked_fill(~self.log_odds.isfinite(), 0.0)
         return value_and_gradient(self.mean(scores), (gradient * log_odds).sum(-1))

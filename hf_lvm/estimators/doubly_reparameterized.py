@@ -14,7 +14,7 @@ and the same steps give the factor v_k (1 - beta + beta v_k) in place of v_k^2: 
 estimator at 1, and plain reparameterization at 0, where the density of q is not in the objective.
 
 Decoder and prior have their ordinary gradient, with weights v_k. So has a prior that shares parameters with the encoder
-(a VampPrior): what reaches them through log p(z) at fixed z is no matter of this estimator.
+(a VampPrior): this estimator does not change what reaches them through log p(z) at fixed z.
 """
 
 import torch

@@ -47,8 +47,7 @@ class ExactDraws(Draws):
 
     @property
     def log_posterior(self) -> torch.Tensor:
-        # Finite, so that an impossible value counts zero times a number, and not zero times infinity.
-        return self.log_prob.detach().clamp(min=torch.finfo(self.log_prob.dtype).min / 4)
+        return _finite(self.log_prob.detach())
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         return (self.log_prob.detach().exp() * values).sum(0)
@@ -109,12 +108,12 @@ class ExactTopKDraws(Draws):
 
     @property
     def log_posterior(self) -> torch.Tensor:
-        return self.log_prob.detach().clamp(min=torch.finfo(self.log_prob.dtype).min / 4)
+        return _finite(self.log_prob.detach())
 
     def _masses(self) -> tuple[torch.Tensor, torch.Tensor]:
         """q(z) of the k best (k, B), and the mass of all others (B,)."""
         best = self.log_prob[: -self.sampled].exp()
-        # Where rounding leaves nothing, nothing is lost by a mass that is smaller than rounding.
+        # Where rounding leaves nothing, a mass below rounding keeps its logarithm finite.
         return best, (1.0 - best.sum(0)).clamp(min=torch.finfo(best.dtype).eps ** 2)
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
@@ -131,8 +130,12 @@ class ExactTopKDraws(Draws):
             baseline = summed.detach() + others.detach() * others_mean
         else:
             baseline = summed.detach() / best.detach().sum(0)
-        # Finite where nothing is left to draw but what cannot be: its share is nothing, and so is its gradient.
-        log_rest = self.log_prob[-self.sampled :].clamp(min=torch.finfo(self.log_prob.dtype).min / 4)
-        log_conditional = log_rest - others.log()
+        # Where only impossible values are left to draw, their share is 0, and so is their gradient.
+        log_conditional = _finite(self.log_prob[-self.sampled :]) - others.log()
         score_function = others.detach() * ((signal - baseline) * log_conditional).mean(0)
         return value_and_gradient(summed + others * rest.mean(0), score_function)
+
+
+def _finite(log_prob: torch.Tensor) -> torch.Tensor:
+    """With a very low number in place of -inf, so that a probability of 0 times it is 0 and not nan."""
+    return log_prob.clamp(min=torch.finfo(log_prob.dtype).min / 4)

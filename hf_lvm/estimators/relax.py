@@ -16,14 +16,13 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from hf_lvm.distributions.categorical_vector import gumbel_of_uniform
-from hf_lvm.distributions.noise import uniform_noise
+from hf_lvm.distributions.noise import gumbel_of_uniform, uniform_noise
 from hf_lvm.estimators.base import Estimator
 from hf_lvm.estimators.baselines import MovingAverageBaseline
 from hf_lvm.estimators.draws import Draws, value_and_gradient
 from hf_lvm.estimators.temperature import check_temperature
 
-# A class that cannot be is relaxed as one that will not be met: nothing is differentiable at minus infinity.
+# An impossible class is relaxed as one this improbable, since nothing can be differentiated at minus infinity.
 LEAST_LOG_PROB = -60.0
 
 
@@ -123,11 +122,12 @@ class RelaxDraws(Draws):
         if not torch.is_grad_enabled():
             return value
         gradient = self._gradient(scores.detach())  # (B, M, C), of the log-probabilities
-        # A class that cannot be has no probability to move.
+        # An impossible class has no gradient.
         logits = self.posterior.logits.masked_fill(self.posterior.logits == -torch.inf, 0.0)
         expectation = value_and_gradient(value, (gradient.detach() * logits).flatten(1).sum(-1))
         if self.estimator.training:
-            # In units of the scores' variance, so that it does not take over the norm of all gradients. It is to fall.
+            # In units of the scores' variance, so that it does not dominate the gradient norm. Subtracted from the bound, as
+            # it is to be minimised.
             variance = gradient.square().flatten(1).sum(-1) / self.estimator.scale.stddev.square()
             expectation = value_and_gradient(expectation, -variance.to(expectation.dtype))
             self.estimator.scale.update(scores.detach())
@@ -138,7 +138,7 @@ class RelaxDraws(Draws):
         logits = self.posterior.logits.detach().clamp(min=LEAST_LOG_PROB).requires_grad_()
         posterior = self.posterior.with_logits(logits)
         temperature = self.estimator.log_temperature.exp().to(logits.dtype)
-        # Once more for variables of fewer classes than others, whose missing ones the posterior itself rules out.
+        # Clamped again: `with_logits` sets the missing classes of variables that have fewer than others back to -inf.
         log_probs = posterior.logits.clamp(min=LEAST_LOG_PROB)
         relaxed = log_probs + gumbel_of_uniform(self.noise)
         relaxed_given_sample = conditional_gumbels(log_probs, self.latents, self.second_noise)

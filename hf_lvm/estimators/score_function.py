@@ -48,7 +48,7 @@ class ScoreFunction(Estimator):
 
 
 class ScoreFunctionDraws(Draws):
-    """K samples, behind them the mode where it serves as the baseline."""
+    """K samples, followed by the mode where it serves as the baseline."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class ScoreFunctionDraws(Draws):
 
     def expectation(self, scores: torch.Tensor) -> torch.Tensor:
         centred, error = self._centred(scores.detach())
-        score_function = (centred * self.log_prob[: self.num_samples]).mean(0)
+        score_function = self.mean(centred * self.log_prob[: self.num_samples])
         if error is not None:
             score_function = score_function - error
         self._update_baseline(scores)
@@ -85,13 +85,13 @@ class ScoreFunctionDraws(Draws):
     ) -> torch.Tensor:
         """An estimate of E_q[f(z) + sum over t of g_t(z_1..z_t)] of sequences: (B,), with credit for each step.
 
-        What a step is judged by is f and the g of itself and later steps: those before it do not depend on it, and would only
+        Each step is judged by f and by the g of itself and of later steps. Earlier ones do not depend on it, and would only
         add to the variance. The gradient has the same mean as that of `expectation`.
 
             d E[...] = E[ sum over t of (f + sum over s >= t of g_s - b_t) d log q(z_t | z_<t) ]
 
-        The baselines that other samples or the mode serve as are those of the same step; an average of scores, or one that is
-        learned, is that of the whole for all steps. Steps behind an end have no log q and so no part in it.
+        Baselines made of other samples or of the mode are those of the same step; a moving average or a learned one is that of
+        the whole score for all steps. Steps behind an end have a log q of 0, and so no part in it.
 
         Args:
             scores: (R, B), f of each of `latents`.
@@ -102,7 +102,7 @@ class ScoreFunctionDraws(Draws):
         score_function = torch.zeros_like(self.mean(scores))
         for step, signal in enumerate(to_go.detach().unbind(-1)):
             centred, error = self._centred(signal)
-            score_function = score_function + (centred * step_log_probs[: self.num_samples, :, step]).mean(0)
+            score_function = score_function + self.mean(centred * step_log_probs[: self.num_samples, :, step])
             if error is not None and step == 0:
                 score_function = score_function - error
         self._update_baseline(to_go[..., 0])
@@ -117,7 +117,11 @@ class ScoreFunctionDraws(Draws):
 
     def _update_baseline(self, scores: torch.Tensor) -> None:
         if self.baseline.training and torch.is_grad_enabled():
-            self.baseline.update(scores[: self.num_samples].detach())
+            self.baseline.update(self._counted(scores.detach()))
+
+    def _counted(self, scores: torch.Tensor) -> torch.Tensor:
+        """The scores (R, B) that a moving average takes in: those of samples."""
+        return scores[: self.num_samples]
 
 
 class Reinforce(ScoreFunction):

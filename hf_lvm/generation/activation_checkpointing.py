@@ -1,4 +1,4 @@
-"""Activation checkpointing beside a cache: layers that are recomputed on the way back keep none, so they are kept for once."""
+"""Activation checkpointing beside a cache: layers that are recomputed write none, so it is switched off for a while."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ def recomputing_modules(model: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def keeping_activations(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Without activation checkpointing of these modules inside the `with`; as it was afterwards.
+    """Switches activation checkpointing of these modules off inside the `with`, and back to what it was afterwards.
 
-    What is computed inside keeps its activations, and its gradients are the same.
+    What is computed inside keeps its activations; gradients are the same.
     """
     recomputing = [module for module in modules if module.gradient_checkpointing]
     for module in recomputing:

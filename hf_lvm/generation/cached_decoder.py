@@ -83,8 +83,8 @@ class DecodingState:
         cache = copy_of(self.cache)
         cache.batch_select_indices(rows)
         selected = self._with(cache, lambda tensor: tensor.index_select(0, rows))
-        # Beams of a sentence take each other's places, and all attend to the same states, which are large. To look at numbers
-        # is free on a CPU only.
+        # Reordered beams of a sentence still attend to the same states, which are large, so these need no copy. To see which
+        # rows were selected is free on a CPU only.
         if rows.device.type == "cpu" and torch.equal(selected.sources, self.sources):
             return replace(selected, conditions=self.conditions)
         conditions = {name: tensor.index_select(0, rows) for name, tensor in self.conditions.items()}
@@ -155,7 +155,7 @@ class CachedDecoder:
             )
         self.decoder, self.batch_size, self.device = decoder, given.shape[0], given.device
         self.first_position = first_position
-        # A layer that is recomputed writes no cache, and what is written here step by step is short.
+        # A recomputed layer writes no cache. The activations that are kept instead are small: steps are short.
         self._recomputing = recomputing_modules(decoder)
         self.arguments = frozenset(inspect.signature(decoder.forward).parameters)
         self.conditions = dict(conditions or {})

@@ -72,7 +72,7 @@ class PointerGeneratorDecoder(CachedDecoder):
         places = symbols.clamp(min=0).unsqueeze(1).expand_as(attention)
         shares = torch.zeros_like(logits).scatter_add(-1, places, attention)
         written, gate = logits.log_softmax(-1), gate.to(logits.dtype).unsqueeze(-1)
-        # Nothing to copy, nothing to choose. Elsewhere the logarithm of a share of 0 would have a gradient that is none.
+        # A symbol that no place holds can only be generated; the logarithm of its share of 0 would have a gradient of nan.
         is_copied, tiny = shares > 0, torch.finfo(logits.dtype).tiny
         copies = functional.logsigmoid(-gate) + shares.masked_fill(~is_copied, 1.0).clamp(min=tiny).log()
         generated = functional.logsigmoid(gate) + written

@@ -177,7 +177,7 @@ def reading_weights(end_weights: torch.Tensor, with_end: bool = True) -> torch.T
         end_weights: (..., T), of `RelaxedSequences`.
         with_end: whether the end itself is read; otherwise the position at which a sequence ends does not count.
     """
-    # Sums of weights that are 0 and once 1 are 0 or 1 exactly.
+    # For corners, where one weight is 1 and the others 0, these sums are exactly 0 or 1.
     from_here = end_weights.flip(-1).cumsum(-1).flip(-1)
     return from_here if with_end else functional.pad(from_here[..., 1:], (0, 1))
 
@@ -216,7 +216,7 @@ def attention_bias(weights: torch.Tensor) -> torch.Tensor:
     end earlier, not what they would gain by ending later, which only a mean over ends tells them.
     """
     lowest = torch.finfo(weights.dtype).min
-    # The logarithm of 0 has no gradient that could be used.
+    # The logarithm of 0 has no usable gradient.
     present = weights > torch.finfo(weights.dtype).tiny
     bias = torch.where(present, torch.where(present, weights, 1.0).log(), lowest)
     return bias[:, None, None, :]
@@ -227,7 +227,7 @@ def _point(
 ) -> torch.Tensor:
     """Points (N, V) from log-probabilities and Gumbel noise (N, V)."""
     impossible = log_probs == -torch.inf
-    # -inf is put in behind the division: its derivative by the temperature would be nan.
+    # -inf comes after the division, as its derivative with respect to the temperature would be nan.
     scores = log_probs.masked_fill(impossible, 0.0) + gumbel.to(log_probs.dtype)
     scores = (scores / temperature).to(log_probs.dtype).masked_fill(impossible, -torch.inf)
     soft = scores.softmax(-1)

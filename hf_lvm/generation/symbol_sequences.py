@@ -12,11 +12,12 @@ import torch
 from torch.distributions import Distribution, constraints
 from torch.nn import functional
 
+from hf_lvm.distributions.inversion import drawn_by_inversion
 from hf_lvm.distributions.lengths import may_look
 from hf_lvm.distributions.noise import Generators, noise_of_positions
 from hf_lvm.generation.cached_decoder import SymbolDecoder, SymbolState
 
-# Finished rows leave once so many of the rows are finished: to leave costs a copy of the cache.
+# Finished rows are dropped once they are this share of all rows, since dropping them copies the cache.
 FINISHED_SHARE = 0.25
 
 
@@ -131,7 +132,7 @@ class SymbolSequences(Distribution):
         noise = noise_of_positions((count,), batch, self.max_length, generator, self.decoder.device)
         noise = noise.transpose(0, 1).flatten(0, 1)  # (B * count, max_length)
         sequences, log_prob = self._walk(
-            begin.repeat(count), lambda log_probs, rows, step: _choices(log_probs, noise[rows, step])
+            begin.repeat(count), lambda log_probs, rows, step: drawn_by_inversion(log_probs, noise[rows, step])
         )
         sequences = sequences.unflatten(0, (batch, count)).transpose(0, 1).reshape(*sample_shape, batch, -1)
         return ScoredSequences(sequences, log_prob.view(batch, count).T.reshape(*sample_shape, batch))
@@ -219,7 +220,7 @@ class SymbolSequences(Distribution):
                     f"A sequence has ids before its EOS that are not from 0 to {vocabulary - 1}: padding such as -100 can "
                     "only stand behind it."
                 )
-        # Without a look there may be sequences without EOS or with ids that are none: they are impossible.
+        # Where values were not checked, sequences without EOS or with negative ids are impossible.
         wrong = (lengths == length) | (symbols < 0).any(1)
         # The symbol behind max_length others is a free EOS, so nothing is computed for it.
         scored = min(int(lengths.max()) + 1 if look and len(lengths) else length, self.max_length)
@@ -302,7 +303,7 @@ class SymbolSequences(Distribution):
             sequences, had_ended = sequences[first_rows, parents], ended.gather(1, parents)
             sequences[:, :, step] = symbols.masked_fill(had_ended, self.pad_token_id)
             rows = (first_rows * ended.shape[1] + parents).flatten()
-            # What is impossible has ended too: nothing that follows makes it possible.
+            # An impossible sequence counts as ended: nothing that follows makes it possible.
             ended = had_ended | (symbols == self.eos_token_id) | (total == -torch.inf)
             if step + 1 == self.max_length or bool(ended.all()):
                 break
@@ -315,11 +316,3 @@ class SymbolSequences(Distribution):
         empty[0] = self.eos_token_id
         sequences = torch.where((total == -torch.inf).unsqueeze(-1), empty, sequences)
         return ScoredSequences(sequences.transpose(0, 1), total.T)
-
-
-def _choices(log_probs: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """One symbol of each row by inversion: from log-probabilities (R, V) and noise uniform on [0, 1), float64, (R,): (R,)."""
-    cumulative = log_probs.double().exp().cumsum(-1)
-    chosen = torch.searchsorted(cumulative, noise.unsqueeze(1) * cumulative[:, -1:], right=True).squeeze(1)
-    # Only of logits that are nan is none found; log q then says so.
-    return chosen.clamp(max=log_probs.shape[-1] - 1)

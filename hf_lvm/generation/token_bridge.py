@@ -32,9 +32,9 @@ from hf_lvm.generation.symbol_sequences import SymbolSequences
 
 logger = logging.getLogger(__name__)
 
-# Tokens of a text that is made of a vocabulary to see whether two tokenizers cut alike.
+# How many tokens of a vocabulary are joined to a text, to see whether two tokenizers cut it alike.
 PROBE_LENGTH = 16
-# Tokens whose texts show whether a tokenizer begins every text with a blank.
+# How many tokens are tried to see whether a tokenizer begins every text with a blank.
 BLANK_PROBES = 1000
 UNDECODABLE = "\ufffd"
 
@@ -185,7 +185,7 @@ class PriorBridge:
         """log p of sequences (..., B, L) of the prior's ids with their EOS: (..., B)."""
         if isinstance(prior, nn.Module):
             prior = CachedDecoder(prior, prompt=torch.full((1, 1), self.start_token_id, device=value.device))
-        # One symbol more than there are could follow, so that no EOS is free.
+        # A max_length that no sequence reaches, so that every EOS is scored.
         p = SymbolSequences(prior, self.prior_eos_token_id, max_length=value.shape[-1])
         if prior.batch_size == 1:
             return p.log_prob(value.reshape(-1, 1, value.shape[-1])).view(value.shape[:-1])

@@ -1,14 +1,14 @@
-"""Sentences with their trees by ancestral sampling, from any grammar that goes step by step."""
+"""Sentences with their trees by ancestral sampling, from any `StepwiseGrammar`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from hf_lvm.distributions.noise import Generators, check_row_generators, uniform_noise
+from hf_lvm.distributions.inversion import drawn_by_inversion
+from hf_lvm.distributions.noise import Generators, generators_of_rows, uniform_noise
 from hf_lvm.grammars.shift_reduce import Action, NextStep, StepwiseGrammar, trees_of_reduces
 
-# A model of sub-words that has learnt nothing yet may go on with a word for ever.
+# An untrained model of sub-words could continue a word for ever.
 MOST_PIECES_A_WORD = 8
 STOPPED = -1
 
@@ -55,8 +55,6 @@ def sample_trees(
     """
     if min(count, max_words, 1 if max_pieces is None else max_pieces) < 1:
         raise ValueError(f"count {count}, max_words {max_words} and max_pieces {max_pieces} must be at least 1.")
-    if isinstance(generator, Sequence):
-        check_row_generators(generator, count)
     max_pieces = max_words * MOST_PIECES_A_WORD if max_pieces is None else max_pieces
     state = decoder.begin(count)
     device = state.size.device
@@ -65,8 +63,7 @@ def sample_trees(
     finished = torch.zeros(count, dtype=torch.bool, device=device)
     steps = []
     while len(rows):
-        own = [generator[row] for row in rows.tolist()] if isinstance(generator, Sequence) else generator
-        actions, pieces = draw_step(decoder.next_step(state), own)
+        actions, pieces = draw_step(decoder.next_step(state), generators_of_rows(generator, rows, count))
         shifts, reduces = actions == Action.SHIFT, actions == Action.REDUCE
         ends = shifts & (pieces == decoder.config.eos_token_id)
         finished[rows[ends]] = True
@@ -91,9 +88,9 @@ def draw_step(step: NextStep, generator: Generators = None) -> tuple[torch.Tenso
     """One of all that may come next: actions and pieces, (B,) each; the piece of a REDUCE means nothing."""
     vocabulary = step.shifts.shape[1]
     options = [step.reduces.unsqueeze(1), step.shifts, *([] if step.continues is None else [step.continues])]
-    cumulative = torch.cat(options, dim=1).double().exp().cumsum(1)
-    noise = uniform_noise((), len(cumulative), (1,), generator=generator, device=cumulative.device, dtype=torch.float64)
-    choice = torch.searchsorted(cumulative, noise * cumulative[:, -1:], right=True).squeeze(1)
+    log_probs = torch.cat(options, dim=1)
+    noise = uniform_noise((), len(log_probs), (), generator=generator, device=log_probs.device, dtype=torch.float64)
+    choice = drawn_by_inversion(log_probs, noise)
     actions = torch.where(choice > vocabulary, Action.CONTINUE, torch.where(choice > 0, Action.SHIFT, Action.REDUCE))
     return actions, (choice - 1) % vocabulary
 

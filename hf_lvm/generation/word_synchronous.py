@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from hf_lvm.distributions.lengths import check_lengths, may_look
+from hf_lvm.distributions.logarithms import finite
 from hf_lvm.grammars.shift_reduce import (
     Action,
     DerivationState,
@@ -288,7 +289,8 @@ def _log_closes(step: NextStep) -> torch.Tensor:
 def _log_sums(log_prob: torch.Tensor, sentence: torch.Tensor, batch: int) -> torch.Tensor:
     """The logarithm of the sum of exp(log_prob), (R,), over the rows of each sentence: (B,); -inf where it has none."""
     highest = log_prob.new_full((batch,), -torch.inf).scatter_reduce(0, sentence, log_prob, "amax")
-    total = log_prob.new_zeros(batch).index_add(0, sentence, (log_prob - highest[sentence]).exp())
+    # Where all rows of a sentence are impossible -inf would be taken from -inf.
+    total = log_prob.new_zeros(batch).index_add(0, sentence, (log_prob - finite(highest)[sentence]).exp())
     return highest + total.log()
 
 

@@ -1,1 +1,1 @@
-"""Transition systems and grammars: how a structure is built step by step; trees as brackets. Torch only, nltk for trees."""
+"""Grammars and transition systems, which build a structure step by step, and trees as brackets. Torch only; nltk for trees."""

@@ -1,6 +1,7 @@
-"""Abstract syntax trees: what a meaning, a statement or a formula is, whatever its text looks like."""
+"""Abstract syntax trees: the structure of a meaning, a statement or a formula, without the details of its text."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 # What one field of a node holds: one thing, nothing, or a row of things.
@@ -9,7 +10,7 @@ Value = "Node | str | None | tuple[Node | str, ...]"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node: its constructor and what its fields hold. Equal to another one with the same.
+    """One node: its constructor and what its fields hold. Nodes with equal contents are equal.
 
     Attributes:
         constructor: the name of its constructor in the grammar.
@@ -36,6 +37,15 @@ class Node:
             for child in node.children:
                 below.extend(part for part in (child if isinstance(child, tuple) else (child,)) if isinstance(part, Node))
             agenda.extend(reversed(below))
+
+
+@contextmanager
+def refuse_deep_nesting(name: str) -> Iterator[None]:
+    """Turns the recursion limit that reading a text meets into a `ValueError` about the text; `name` is what it is called."""
+    try:
+        yield
+    except RecursionError as error:
+        raise ValueError(f"{name} is nested too deeply to be read: put fewer brackets inside each other.") from error
 
 
 def _written(value: Value) -> str:

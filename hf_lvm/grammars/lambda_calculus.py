@@ -8,7 +8,7 @@ grammar of Yin et al. (2018) for the same corpora has about the same constructor
 from dataclasses import dataclass
 from functools import cached_property
 
-from hf_lvm.grammars.abstract_syntax import Node, Value
+from hf_lvm.grammars.abstract_syntax import Node, Value, refuse_deep_nesting
 from hf_lvm.grammars.asdl import Cardinality, Field, Grammar, parse_asdl
 from hf_lvm.grammars.s_expressions import Expression, read_s_expression, write_s_expression
 
@@ -42,7 +42,7 @@ class LambdaCalculus:
     """How a corpus writes lambda calculus.
 
     Attributes:
-        prefix: what stands before the names of operators, connectives and predicates: nothing, or `_`.
+        prefix: what the names of operators, connectives and predicates begin with: nothing, or `_`.
         spaced: whether brackets have blanks on both sides.
     """
 
@@ -72,10 +72,11 @@ class LambdaCalculus:
             name: what to call it in an error, such as `row 3`.
 
         Raises:
-            ValueError: brackets that are not balanced, or what the grammar does not derive: the place among the tokens is
-                named, what stands there, and which type is expected.
+            ValueError: brackets that are not balanced, too many of them inside each other, or what the grammar does not
+                derive: the place among the tokens is named, what stands there, and which type is expected.
         """
-        tree, _ = self._node(read_s_expression(text, name), 0, name)
+        with refuse_deep_nesting(name):
+            tree, _ = self._node(read_s_expression(text, name), 0, name)
         return tree
 
     def write(self, tree: Node) -> str:

@@ -1,9 +1,8 @@
 """Bracketed expressions, `( f x ( g y ) )`: their text as nested tuples, and a grammar that derives all of them."""
 
 import re
-from collections.abc import Sequence
 
-from hf_lvm.grammars.abstract_syntax import Node
+from hf_lvm.grammars.abstract_syntax import Node, refuse_deep_nesting
 from hf_lvm.grammars.asdl import Grammar, parse_asdl
 
 # A bracketed expression: an atom, or a row of expressions with at least one in it.
@@ -77,9 +76,10 @@ def parse_s_expression(text: str, name: str = "The expression") -> Node:
     """The tree of `s_expression_grammar` of a text.
 
     Raises:
-        ValueError: as `read_s_expression`.
+        ValueError: as `read_s_expression`, and too many brackets inside each other.
     """
-    return _tree(read_s_expression(text, name))
+    with refuse_deep_nesting(name):
+        return _tree(read_s_expression(text, name))
 
 
 def s_expression_text(tree: Node, spaced: bool = True) -> str:
@@ -97,5 +97,5 @@ def _expression(tree: Node) -> Expression:
     return tree.children[0] if tree.constructor == "Atom" else tuple(map(_expression, tree.children[0]))
 
 
-def _begin(text: str | Sequence[str]) -> str:
+def _begin(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."

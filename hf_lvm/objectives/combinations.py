@@ -1,6 +1,6 @@
 """Which objective goes with which estimator, and what the error says when they do not."""
 
-# The estimators of each objective, for latents that a gradient can go through and for latents of which it cannot.
+# The estimators of each objective: for latents that a gradient can go through, and for latents that it cannot.
 CONTINUOUS = {"elbo": ("reparameterization",), "iwae": ("reparameterization", "dreg")}
 DISCRETE = {
     "elbo": (
@@ -20,24 +20,24 @@ DISCRETE = {
     "iwae": ("vimco",),
     "minimum_risk": (None,),
 }
-# Of structures, such as trees: too many to enumerate, and a decoder cannot read half of one.
+# For structures, such as trees: too many to enumerate, and a decoder cannot read half of one.
 STRUCTURED = {
     "elbo": ("reinforce", "reinforce_moving_average", "reinforce_learned", "reinforce_self_critical", "rloo"),
     "iwae": ("vimco",),
     "minimum_risk": (None,),
 }
-# Of structures that are written symbol by symbol, so that a reader of embeddings can be shown their points.
+# For structures written symbol by symbol: a reader of embeddings can be shown relaxed symbols.
 SEQUENCES = STRUCTURED | {"elbo": (*STRUCTURED["elbo"], "gumbel_softmax", "straight_through")}
-# Of structures that can be summed over, such as deletions whose scores are of pairs of words.
+# For structures that can be summed over, such as deletions that are scored by pairs of words.
 SUMMED = {
     "elbo": ("exact", *STRUCTURED["elbo"]),
     "marginal": ("exact",),
     "iwae": STRUCTURED["iwae"],
     "minimum_risk": STRUCTURED["minimum_risk"],
 }
-# Of sequences of a few symbols: short ones can be written down, all of them.
+# For sequences of a few symbols, which can all be written down where they are short.
 SHORT_SEQUENCES = SEQUENCES | {"elbo": ("exact", *SEQUENCES["elbo"]), "marginal": ("exact",)}
-# Of the dialogs of a game, which also has a reward that is no likelihood.
+# For the dialogs of a game, which also has a reward that is no likelihood.
 DIALOG = SHORT_SEQUENCES | {
     "elbo": (
         "exact",

@@ -7,6 +7,7 @@ With log p(c) and log p(x|c) given pair by pair, all that a bound is made of is 
 import torch
 
 from hf_lvm.distributions import CanonicalDeletion
+from hf_lvm.distributions.logarithms import expectation
 from hf_lvm.objectives.discrete_bound import BoundTerms
 
 
@@ -58,9 +59,12 @@ def deletion_bound(
 
 
 def expected_of_counts(posterior: CanonicalDeletion, values: torch.Tensor) -> torch.Tensor:
-    """E_q[values of the number of kept words], values (n + 1,): (B,), differentiable in both; O(n^3) a row."""
+    """E_q[values of the number of kept words], values (n + 1,): (B,), differentiable in both; O(n^3) a row.
+
+    -inf where q allows a number whose value is -inf.
+    """
     probabilities = posterior.count_log_probs.exp()
-    return (probabilities * values.to(probabilities.dtype).masked_fill(values == -torch.inf, 0.0)).sum(-1)
+    return expectation(probabilities, values.to(probabilities.dtype).expand_as(probabilities))
 
 
 def exact_posterior(posterior: CanonicalDeletion, log_likelihood: torch.Tensor, log_prior: torch.Tensor) -> CanonicalDeletion:

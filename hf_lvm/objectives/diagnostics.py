@@ -119,7 +119,7 @@ def batch_mutual_information(posterior: Distribution, latents: Tensor, batch_siz
 
     Args:
         posterior: q(z | x_1..x_N), batch shape (N,), event shape (D,).
-        latents: (N, D) in float32 or float64, row i drawn from posterior i.
+        latents: as of [`mutual_information`].
         batch_size: data points per group, in the order given.
 
     Raises:
@@ -134,7 +134,8 @@ def batch_mutual_information(posterior: Distribution, latents: Tensor, batch_siz
     batches = math.ceil(count / batch_size)
     # A torch distribution cannot be sliced, so the latents move instead: in round k every posterior scores the k-th
     # latent of its own group. Rounds past the end of the last group score some other latent and are dropped below.
-    log_density = latents.new_full((batch_size, batches * batch_size), -math.inf)
+    dtype = latents.dtype if latents.is_floating_point() else torch.get_default_dtype()
+    log_density = latents.new_full((batch_size, batches * batch_size), -math.inf, dtype=dtype)
     with torch.autocast(latents.device.type, enabled=False):
         for k in range(batch_size):
             log_density[k, :count] = posterior.log_prob(latents[(first + k).clamp(max=count - 1)])
@@ -142,7 +143,7 @@ def batch_mutual_information(posterior: Distribution, latents: Tensor, batch_siz
     # (k, group, place in group) -> sum over the posteriors of the group -> one row per latent.
     mixture = log_density.view(batch_size, batches, batch_size).logsumexp(dim=2).T.reshape(-1)[:count]
     group_size = (count - first).clamp(max=batch_size)
-    return _checked(float((own - mixture + group_size.to(latents.dtype).log()).mean()))
+    return _checked(float((own - mixture + group_size.to(dtype).log()).mean()))
 
 
 def _check_latents(posterior: Distribution, latents: Tensor) -> tuple[int, int]:

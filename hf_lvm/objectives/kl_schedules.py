@@ -1,6 +1,6 @@
 """KL schedules: the weight of the KL term as a function of the global step (Bowman et al. 2015, section 3.1).
 
-With r in [0, 1] the share of a rise that is behind, every schedule that rises goes from `start` to `end` by
+With r in [0, 1] the share of a rise that has passed, every schedule that rises goes from `start` to `end` by
 start + (end - start) * shape(r). An `end` of 1 is the evidence lower bound; another one the beta of Higgins et al. (2017).
 
 | name               | rise                                        | shape(r)               | afterwards                   |
@@ -74,7 +74,7 @@ def cyclical_cosine(step: int, plan: _Plan) -> float:
 
 
 def _share_of_cycle(step: int, plan: _Plan) -> float:
-    """How much of the current cycle's rise is behind, in [0, 1]. Cycle c begins at step floor(c * total_steps / cycles)."""
+    """How much of the current cycle's rise has passed, in [0, 1]. Cycle c begins at step floor(c * total_steps / cycles)."""
     if step >= plan.total_steps:
         return 1.0
     # In whole numbers: a cycle that began one step late by rounding would leave the last one unfinished.

@@ -72,7 +72,8 @@ class _BiasedTokenNLL(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         logits, biases, targets, probabilities, factors, sums = ctx.saved_tensors
         if ctx.underflow or torch.is_grad_enabled():
-            # Differentiated twice (a posterior refined by gradients): from the logits, which the second pass has to reach.
+            # After an underflow, and where it is differentiated twice (a posterior refined by gradients): the graph is built
+            # anew from the logits, which the second pass has to reach.
             twice = torch.is_grad_enabled()
             with torch.enable_grad():
                 inputs = (logits, biases) if twice else (logits.detach().requires_grad_(), biases.detach().requires_grad_())

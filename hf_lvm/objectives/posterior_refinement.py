@@ -6,7 +6,7 @@ stochastic variational inference from there: as a part of the model, through whi
 `hf_lvm.analysis.inference_gap`.)
 
 It takes `negative_bound(mean, log_variance) -> (B,)`, nats per sentence, and relies on each entry depending on its own row
-only: no row influences another one's steps. It draws its own noise, so who calls decides whether it is fresh each time.
+only: no row influences another one's steps. It draws its own noise, so the caller decides whether it is fresh each time.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 NegativeBound = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Parameters = tuple[torch.Tensor, ...]
 
 
 def refine_gaussian(
@@ -70,7 +71,7 @@ def refine_gaussian(
     kernels = _twice_differentiable(mean.device) if differentiable else contextlib.nullcontext()
     with torch.enable_grad(), kernels:
         for _ in range(steps):
-            _, gradients, parameters = _bound_and_gradients(negative_bound, parameters, create_graph=differentiable)
+            parameters, gradients = _with_gradients(negative_bound, parameters, create_graph=differentiable)
             if max_grad_norm > 0.0:
                 gradients = tuple(_clipped_by_row(gradient, max_grad_norm) for gradient in gradients)
             velocities = tuple(momentum * past + gradient for past, gradient in zip(velocities, gradients, strict=True))
@@ -80,19 +81,19 @@ def refine_gaussian(
     return parameters
 
 
-def _bound_and_gradients(negative_bound, parameters, create_graph: bool = False):
-    """The bound (B,), its gradients, and the parameters it was taken at, of which gradients can be asked."""
+def _with_gradients(
+    negative_bound: NegativeBound, parameters: Parameters, create_graph: bool
+) -> tuple[Parameters, Parameters]:
+    """The parameters, now with `requires_grad`, and the gradients of the bound at them, each (B, D)."""
     parameters = tuple(part if part.requires_grad else part.detach().requires_grad_() for part in parameters)
-    with torch.enable_grad():
-        value = negative_bound(*parameters)
-        if value.shape != parameters[0].shape[:1]:
-            raise ValueError(
-                f"negative_bound returned shape {tuple(value.shape)} for {parameters[0].shape[0]} sentences: give the bound "
-                "of each, neither summed nor averaged."
-            )
-        # Each entry depends on its own row, so the gradient of the sum is that of every sentence by itself.
-        gradients = torch.autograd.grad(value.sum(), parameters, create_graph=create_graph)
-    return value, gradients, parameters
+    value = negative_bound(*parameters)
+    if value.shape != parameters[0].shape[:1]:
+        raise ValueError(
+            f"negative_bound returned shape {tuple(value.shape)} for {parameters[0].shape[0]} sentences: give the bound of "
+            "each, neither summed nor averaged."
+        )
+    # Each entry depends on its own row, so the gradient of the sum is that of every sentence by itself.
+    return parameters, torch.autograd.grad(value.sum(), parameters, create_graph=create_graph)
 
 
 def _clipped_by_row(gradient: torch.Tensor, max_norm: float) -> torch.Tensor:

@@ -44,7 +44,7 @@ def structured_bound(
         ValueError: there is no objective of that name.
     """
     if objective == "elbo":
-        # The weight of the entropy's gradient is exact; that of log q in a sampled score would only add to the variance.
+        # The entropy has an exact gradient; log q in a sampled score would only add to the variance.
         if entropy is None:
             loss = -draws.expectation(log_likelihood + kl_weight * (log_prior - draws.log_posterior))
         else:

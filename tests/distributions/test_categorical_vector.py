@@ -8,7 +8,7 @@ from scipy.stats import chi2
 from torch.distributions import kl_divergence
 
 from hf_lvm.distributions import CategoricalVector
-from hf_lvm.distributions.categorical_vector import gumbel_of_uniform
+from hf_lvm.distributions.noise import gumbel_of_uniform
 from tests.tiny_parts import row_generators
 
 BATCH, VARIABLES, CLASSES = 3, 3, 4

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
-from hf_lvm.distributions import CategoricalVector
+from hf_lvm.distributions import CategoricalVector, NormalizingFlow
 from hf_lvm.estimators import ESTIMATORS, build_estimator, check_temperature_schedule, temperature_at
 from hf_lvm.estimators.relax import conditional_gumbels
 from hf_lvm.estimators.vimco import what_each_adds
@@ -175,3 +175,29 @@ def test_temperatures_fall_from_one_end_to_the_other(schedule):
 def test_refusals(refused, said):
     with pytest.raises(ValueError, match=said):
         refused()
+
+
+class CountedMode(CategoricalVector):
+    """A posterior that counts how often its mode is looked for."""
+
+    searches = 0
+
+    @property
+    def mode(self) -> torch.Tensor:
+        self.searches += 1
+        return super().mode
+
+
+def test_the_mode_is_looked_for_once():
+    """It may be a greedy search through a decoder; whether a posterior has one is asked without it."""
+    posterior = CountedMode(torch.zeros(3, 2, 2))
+    build_estimator("reinforce_self_critical").draw(posterior, 2)
+    assert posterior.searches == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"), [("reinforce_self_critical", "mode"), ("exact", "enumerate_support"), ("relax", "logits")]
+)
+def test_what_torch_only_declares_is_missing(name, missing):
+    with pytest.raises(ValueError, match=f"'{name}' needs a posterior with {missing}, and NormalizingFlow has none"):
+        build_estimator(name, **OPTIONS).draw(NormalizingFlow([], 3, 2), 2)

@@ -113,5 +113,9 @@ def test_what_uniform_symbols_refuse():
     for wrong in ({"num_symbols": 0}, {"max_length": 0}, {"min_length": 3}, {"length_rate": float("nan")}):
         with pytest.raises(ValueError, match="at least one symbol"):
             UniformSymbols(**{"num_symbols": 2, "eos_token_id": 2, "max_length": 2} | wrong)
+    with pytest.raises(ValueError, match="EOS is 1, and the symbols are 0 to 1"):
+        UniformSymbols(2, 1, 2)
+    with pytest.raises(ValueError, match="vocabulary of 2 ids has no EOS, which is 2"):
+        UniformSymbols(2, 2, 2, vocabulary=2)
     p = UniformSymbols(2, 2, 2)
     assert p.log_prob(torch.tensor([0, 1, 0])) == -torch.inf, "no end"

@@ -101,6 +101,15 @@ def test_a_sentence_that_goes_on_after_its_end_has_no_tree():
     assert (word_synchronous_search(model, pieces).log_prob == -torch.inf).all()
 
 
+def test_words_that_go_on_for_certain_have_no_tree_and_no_nan():
+    model, pieces, _ = setting(True)
+    with torch.no_grad():
+        model.continue_head.bias.fill_(torch.inf)
+    found = word_synchronous_search(model, pieces[:, :2], word_ids_of(*[[1, 1]] * 4, size=2))
+    assert (found.log_prob == -torch.inf).all() and (found.surprisal == torch.inf).all()
+    assert (found.end_surprisal == torch.inf).all()
+
+
 def test_memory_follows_the_depth_of_the_stacks():
     model = tiny()
     deepest = []

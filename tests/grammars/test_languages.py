@@ -160,6 +160,11 @@ def test_words_but_some():
         ("lambda_calculus", {"spaced": "no"}, "option spaced of the language 'lambda_calculus' is 'no': a bool is needed"),
         ("python", {"root": "file"}, "root is 'file': a text of Python is"),
         ("s_expressions", {"unordered": "and"}, r"a list of names is needed, such as \['and', 'or'\]"),
+        ("s_expressions", {"unordered": 3}, r"unordered is 3: a list of names is needed"),
+        ("s_expressions", {"unordered": [3]}, r"unordered is \[3\]: a list of names is needed"),
+        ("ebnf", {"text": RULES, "patterns": {"count": "("}}, r"pattern '\(' of the type 'count' is no regular expression"),
+        ("ebnf", {"text": RULES, "patterns": {"count": 3}}, "pattern 3 of the type 'count' is no regular expression"),
+        ("ebnf", {"text": RULES, "patterns": ["count"]}, r"patterns is \['count'\]: a mapping from primitive types"),
     ],
 )
 def test_wrong_names_and_options_are_refused(name, options, message):
@@ -170,7 +175,12 @@ def test_wrong_names_and_options_are_refused(name, options, message):
 
 
 def test_what_is_no_saved_language_is_refused():
-    for saved in ("python", {"options": {}}, {"name": "python", "class": "os.system"}):
+    for saved in (
+        "python",
+        {"options": {}},
+        {"name": "python", "class": "os.system"},
+        {"name": "python", "options": ["root"]},
+    ):
         with pytest.raises(ValueError, match="is no saved language: a mapping with 'name' and 'options' is"):
             language_from_dict(saved)
 
@@ -200,3 +210,14 @@ def test_tokens_of_texts_that_have_a_tree_and_of_others():
     }
     for name, (text, tokens) in expected.items():
         assert build_language(name, **EXAMPLES[name][0]).tokens(text) == tokens
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "opening"),
+    [("lambda_calculus", {}, "( f"), ("s_expressions", {}, "( f"), ("ebnf", {"text": 's = In: "(" s ")" | Out: "x" ;'}, "(")],
+)
+def test_texts_that_are_nested_too_deeply_are_refused(name, options, opening):
+    language = build_language(name, **options)
+    language.parse(f"{opening} " * 20 + "x" + " )" * 20)
+    with pytest.raises(ValueError, match="^row 5 is nested too deeply to be read"):
+        language.parse(f"{opening} " * 3000 + "x" + " )" * 3000, "row 5")

@@ -111,6 +111,16 @@ def test_one_batch_that_holds_the_data_set_gives_the_data_set_estimate():
     assert batch_mutual_information(posterior, latents, batch_size=500) == pytest.approx(whole, rel=1e-5)
 
 
+def test_batch_estimate_of_categories_is_the_weighted_mean_over_groups():
+    posterior = CategoricalVector(torch.randn(23, 2, 3, generator=torch.Generator().manual_seed(2)))
+    latents = posterior.sample((), torch.Generator().manual_seed(3))
+    parts = [
+        len(rows) * mutual_information(CategoricalVector(posterior.logits[rows]), latents[rows])
+        for rows in torch.arange(23).split(5)
+    ]
+    assert batch_mutual_information(posterior, latents, batch_size=5) == pytest.approx(sum(parts) / 23, rel=1e-5)
+
+
 def test_batch_estimate_is_the_weighted_mean_over_groups():
     means = torch.randn(23, 3, generator=torch.Generator().manual_seed(2)).double()
     latents = draw(gaussian(means, 0.5))

@@ -17,8 +17,7 @@ import torch
 from torch.distributions import Distribution, register_kl
 
 from hf_lvm.distributions import CategoricalVector, Generators
-from hf_lvm.distributions.categorical_vector import gumbel_of_uniform
-from hf_lvm.distributions.noise import uniform_noise
+from hf_lvm.distributions.noise import gumbel_of_uniform, uniform_noise
 
 
 class Problem:

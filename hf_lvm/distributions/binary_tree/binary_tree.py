@@ -24,7 +24,7 @@ from hf_lvm.distributions.binary_tree.sampling import SplitWeights, sample_trees
 from hf_lvm.distributions.binary_tree.search import BestTrees, best_trees
 from hf_lvm.distributions.lengths import check_lengths
 from hf_lvm.distributions.noise import Generators, as_gumbel, noise_of_cells, noise_of_positions
-from hf_lvm.distributions.structured import RelaxableDistribution, single_batch_dimension
+from hf_lvm.distributions.structured import RelaxableDistribution, check_k_best, single_batch_dimension
 
 
 class BinaryTreeCRF(RelaxableDistribution):
@@ -217,8 +217,7 @@ class BinaryTreeCRF(RelaxableDistribution):
         Raises:
             ValueError: k < 1.
         """
-        if k < 1:
-            raise ValueError(f"k_best needs a count of at least 1, but k={k}.")
+        check_k_best(k)
         spans, exists = best_trees(self.scores.detach(), self.lengths, k)
         return BestTrees(spans, self._sum_of_scores(spans).masked_fill(~exists, -torch.inf))
 

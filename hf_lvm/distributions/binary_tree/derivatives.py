@@ -74,7 +74,7 @@ class Covariance(torch.autograd.Function):
         scores, direction, lengths = ctx.saved_tensors
         again = torch.is_grad_enabled()
         with torch.enable_grad():
-            # Under names of their own, so that what the direction owes to the scores is not counted here a second time.
+            # As tensors of their own: where the direction was computed from the scores, that path is not to be counted here.
             scores, direction = (
                 each.view_as(each) if each.requires_grad else each.detach().requires_grad_() for each in (scores, direction)
             )

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import torch
 
-# (step, start (1, R), end (1, R)) -> where the spans are split, i.e. the last position of their left parts, (1, R). Of spans
-# of width 1 it may say what it likes.
+# (step, start (1, R), end (1, R)) -> where the spans are split, i.e. the last position of their left parts, (1, R). What it
+# says of spans of width 1 is not used.
 Choice = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
 
 

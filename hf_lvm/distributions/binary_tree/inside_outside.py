@@ -9,8 +9,8 @@ The outside pass goes from wide to narrow. p(split | span) is the weight of a sp
 probability on to the parts that its splits make. So marginals need no gradient through the chart: the split weights of one
 width are computed a second time from it, used and dropped. Nothing of size n^3 is kept: O(B n^2) memory, O(B n^3) time.
 
--inf forbids a span. In the passes a number stands for it that is so low that 2 to its power is 0 beside any score, and that
-still can be subtracted from itself: so weights of 0 stay exact, and nothing needs to be looked after for the sake of nan.
+-inf forbids a span. The passes replace it by a number so low that 2 to its power is 0 beside any score. Unlike -inf it can be
+subtracted from itself, so weights of 0 stay exact and no step has to guard against nan.
 
 In the passes logarithms are to base 2, only because torch computes 2^x in a third of the time of e^x on a CPU.
 
@@ -33,7 +33,7 @@ from hf_lvm.distributions.binary_tree.layout import (
 )
 
 LOG2_E = math.log2(math.e)
-# The sum over the spans of a tree stays finite in float32, and is still below any sum of scores.
+# Low enough to be below any sum of scores; high enough that a sum over all spans of a tree stays finite in float32.
 FORBIDDEN = -1e30
 
 

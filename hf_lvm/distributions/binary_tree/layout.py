@@ -48,8 +48,8 @@ def unpack(packed: torch.Tensor, length: int) -> torch.Tensor:
     return square.t().contiguous().view(-1, length, length)
 
 
-# The four below are views. Made by strides, as slices of two dimensions take twice the time and there are several a width; but
-# by slices in a compiled graph: inductor (torch 2.13) gave wrong gradients of larger graphs that write through strided views.
+# The four below are views. They are made by strides, since slicing in two dimensions takes twice the time and each width needs
+# several. Compiled graphs use slices: inductor (torch 2.13) gave wrong gradients for larger graphs that write through strides.
 
 
 def as_left(chart: torch.Tensor, width: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from hf_lvm.distributions.binary_tree.descent import descend, spans_of
 from hf_lvm.distributions.binary_tree.inside_outside import FORBIDDEN, LOG2_E
 from hf_lvm.distributions.binary_tree.layout import by_start_and_end
 
-# The largest float64 below 1 but one: times the total of a cumulative sum, it rounds to less than that total.
+# The second largest float64 below 1: times the total of a cumulative sum, it rounds to less than that total.
 BELOW_ONE = 1 - 2.0**-52
 
 

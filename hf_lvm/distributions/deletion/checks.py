@@ -3,8 +3,7 @@
 import torch
 
 from hf_lvm.distributions.lengths import rows_of
-
-ENUMERATION_LIMIT = 1_000_000
+from hf_lvm.distributions.structured import ENUMERATION_LIMIT
 
 
 def check_scores_shape(pair_scores: torch.Tensor) -> None:

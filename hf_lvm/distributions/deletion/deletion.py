@@ -26,8 +26,9 @@ from hf_lvm.distributions.deletion.sampling import noise_of_pairs, sample_masks
 from hf_lvm.distributions.deletion.search import best_masks
 from hf_lvm.distributions.deletion.sums import Completions, backward_pass, step_log_probs, summed_over_layers, visits
 from hf_lvm.distributions.lengths import check_lengths
+from hf_lvm.distributions.logarithms import expectation
 from hf_lvm.distributions.noise import Generators, as_gumbel, noise_of_positions
-from hf_lvm.distributions.structured import RelaxableDistribution, single_batch_dimension
+from hf_lvm.distributions.structured import RelaxableDistribution, check_k_best, single_batch_dimension
 
 
 class BestMasks(NamedTuple):
@@ -114,7 +115,7 @@ class CanonicalDeletion(RelaxableDistribution):
             lengths = lengths.to(device, torch.long, non_blocking=True)
         self.words, self.lengths, self.allow_empty, self._layers = words, lengths, allow_empty, None
         if count is not None:
-            # The highest count bounds the work; where it would have to be waited for, the length does.
+            # The work grows with the highest count. Where reading that would wait for the device, the length stands for it.
             highest = count if isinstance(count, int) else None
             count = torch.full((batch,), count) if isinstance(count, int) else count
             check_count(count, batch, length, lengths, allow_empty, look=self._may_look(count))
@@ -224,7 +225,7 @@ class CanonicalDeletion(RelaxableDistribution):
         """(B,), nats: the mean of the entropy of each step to the next word, so that large scores do not cancel in it."""
         log_probs = self._step_log_probs()
         steps = [each.exp() for each in log_probs]
-        surprise = [_surprise(*each) for each in zip(steps, log_probs, strict=True)]
+        surprise = [-expectation(*each) for each in zip(steps, log_probs, strict=True)]
         return self._narrow(sum((at * each).sum(-1) for at, each in zip(self._visits(steps), surprise, strict=True)))
 
     def expected(self, pair_values: torch.Tensor) -> torch.Tensor:
@@ -330,8 +331,7 @@ class CanonicalDeletion(RelaxableDistribution):
         Raises:
             ValueError: k < 1.
         """
-        if k < 1:
-            raise ValueError(f"k_best needs a count of at least 1, but k={k}.")
+        check_k_best(k)
         masks, exists = best_masks(self._weights, self._layers, self._layer, k)
         return BestMasks(masks, self.score(masks).masked_fill(~exists, -torch.inf))
 
@@ -437,8 +437,3 @@ class CanonicalDeletion(RelaxableDistribution):
         if self.lengths is None:
             return value
         return value & (torch.arange(*self.event_shape, device=value.device) < self.lengths.unsqueeze(-1))
-
-
-def _surprise(probability: torch.Tensor, log_probability: torch.Tensor) -> torch.Tensor:
-    """The entropy over the last dimension, where 0 * -inf is 0, and so is its gradient: the impossible stays so."""
-    return -(probability * log_probability.masked_fill(probability == 0, 0.0)).sum(-1)

@@ -1,4 +1,4 @@
-"""The compression that agrees best with all that a distribution holds for possible, word by word."""
+"""The compression whose words agree best, in expectation, with those of a compression drawn from a distribution."""
 
 import torch
 

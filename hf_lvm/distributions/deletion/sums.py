@@ -20,10 +20,7 @@ where `counted`. `weights` (B, S+1, S+1) are scores, with -inf for all that is n
 
 import torch
 
-
-def finite(logarithm: torch.Tensor) -> torch.Tensor:
-    """With 0 in place of -inf: as a subtrahend beside nothing but -inf, it leaves -inf where -inf would leave nan."""
-    return logarithm.masked_fill(logarithm == -torch.inf, 0.0)
+from hf_lvm.distributions.logarithms import finite
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import torch
 
+from hf_lvm.distributions.lengths import rows_of
 from hf_lvm.distributions.linear_chain.marginals import for_every_edge
 
 
@@ -43,10 +44,10 @@ def check_scores(transitions: torch.Tensor, unary: torch.Tensor, inside: torch.T
     for name, scores in (("transitions", edges), ("unary", unary)):
         if (scores.isnan() | (scores == torch.inf)).any():
             raise ValueError(f"{name} holds nan or +inf: a score is a number, or -inf for what is forbidden.")
-    impossible = (remainder == -torch.inf).nonzero().flatten()
-    if len(impossible) > 0:
+    impossible = remainder == -torch.inf
+    if impossible.any():
         raise ValueError(
-            f"No sequence is possible in row(s) {impossible.tolist()}: every one meets a score of -inf. Forbid fewer "
+            f"No sequence is possible in row(s) {rows_of(impossible)}: every one meets a score of -inf. Forbid fewer "
             "transitions or states."
         )
 

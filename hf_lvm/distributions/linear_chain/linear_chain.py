@@ -20,9 +20,12 @@ from hf_lvm.distributions.linear_chain.marginals import (
 from hf_lvm.distributions.linear_chain.sampling import sample_paths
 from hf_lvm.distributions.linear_chain.search import best_paths
 from hf_lvm.distributions.noise import Generators, noise_of_positions
-from hf_lvm.distributions.structured import StructuredDistribution, single_batch_dimension
-
-ENUMERATION_LIMIT = 1_000_000
+from hf_lvm.distributions.structured import (
+    ENUMERATION_LIMIT,
+    StructuredDistribution,
+    check_k_best,
+    single_batch_dimension,
+)
 
 
 class BestPaths(NamedTuple):
@@ -209,8 +212,7 @@ class LinearChainCRF(StructuredDistribution):
         Raises:
             ValueError: k < 1.
         """
-        if k < 1:
-            raise ValueError(f"k_best needs a count of at least 1, but k={k}.")
+        check_k_best(k)
         paths, exists = best_paths(self.transitions, self.unary, self._inside, k)
         return BestPaths(paths, self.score(paths).masked_fill(~exists, -torch.inf))
 

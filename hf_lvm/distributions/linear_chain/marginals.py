@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import torch
 
+from hf_lvm.distributions.logarithms import finite
+
 
 class ForwardPass(NamedTuple):
     """Of B rows; none of it carries a gradient.
@@ -40,11 +42,6 @@ class ForwardPass(NamedTuple):
 def transitions_into(transitions: torch.Tensor, position: int) -> torch.Tensor:
     """The scores between `position` - 1 and `position`: (B, C, C) or (C, C), as [from, to]."""
     return transitions if transitions.dim() == 2 else transitions[:, position - 1]
-
-
-def finite(logarithm: torch.Tensor) -> torch.Tensor:
-    """With 0 in place of -inf: as a subtrahend beside nothing but -inf, it leaves -inf where -inf would leave nan."""
-    return logarithm.masked_fill(logarithm == -torch.inf, 0.0)
 
 
 @torch.no_grad()
@@ -117,9 +114,9 @@ def _is_last(inside: torch.Tensor) -> torch.Tensor:
 
 
 class LogPartition(torch.autograd.Function):
-    """The remainder of a forward pass, (B,), with the gradient of log Z in transitions and unary.
+    """The remainder of a forward pass, (B,), with the whole gradient of log Z in transitions and unary.
 
-    So the offsets count as constants, and are to be added as such.
+    So whoever adds the offsets to it must add them as constants.
     """
 
     @staticmethod

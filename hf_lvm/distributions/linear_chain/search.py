@@ -2,7 +2,8 @@
 
 import torch
 
-from hf_lvm.distributions.linear_chain.marginals import finite, transitions_into
+from hf_lvm.distributions.linear_chain.marginals import transitions_into
+from hf_lvm.distributions.logarithms import finite
 
 
 @torch.no_grad()

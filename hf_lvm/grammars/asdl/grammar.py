@@ -51,8 +51,8 @@ class Grammar:
     """A grammar of abstract syntax.
 
     Args:
-        types: the constructors of each type that is no primitive one, in order. A constructor has one name and the same fields
-            wherever it stands.
+        types: the constructors of each type that is not primitive, in order. A constructor may belong to several types; it has
+            the same fields in all of them.
         primitives: the types whose values are strings.
         root: the type of a whole tree.
         name: what to call the grammar in an error.

@@ -32,7 +32,7 @@ def parse_asdl(
 
     Args:
         text: definitions such as those above, with or without `module Name { ... }` around them. `attributes (...)` behind a
-            type are read over, as ASDL has them for places in the text.
+            type, by which ASDL records places in the text, are skipped.
         primitives: the primitive types. None: those in the first line of the text where it names them, else those of
             `BUILTIN_TYPES` that the text uses.
         root: the type of a whole tree; None: the first one that is defined.
@@ -148,7 +148,7 @@ class _Reader:
             if type_ in types:
                 raise ValueError(f"{self.name} defines the type {type_!r} twice, the second time in line {line}.")
             self.take("=")
-            types[type_] = self.product(type_) if self.peek() == "(" else self.alternatives()
+            types[type_] = [(type_, self.fields())] if self.peek() == "(" else self.alternatives()
             if self.peek() == "attributes":
                 self.place += 1
                 self.fields()
@@ -157,9 +157,6 @@ class _Reader:
         if self.peek() is not None:
             self.refuse("the end")
         return types
-
-    def product(self, type_: str) -> list[_Alternative]:
-        return [(type_, self.fields())]
 
     def alternatives(self) -> list[_Alternative]:
         found: list[_Alternative] = []

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hf_lvm.grammars.abstract_syntax import Node, Value
+from hf_lvm.grammars.abstract_syntax import Node, Value, refuse_deep_nesting
 from hf_lvm.grammars.asdl import Cardinality, Constructor, Field, Grammar
 from hf_lvm.grammars.ebnf.text import Alternative, Group, Symbol, Terminal, parse_rules
 
@@ -41,8 +41,9 @@ class EBNFLanguage:
         terminals: all tokens of the texts that are no values.
 
     Raises:
-        ValueError: what is no EBNF; a rule that begins with itself (left recursion), which no reading from left to right ends;
-            a row of things that may be empty; and what a `Grammar` refuses.
+        ValueError: what is no EBNF; a rule that begins with itself (left recursion), which reading from left to right would
+            never get out of; a repetition of something that may be empty; patterns of other types, or that are no regular
+            expressions; and what a `Grammar` refuses.
     """
 
     def __init__(self, text: str, patterns: Mapping[str, str] | None = None, name: str = "The grammar"):
@@ -55,9 +56,7 @@ class EBNFLanguage:
         used = {field.type for row in self._types.values() for constructor in row for field in constructor.fields}
         primitives = sorted(used - self._types.keys())
         self.grammar = Grammar(self._types, primitives, next(iter(rules)), name)
-        if unknown := [type_ for type_ in patterns or () if type_ not in primitives]:
-            raise ValueError(f"{name} has a pattern for {unknown[0]!r}, and the primitive types {', '.join(primitives)}.")
-        self._patterns = {type_: re.compile((patterns or {}).get(type_, r"\S+")) for type_ in primitives}
+        self._patterns = _compiled(patterns or {}, primitives, name)
         self.terminals = {token for form in self._forms.values() for item in form for token in _tokens(item)}
         self._empty = self._find_empty()
         self._check_repetitions(name)
@@ -68,11 +67,12 @@ class EBNFLanguage:
 
         Raises:
             ValueError: a text that the language does not have: the place among the tokens that reading came to is named, and
-                what may stand there; or one that has two trees.
+                what may stand there; one that has two trees, or too many things inside each other.
         """
         tokens = text.split()
         reading = _Reading(self, tokens)
-        trees = list(dict.fromkeys(tree for tree, end in reading.of_type(self.grammar.root, 0) if end == len(tokens)))
+        with refuse_deep_nesting(name):
+            trees = list(dict.fromkeys(tree for tree, end in reading.of_type(self.grammar.root, 0) if end == len(tokens)))
         if not trees:
             found = repr(tokens[reading.furthest]) if reading.furthest < len(tokens) else "the end"
             raise ValueError(
@@ -247,6 +247,26 @@ class _Reading:
             self.furthest, self.expected = place, set()
         if place == self.furthest:
             self.expected.add(expected)
+
+
+def _compiled(patterns: Mapping[str, str], primitives: list[str], name: str) -> dict[str, re.Pattern[str]]:
+    """Primitive type -> what its values match; any token where no pattern is given."""
+    if not isinstance(patterns, Mapping):
+        raise ValueError(f"patterns is {patterns!r}: a mapping from primitive types to regular expressions is needed.")
+    if unknown := [type_ for type_ in patterns if type_ not in primitives]:
+        raise ValueError(
+            f"{name} has a pattern for {unknown[0]!r}, and the primitive types {', '.join(primitives)}: name one of these."
+        )
+    compiled = {}
+    for type_ in primitives:
+        pattern = patterns.get(type_, r"\S+")
+        try:
+            compiled[type_] = re.compile(pattern)
+        except (re.error, TypeError) as error:
+            raise ValueError(
+                f"The pattern {pattern!r} of the type {type_!r} is no regular expression ({error}): write one such as [0-9]+."
+            ) from error
+    return compiled
 
 
 def _tokens(item: str | _Slot) -> tuple[str, ...]:

@@ -58,9 +58,11 @@ def language_from_dict(saved: Mapping[str, Any]) -> Language:
     Raises:
         ValueError: as `build_language`, and what is no mapping with `name` and `options`.
     """
-    if not isinstance(saved, Mapping) or not {"name"} <= saved.keys() <= {"name", "options"}:
-        raise ValueError(f"{saved!r} is no saved language: a mapping with 'name' and 'options' is.")
-    return build_language(saved["name"], **(saved.get("options") or {}))
+    is_saved = isinstance(saved, Mapping) and {"name"} <= saved.keys() <= {"name", "options"}
+    options = (saved.get("options") or {}) if is_saved else None
+    if not isinstance(options, Mapping):
+        raise ValueError(f"{saved!r} is no saved language: a mapping with 'name' and 'options' is, the options a mapping too.")
+    return build_language(saved["name"], **options)
 
 
 __all__ = [

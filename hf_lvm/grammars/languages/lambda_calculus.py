@@ -5,12 +5,12 @@ parts of `and` and `or` are sorted by what stands first in each (a predicate, an
 same stay in their order, and variables keep their names. So two parts with one predicate count as wrong in another order, and
 so does a variable of another name.
 
-**full** takes the parts of `and` and `or` for multisets and looks through the names of bound variables, and nothing else:
-nested `and`s stay nested, repeated parts repeated, and the sides of `=` where they are. Each bound variable gets the number of
-operators around its own for a name (de Bruijn levels), which depends neither on names nor on the order of anything; then,
-from the inside out, parts are sorted by all of their text. A level is fixed before anything inside is sorted, so that the
-result is exact, without a search over orders: two trees have one canonical form if and only if renaming and reordering turn
-one into the other. Variables that nothing binds keep their names, which levels then leave out.
+**full** treats the parts of `and` and `or` as multisets and ignores the names of bound variables, and does nothing else:
+nested `and`s stay nested, repeated parts stay repeated, and the sides of `=` stay where they are. Each bound variable is
+renamed to the number of operators around the one that binds it (de Bruijn levels), which depends neither on names nor on any
+order; then, from the inside out, parts are sorted by all of their text. A level is fixed before anything inside is sorted, so
+the result is exact without a search over orders: two trees have the same canonical form if and only if renaming and reordering
+turn one into the other. Free variables keep their names, which no level takes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,7 +33,7 @@ class LambdaCalculusMeanings(LambdaCalculus, Language):
     """Lambda calculus as a language; see `LambdaCalculus` for its options, and this module for its two rules."""
 
     language_name: ClassVar[str] = "lambda_calculus"
-    # Predicates are a closed set, which are better the same action in every sentence; entities come from the sentence.
+    # Predicates are a closed set: it is better if one is the same action in every sentence. Entities come from the sentence.
     copied: ClassVar[tuple[str, ...]] = ("entity",)
 
     def tokens(self, text: str) -> list[str]:
@@ -82,7 +82,7 @@ class LambdaCalculusMeanings(LambdaCalculus, Language):
     def _free_variables(self, tree: Node, bound: frozenset[str] = frozenset()) -> set[str]:
         if tree.constructor == "Variable":
             return {tree.children[0]} - bound
-        if isinstance(tree.children[0], str) and tree.constructor not in ("Apply", "Entity"):
+        if _binds(tree):
             bound |= {tree.children[0]}
         free: set[str] = set()
         for child in tree.children:
@@ -90,6 +90,11 @@ class LambdaCalculusMeanings(LambdaCalculus, Language):
                 if isinstance(part, Node):
                     free |= self._free_variables(part, bound)
         return free
+
+
+def _binds(tree: Node) -> bool:
+    """Whether a node, other than a `Variable`, is an operator that binds the variable which is its first child."""
+    return isinstance(tree.children[0], str) and tree.constructor not in ("Apply", "Entity")
 
 
 class _Canonical:
@@ -109,7 +114,7 @@ class _Canonical:
             made = Node("Variable", (names.get(tree.children[0], tree.children[0]),))
             return made, made.children[0]
         children, texts = list(tree.children), [tree.constructor]
-        if isinstance(children[0], str) and tree.constructor not in ("Apply", "Entity"):
+        if _binds(tree):
             # The operator binds its variable in everything behind it; one of the same name around it is hidden.
             names = {**names, children[0]: self.level(depth)}
             children[0], depth = self.level(depth), depth + 1

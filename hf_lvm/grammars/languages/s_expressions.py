@@ -35,9 +35,10 @@ class SExpressionMeanings(Language):
     copied: ClassVar[tuple[str, ...]] = ("atom",)
 
     def __post_init__(self):
-        if isinstance(self.unordered, str):
-            raise ValueError(f"unordered is {self.unordered!r}: a list of names is needed, such as ['and', 'or'].")
-        object.__setattr__(self, "unordered", tuple(self.unordered))
+        names = self.unordered
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"unordered is {names!r}: a list of names is needed, such as ['and', 'or'].")
+        object.__setattr__(self, "unordered", tuple(names))
 
     @cached_property
     def grammar(self) -> Grammar:

@@ -1,13 +1,13 @@
-"""Python's own grammar, read from the interpreter that runs, and made narrower where that says more than Python allows.
+"""Python's own grammar, read from the running interpreter, and narrowed where it derives trees that are not valid Python.
 
-`ast` documents every constructor and its fields as ASDL. That alone makes trees that are no Python: comparisons with fewer
-operands than operators, assignments to calls, blocks without a statement. So fields that belong together are one row of pairs,
-what is assigned to has a type of its own, and what must not be empty is not. What follows from the place of a node (whether a
-name is read or written) and what only echoes how the text was written (type comments, the u of u'') is left out. Constructors
-that a later Python adds come with the fields it documents.
+`ast` documents every constructor and its fields as ASDL. By itself that also derives trees that are not valid Python:
+comparisons with fewer operands than operators, assignments to calls, blocks without a statement. So here fields that belong
+together are one row of pairs, the targets of assignments have types of their own, and blocks have at least one statement. What
+follows from the place of a node (whether a name is read or written) and what only records how the text was written (type
+comments, the u of u'') is left out. Constructors that a later Python adds come with the fields it documents.
 
-Two things are still wider than Python: patterns of `match`, and formatted strings before Python 3.12, whose expressions may
-not hold quotes and backslashes as they like. [`write_python`] says so when it meets one that cannot be written.
+Two things are still wider than Python: patterns of `match`, and formatted strings before Python 3.12, whose expressions are
+restricted in their quotes and backslashes. [`write_python`] raises an error for a tree that cannot be written.
 """
 
 import ast
@@ -23,7 +23,7 @@ _DROPPED = frozenset(
     {"Starred", "Slice", "Tuple", "FormattedValue", "Constant", "TemplateStr", "Interpolation", "FunctionType"}
 )
 _DROPPED_TYPES = frozenset({"expr_context", "type_ignore"})
-# What is not a tuple: in square brackets a tuple may hold slices, and is then no expression.
+# Expressions other than tuples: a tuple in square brackets may hold slices, and is then no expression.
 _RENAMED = {"expr": "untupled"}
 
 # Another type for a field of the interpreter's.
@@ -140,7 +140,7 @@ def interpreter_asdl() -> str:
         if isinstance(cls, type) and ast.AST in cls.__bases__ and re.match(rf"{name}\s*[=(]", cls.__doc__ or ""):
             text = cls.__doc__
             definitions.append(text if "=" in text else f"{name} = {text[len(name) :]}")
-    # From Python 3.13 on rows say where something may be missing, which concerns fields that are pairs here.
+    # Python 3.13 and later mark sequences with missing items by ?*. They all become rows of pairs here.
     return "\n".join(definitions).replace("?*", "*")
 
 

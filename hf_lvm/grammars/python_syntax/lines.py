@@ -1,4 +1,4 @@
-"""Single lines of Python files as whole statements: what a line opens is closed, and what it goes on with is opened.
+"""Single lines of Python files as whole statements: a block that a line opens gets a body, and one it continues a beginning.
 
 Corpora of annotated lines (Oda et al. 2015) have `else :` and `for x in y :` for examples. Yin and Neubig (2017) complete them
 in about this way, so that each is a tree; the completion is always the same, so that two lines are the same if their trees
@@ -7,7 +7,7 @@ are.
 
 import re
 
-# What a line that begins so is put behind, and what is put behind it.
+# For lines that begin so: what is put before the line, and what is put behind it.
 _COMPLETIONS = (
     (r"elif\b", "if True:\n    pass\n", ""),
     (r"else\b", "if True:\n    pass\n", ""),

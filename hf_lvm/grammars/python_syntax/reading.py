@@ -26,7 +26,8 @@ def parse_python(text: str, root: str = "stmt", name: str = "The text") -> Node:
     """The tree of a Python text.
 
     Args:
-        text: one statement for `stmt`, one expression for `expr`, a file for `mod`. It may be indented as a whole.
+        text: one statement for `stmt`, one expression for `expr`, a file for `mod`. An expression or a single line may be
+            indented; a statement of several lines may not, since strings in it may hold its line breaks.
         root: the type of the tree.
         name: what to call the text in an error, such as `row 3`.
 
@@ -34,7 +35,8 @@ def parse_python(text: str, root: str = "stmt", name: str = "The text") -> Node:
         ValueError: what is no Python, with its place, another number of statements than one, or what the grammar does not
             derive.
     """
-    # What is indented in its file is not in a tree; lines inside strings are left as they are.
+    # A single line may come with the indentation it has in its file. Several lines may not: to take it off all of them would
+    # change strings that go over several lines.
     text = text.strip() if root == "expr" else text.lstrip(" \t\f") if "\n" not in text.strip() else text
     try:
         tree = ast.parse(text, mode="eval" if root == "expr" else "exec")
@@ -56,9 +58,7 @@ def from_ast(tree: ast.AST, root: str = "stmt", name: str = "The tree") -> Node:
     Raises:
         ValueError: what the grammar does not derive, with its place in the text.
     """
-    reader = _Reader(root, name)
-    node = reader.node(tree, root)
-    return node
+    return _Reader(root, name).node(tree, root)
 
 
 class _Reader:

@@ -1,8 +1,8 @@
 """Trees over words whose words are pieces of a tokenizer.
 
-A word of several pieces is built as they come: each piece after the first is pushed and at once composed with what there is of
-the word, which is a left-branching tree over its pieces. So a tree over words is a tree over pieces, whose steps inside words
-are free: that they happen was decided with the pieces.
+A word of several pieces is built as they come: each piece after the first is pushed and at once composed with the part of the
+word before it, which makes a left-branching tree over its pieces. So a tree over words is a tree over pieces, whose steps
+inside words cost nothing: the pieces decide them.
 """
 
 import torch
@@ -26,13 +26,13 @@ def spans_of_pieces(spans: torch.Tensor, word_ids: torch.Tensor) -> torch.Tensor
 
 
 def begins_word(word_ids: torch.Tensor) -> torch.Tensor:
-    """Whether a piece is the first of its word, (..., S); True for none past the end."""
+    """Whether a piece is the first of its word: (..., S) bool, False past the end."""
     before = torch.nn.functional.pad(word_ids, (1, 0), value=-1)[..., :-1]
     return (word_ids != before) & (word_ids >= 0)
 
 
 def ends_word(word_ids: torch.Tensor) -> torch.Tensor:
-    """Whether a piece is the last of its word, (..., S); True for none past the end."""
+    """Whether a piece is the last of its word: (..., S) bool, False past the end."""
     after = torch.nn.functional.pad(word_ids, (0, 1), value=-1)[..., 1:]
     return (word_ids != after) & (word_ids >= 0)
 

@@ -1,4 +1,4 @@
-"""What writes sentences with trees step by step, as samplers and searches see it."""
+"""The interface of models that write sentences with their trees step by step, for samplers and searches."""
 
 from typing import Any, Protocol
 

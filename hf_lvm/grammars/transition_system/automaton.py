@@ -9,7 +9,7 @@ small integers, a row for each kind of field and a column for each action, says 
 remaining length allows: the actions that cost no more than there is to spare.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -121,11 +121,15 @@ class Automaton:
         Raises:
             ValueError: as `actions_of`.
         """
-        states = self.begin(NEVER - 1, 1, None if source is None else [source])
-        spare = states.slacks[0]
-        for action in actions_of(self.vocabulary, tree, source, name):
-            states = states.advance([action])
-        return self.shortest + spare - states.slacks[0]
+        return self.count_steps(actions_of(self.vocabulary, tree, source, name))
+
+    def count_steps(self, actions: Iterable[int]) -> int:
+        """How many steps of a limit the actions of a whole tree take, a copied word counted as its type's shortest value."""
+        stack, steps = self._stack(self._root, None), self.shortest
+        for action in actions:
+            stack, cost = self.follow(stack, action)
+            steps += cost
+        return steps
 
     def table(self, device: torch.device) -> torch.Tensor:
         """(rows, A) int16, what each action costs of the steps to spare, `NEVER` where it cannot be."""

@@ -1,4 +1,4 @@
-"""Which strings are values of a primitive type, said by automata over characters."""
+"""Automata over characters that say which strings are values of a primitive type."""
 
 import keyword
 import unicodedata

@@ -1,10 +1,11 @@
 """How the values of a primitive type are written token by token, each in one way only.
 
 A `ClosedLexicon` has a list of values, each a token of its own. An `OpenLexicon` spells every value that a rule for characters
-admits, from pieces, and says that it is finished. A string can be cut into pieces in many ways; one of them counts here: that
-of the longest piece first, as WordPiece cuts. It is enforced as the pieces come, not looked for behind the sampler's back: a
-piece is allowed unless, with what stands before it, it would make a longer piece than one that has been chosen. So no value is
-written in two ways, every beginning of a value is one, and the probability of a value is that of its pieces.
+admits from pieces, and ends it by a token of its own. A string can be cut into pieces in many ways; only one of them is
+allowed: the longest piece first, as WordPiece cuts. That is enforced piece by piece, so a sampler cannot leave it: a piece is
+allowed unless, together with pieces before it, it would complete a longer piece than one that was chosen. So no value is
+written in two ways, every sequence of allowed pieces is the beginning of a value, and the probability of a value is that of
+its pieces.
 """
 
 import re
@@ -177,7 +178,7 @@ class OpenLexicon(Lexicon):
         spelling = self._spellings[state]
         by_rule, unknown = self._steps_by_rule(spelling.state)
         steps = by_rule.clone()
-        # Where the value may not end after a piece, it depends on what has been spelled how it can go on.
+        # Where the value may not end after a piece, how many more it takes depends on what has been spelled before.
         for place in unknown:
             steps[place] = self._steps_from(self._next(spelling, place))
         if excluded := self._too_long(spelling):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hf_lvm.grammars.abstract_syntax import Node, Value
 from hf_lvm.grammars.asdl.grammar import Cardinality, Constructor, Field
 from hf_lvm.grammars.transition_system.sources import Source
-from hf_lvm.grammars.transition_system.vocabulary import END, FINISH, PAD, REDUCE, START, ActionVocabulary
+from hf_lvm.grammars.transition_system.vocabulary import END, PAD, REDUCE, START, ActionVocabulary
 
 
 def actions_of(vocabulary: ActionVocabulary, tree: Node, source: Source | None = None, name: str = "The tree") -> list[int]:
@@ -55,16 +55,14 @@ def _value_actions(
 ) -> list[int]:
     if source is not None and (copied := source.copy_action(type_, value)) is not None:
         return [copied]
-    lexicon = vocabulary.lexicons[type_]
-    pieces = lexicon.segment(value)
-    if pieces is None:
+    actions = vocabulary.spelled(type_, value)
+    if actions is None:
         shown = value if len(value) <= 60 else f"{value[:57]}..."
         raise ValueError(
             f"{name} cannot be written: at {place} there is {shown!r}, which the lexicon of the type {type_} does not make"
             f"{'' if source is None else ' and the source does not have'}: add it to the lexicon, or leave the tree out."
         )
-    actions = [vocabulary.actions[type_][piece] for piece in pieces]
-    return [*actions, FINISH] if lexicon.is_open else actions
+    return actions
 
 
 @dataclass

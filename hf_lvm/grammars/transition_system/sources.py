@@ -1,8 +1,8 @@
 """Words of a source that values of a tree may be copied from, so that each value still has one derivation.
 
-A value that can be copied is copied, from the first place where the source has it: what is spelled is never such a word. The
-sampler must not run into a word that it then may not finish, so the fewest steps that finish a value are counted anew where a
-copied word, or the beginning of one, is being spelled.
+A value that can be copied is always copied, from the first place where the source has it, and never spelled. The sampler must
+not begin to spell a word that it then may not finish, so wherever a word of the source, or the beginning of one, is being
+spelled, the fewest steps that finish the value are counted without that word.
 """
 
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ from hf_lvm.grammars.transition_system.automaton import Automaton
 from hf_lvm.grammars.transition_system.lexicons import NEVER
 from hf_lvm.grammars.transition_system.oracle import actions_of, tree_of
 from hf_lvm.grammars.transition_system.sources import Source
-from hf_lvm.grammars.transition_system.vocabulary import FINISH, ActionKind
+from hf_lvm.grammars.transition_system.vocabulary import ActionKind
 
 
 def spelled(automaton: Automaton, actions: Iterable[int], source: Source | None) -> list[int]:
@@ -41,15 +41,13 @@ def _value(automaton: Automaton, type_: str, slot: int, source: Source | None) -
     words = () if source is None else source.words
     if slot >= len(words):
         raise ValueError(f"There is a copy of word {slot} of a source of {len(words)} words: pass the words it was made with.")
-    lexicon = automaton.vocabulary.lexicons[type_]
-    pieces = lexicon.segment(words[slot])
-    if pieces is None:
+    actions = automaton.vocabulary.spelled(type_, words[slot])
+    if actions is None:
         raise ValueError(
             f"The copied word {words[slot]!r} is none that the lexicon of the type {type_} can spell: make the Source with "
             "spelled_within."
         )
-    actions = [automaton.vocabulary.actions[type_][piece] for piece in pieces]
-    return [*actions, FINISH] if lexicon.is_open else actions
+    return actions
 
 
 def copied(
@@ -67,11 +65,7 @@ def copied(
     """
     tree = tree_of(automaton.vocabulary, actions, name=name)
     found = actions_of(automaton.vocabulary, tree, source, name)
-    states = automaton.begin(NEVER - 1, 1)
-    stack, steps = states.stacks[0], automaton.shortest
-    for action in found:
-        stack, cost = automaton.follow(stack, action)
-        steps += cost
+    steps = automaton.count_steps(found)
     if steps > limit:
         raise ValueError(f"{name} takes {steps} steps, and the limit is {limit}: raise it, or leave the tree out.")
     return found

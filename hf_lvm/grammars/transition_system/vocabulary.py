@@ -92,6 +92,15 @@ class ActionVocabulary:
         lexicons = {type_: lexicon_from_dict(lexicon) for type_, lexicon in saved["lexicons"].items()}
         return cls(parse_asdl(saved["grammar"]), lexicons, saved["copy_slots"], saved["copied"])
 
+    def spelled(self, type_: str, value: str) -> list[int] | None:
+        """The actions that spell a value of a primitive type, its end included; None where the lexicon cannot write it."""
+        lexicon = self.lexicons[type_]
+        pieces = lexicon.segment(value)
+        if pieces is None:
+            return None
+        actions = [self.actions[type_][piece] for piece in pieces]
+        return [*actions, FINISH] if lexicon.is_open else actions
+
     def __len__(self) -> int:
         return self.first_copy + self.copy_slots
 
