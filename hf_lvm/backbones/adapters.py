@@ -33,6 +33,7 @@ def adapter_config(part: PreTrainedModel | nn.Module) -> tuple[PreTrainedModel, 
             "(model.merge_and_unload())."
         )
     base = part.get_base_model() if hasattr(part, "get_base_model") else part
+    keep_adapter_weights(base)
     return base, _plain(config.to_dict())
 
 
@@ -50,6 +51,17 @@ def add_adapter(part: PreTrainedModel, config: dict[str, Any] | None) -> None:
 
     options = {key: value for key, value in config.items() if key not in ("peft_type", "auto_mapping", "peft_version")}
     inject_adapter_in_model(LoraConfig(**options), part, adapter_name=_NAME)
+    keep_adapter_weights(part)
+
+
+def keep_adapter_weights(part: PreTrainedModel) -> None:
+    """Let the model that a part goes into leave its adapter as it is: a new one begins with no effect, which `post_init` of
+    transformers would undo, and one that was trained would be lost."""
+    for name, module in part.named_modules():
+        if "lora_" in name:
+            module._is_hf_initialized = True
+            for parameter in module.parameters(recurse=False):
+                parameter._is_hf_initialized = True
 
 
 def refuse_adapter(name: str, part: nn.Module | Any) -> None:

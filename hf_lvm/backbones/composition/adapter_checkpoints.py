@@ -13,9 +13,15 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.quantizers import AutoQuantizationConfig
 
-from hf_lvm.backbones.adapters import adapter_config, add_adapter, cross_attention_names, freeze_beside_adapter, learned_names
+from hf_lvm.backbones.adapters import (
+    adapter_config,
+    add_adapter,
+    cross_attention_names,
+    freeze_beside_adapter,
+    learned_names,
+)
 from hf_lvm.backbones.composition.adapter_bases import check_described, fingerprint, release, restore, tensors_of
-from hf_lvm.backbones.encoders import load_encoder
+from hf_lvm.backbones.encoders import encoder_part, load_encoder
 from hf_lvm.backbones.placement import check_placement, is_quantized
 from hf_lvm.backbones.safe_loading import SafeLoading
 from hf_lvm.data.hub import is_hub_id
@@ -44,7 +50,7 @@ class AdapterCheckpoints(SafeLoading):
     # ---- building ----------------------------------------------------------------------------------------------------
 
     def take_adapted(self, part: str, module: PreTrainedModel) -> PreTrainedModel:
-        """The model inside a part that `peft` wrapped; what its adapter is goes into the config.
+        """The encoder inside a part that `peft` may have wrapped; what its adapter is goes into the config.
 
         Raises:
             ValueError: see `adapter_config`.
@@ -52,7 +58,7 @@ class AdapterCheckpoints(SafeLoading):
         module, adapter = adapter_config(module)
         if adapter is not None:
             setattr(self.config, f"{part}_adapter", adapter)
-        return module
+        return encoder_part(module)
 
     def build_adapters(self) -> None:
         """The adapters that the config names, inside parts that have none yet; new attention beside them learns.
