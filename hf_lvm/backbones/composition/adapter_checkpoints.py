@@ -21,13 +21,14 @@ from hf_lvm.backbones.adapters import (
     learned_names,
 )
 from hf_lvm.backbones.composition.adapter_bases import check_described, fingerprint, release, restore, tensors_of
+from hf_lvm.backbones.composition.own_card import OwnCard
 from hf_lvm.backbones.encoders import encoder_part, load_encoder
 from hf_lvm.backbones.placement import check_placement, is_quantized
 from hf_lvm.backbones.safe_loading import SafeLoading
 from hf_lvm.data.hub import is_hub_id
 
 
-class AdapterCheckpoints(SafeLoading):
+class AdapterCheckpoints(OwnCard, SafeLoading):
     """Methods of a model about LoRA adapters in its parts, and about checkpoints without these parts (`adapters_only`).
 
     A model says by `adapter_modules` which parts can have one; a part named `decoder` has its adapter's configuration in
