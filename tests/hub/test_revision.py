@@ -17,7 +17,6 @@ LOADING = ["evaluate", "sample", "parse", "summarize", "interpolate", "traverse"
 @pytest.fixture
 def versions(hub, saved_models, tmp_path, monkeypatch):
     """tester/vae with a branch `first`, and another model and processor on main; the weights of both."""
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     source = saved_models["text_vae"].folder
     api = HfApi(endpoint=hub.url, token="hf_owner")
