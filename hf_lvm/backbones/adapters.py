@@ -1,6 +1,7 @@
 """LoRA adapters of `peft` inside a part: taken over with the part, saved with the model, built again when it is loaded."""
 
 import enum
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,8 @@ from transformers import PreTrainedModel
 from transformers.utils import is_peft_available
 
 _NAME = "default"
+# Modules that attend to the states of a source, as the families of transformers call them, and their norms.
+_CROSS_ATTENTION = re.compile(r"cross_?att|encoder_att|encdecatt", re.IGNORECASE)
 
 
 def adapter_config(part: PreTrainedModel | nn.Module) -> tuple[PreTrainedModel, dict[str, Any] | None]:
@@ -30,6 +33,7 @@ def adapter_config(part: PreTrainedModel | nn.Module) -> tuple[PreTrainedModel, 
             "(model.merge_and_unload())."
         )
     base = part.get_base_model() if hasattr(part, "get_base_model") else part
+    keep_adapter_weights(base)
     return base, _plain(config.to_dict())
 
 
@@ -47,14 +51,58 @@ def add_adapter(part: PreTrainedModel, config: dict[str, Any] | None) -> None:
 
     options = {key: value for key, value in config.items() if key not in ("peft_type", "auto_mapping", "peft_version")}
     inject_adapter_in_model(LoraConfig(**options), part, adapter_name=_NAME)
+    keep_adapter_weights(part)
 
 
-def freeze_beside_adapter(part: PreTrainedModel, config: dict[str, Any] | None) -> None:
-    """Freeze all of a part that its adapter leaves alone: `from_pretrained` makes each weight it loads trainable again."""
+def keep_adapter_weights(part: PreTrainedModel) -> None:
+    """Let the model that a part goes into leave its adapter as it is: a new one begins with no effect, which `post_init` of
+    transformers would undo, and one that was trained would be lost."""
+    for name, module in part.named_modules():
+        if "lora_" in name:
+            module._is_hf_initialized = True
+            for parameter in module.parameters(recurse=False):
+                parameter._is_hf_initialized = True
+
+
+def refuse_adapter(name: str, part: nn.Module | Any) -> None:
+    """Raise a `ValueError` for a part that has an adapter of `peft` and stands where a model keeps none."""
+    if getattr(part, "peft_config", None):
+        raise ValueError(
+            f"The {name} has an adapter of peft, and this model keeps none there: merge it first (model.merge_and_unload())."
+        )
+
+
+def freeze_beside_adapter(part: PreTrainedModel, config: dict[str, Any] | None, attention_learns: bool = False) -> None:
+    """Freeze all of a part that its adapter leaves alone: `from_pretrained` makes each weight it loads trainable again.
+
+    Args:
+        attention_learns: see `learned_names`.
+    """
     if config is None:
         return
+    learned = learned_names(part, config, attention_learns)
     for name, parameter in part.named_parameters():
-        parameter.requires_grad_(is_of_adapter(name, config))
+        parameter.requires_grad_(name in learned)
+
+
+def learned_names(part: nn.Module, config: dict[str, Any], attention_learns: bool = False) -> set[str]:
+    """Names of a part's tensors that are learned beside its frozen weights: those of its adapter, and biases if it says so.
+
+    Args:
+        attention_learns: also the layers that attend to the states of another part, which its base was not trained with.
+    """
+    names = set(part.state_dict())
+    learned = {name for name in names if is_of_adapter(name, config)}
+    return learned | (names & cross_attention_names(part) if attention_learns else set())
+
+
+def cross_attention_names(part: nn.Module) -> set[str]:
+    """Names of a part's parameters in layers that attend to the states of another part."""
+    found = set()
+    for name, module in part.named_modules():
+        if _CROSS_ATTENTION.search(name) or _CROSS_ATTENTION.search(type(module).__name__):
+            found |= {each for each, _ in module.named_parameters(prefix=name)}
+    return found
 
 
 def is_of_adapter(name: str, config: dict[str, Any]) -> bool:

@@ -38,7 +38,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     add_walk_options(parser)
     options = parser.parse_args(argv)
     has_attribute = judge_of(options.pattern)
-    model, processor = load_trained(options.model, "decode_latents")
+    model, processor = load_trained(options.model, "decode_latents", options.revision)
     refuse_conditions(options, model, "calculate")
     splits = load_texts(options.dataset, data_dir=options.data_dir, text_column=options.text_column)
     texts = splits[options.split]["text"][: options.max_samples]

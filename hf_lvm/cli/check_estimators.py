@@ -15,6 +15,7 @@ from hf_lvm.analysis.estimator_check.problems import PROBLEMS
 from hf_lvm.analysis.estimator_check.row import MEASURE, variance_beside_rloo
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.backbones.encoders import encoder_positions
+from hf_lvm.cli.options import add_revision_option
 from hf_lvm.data import LatentTextCollator, LatentTextProcessor, encode_dataset, load_texts
 from hf_lvm.training.results import run_description, write_results
 
@@ -25,6 +26,7 @@ TOY_DEFAULTS = {"num_samples": 8, "draws": 20_000}
 MODEL_DEFAULTS = {"num_samples": 4, "draws": 400}
 # What goes with --model only, and its defaults.
 MODEL_OPTIONS: dict[str, Any] = {
+    "revision": None,
     "dataset": None,
     "data_dir": None,
     "text_column": "text",
@@ -165,6 +167,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     own.add_argument(
         "--model", metavar="FOLDER", help="folder of a trained model with categories (output_dir of a run), or a hub id"
     )
+    add_revision_option(own)
     own.add_argument(
         "--dataset", metavar="FILE", help="a file, a folder or a datasets id (default: the documentation of Python)"
     )
@@ -195,7 +198,7 @@ def _model_and_batch(options: argparse.Namespace) -> tuple[torch.nn.Module, dict
     """The trained model, and a few texts as what its forward takes."""
     if options.num_texts < 1:
         raise ValueError(f"--num_texts must be at least 1, but is {options.num_texts}.")
-    model, processor = load_trained(options.model, "forward")
+    model, processor = load_trained(options.model, "forward", options.revision)
     if getattr(model.config, "prior_type", None) == "conditional":
         raise ValueError(
             f"{options.model} has the prior_type 'conditional', so each text goes with another that its z is about, and this "

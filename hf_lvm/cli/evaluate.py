@@ -49,7 +49,7 @@ def main(argv: Sequence[str], prog: str) -> None:
         )
     if options.judge_steps < 1:
         raise ValueError(f"--judge_steps {options.judge_steps}: an untrained language model judges nothing; give 1 or more")
-    model, processor = load_trained(options.model, ("encode_texts", "surprisal", "summarize", "verbalize"))
+    model, processor = load_trained(options.model, ("encode_texts", "surprisal", "summarize", "verbalize"), options.revision)
     has_classes, has_trees = hasattr(model, "class_probabilities"), hasattr(model, "surprisal")
     has_summaries, has_meanings = hasattr(model, "summarize"), hasattr(model, "verbalize")
     for key in ("inference_gap", "reverse_perplexity"):

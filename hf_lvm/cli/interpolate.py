@@ -20,7 +20,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     parser.add_argument("--path", choices=INTERPOLATION_PATHS, default="linear", help="shape of the way (default: linear)")
     add_condition_option(parser, "that of both texts, or one for each")
     options = parser.parse_args(argv)
-    model, processor = load_trained(options.model, "interpolate")
+    model, processor = load_trained(options.model, "interpolate", options.revision)
     check_conditions(options, model)
     if options.condition is not None and len(options.condition) > 2:
         raise ValueError(f"--condition names {len(options.condition)} conditions for two texts: give one, or one for each")

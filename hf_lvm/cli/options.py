@@ -12,7 +12,15 @@ from hf_lvm.training.results import write_results
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """`--model` and what every command on a trained model takes."""
     parser.add_argument("--model", required=True, help="folder of a trained model (output_dir of a run), or a hub id")
+    add_revision_option(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of every draw (default: 0)")
+
+
+def add_revision_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """`--revision`, for commands that load a model by `--model`."""
+    parser.add_argument(
+        "--revision", metavar="NAME", help="of a hub id: branch, tag or commit to read everything from (default: main)"
+    )
 
 
 def read_sentences(texts: Sequence[str], file: str | None, verb: str) -> list[str]:

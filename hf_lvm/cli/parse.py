@@ -27,7 +27,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     options = _parser(prog).parse_args(argv)
     _check(options)
     sentences = read_sentences(options.texts, options.file, "parse")
-    model, processor = load_trained(options.model, "parse")
+    model, processor = load_trained(options.model, "parse", options.revision)
     finds_trees, finds_meanings = hasattr(model, "surprisal"), hasattr(model, "verbalize")
     if not finds_trees and not finds_meanings:
         _refuse_what_is_of_trees(options)

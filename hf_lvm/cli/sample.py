@@ -32,7 +32,7 @@ def main(argv: Sequence[str], prog: str) -> None:
         "sentences alone (default: text)",
     )
     options = parser.parse_args(argv)
-    model, processor = load_trained(options.model, ("sample", "verbalize"))
+    model, processor = load_trained(options.model, ("sample", "verbalize"), options.revision)
     check_conditions(options, model)
     torch.manual_seed(options.seed)
     if hasattr(model, "surprisal"):

@@ -19,7 +19,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     options = _parser(prog).parse_args(argv)
     _check(options)
     texts = read_sentences(options.texts, options.file, "summarize")
-    model, processor = load_trained(options.model, "summarize")
+    model, processor = load_trained(options.model, "summarize", options.revision)
     model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     text = "\n".join(_summaries(model, processor, texts, options))
     if options.output is None:

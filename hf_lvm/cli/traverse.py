@@ -32,7 +32,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     )
     add_walk_options(parser)
     options = parser.parse_args(argv)
-    model, processor = load_trained(options.model, "decode_latents")
+    model, processor = load_trained(options.model, "decode_latents", options.revision)
     refuse_conditions(options, model, "move")
     if options.texts:
         origins = encode_texts(model, options.texts, processor)

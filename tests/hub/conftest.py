@@ -104,6 +104,9 @@ def hub(monkeypatch, tmp_path):
     """An empty hub that this process takes for the real one, with the token of `tester`, and without waits for retries."""
     hub = LocalHub(USERS)
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    # Which transformers makes once, for the address that it finds then.
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))

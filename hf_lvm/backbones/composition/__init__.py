@@ -9,6 +9,8 @@ latent becomes the vector that the decoder is conditioned on, and what its bound
 | `modeling.py` | the model: its parts, one decoding step |
 | `parts.py` | where encoder and decoder come from, how one begins anew |
 | `adapter_checkpoints.py` | checkpoints of adapters and heads beside a named base |
+| `adapter_bases.py` | the weights beside an adapter: described, known again, taken over |
+| `own_card.py` | the card that `push_to_hub` shares |
 | `scoring.py` | p(x|z) of sentences |
 | `text_operations.py` | text in, text out |
 """

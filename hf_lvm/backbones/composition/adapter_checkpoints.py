@@ -4,63 +4,150 @@ A checkpoint of a 7B decoder with an adapter is some tens of MB instead of 13 GB
 weights, so that it comes back bit-equal or not at all.
 """
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.quantizers import AutoQuantizationConfig
 
-from hf_lvm.backbones.adapters import is_of_adapter
-from hf_lvm.backbones.decoders import load_decoder
-from hf_lvm.backbones.encoders import load_encoder
-from hf_lvm.backbones.placement import is_quantized
+from hf_lvm.backbones.adapters import (
+    adapter_config,
+    add_adapter,
+    cross_attention_names,
+    freeze_beside_adapter,
+    learned_names,
+)
+from hf_lvm.backbones.composition.adapter_bases import check_described, fingerprint, release, restore, tensors_of
+from hf_lvm.backbones.composition.own_card import OwnCard
+from hf_lvm.backbones.encoders import encoder_part, load_encoder
+from hf_lvm.backbones.placement import check_placement, is_quantized
+from hf_lvm.backbones.safe_loading import SafeLoading
 from hf_lvm.data.hub import is_hub_id
-from hf_lvm.layers.injections import injection_names
-
-PARTS = ("encoder", "decoder")
 
 
-class AdapterCheckpoints:
-    """Methods of a composed model whose config says `adapters_only`."""
+class AdapterCheckpoints(OwnCard, SafeLoading):
+    """Methods of a model about LoRA adapters in its parts, and about checkpoints without these parts (`adapters_only`).
 
-    def base_tensors(self, part: str) -> dict[str, torch.Tensor]:
+    A model says by `adapter_modules` which parts can have one; a part named `decoder` has its adapter's configuration in
+    `config.decoder_adapter`.
+    """
+
+    def adapter_modules(self) -> dict[str, tuple[str, ...]]:
+        """Each part that can have an adapter, with the modules that it is; several where the model holds copies of it."""
+        return {}
+
+    def load_part(self, part: str, source: str, **options) -> PreTrainedModel:
+        """A part as it was before it had an adapter, from a folder or a hub id."""
+        return load_encoder(source, **options)
+
+    def attention_learns(self, part: str) -> bool:
+        """Whether layers of an adapted part that attend to another part learn beside its adapter: where they were new."""
+        module = self.get_submodule(self.adapter_modules()[part][0])
+        return not is_quantized(module) and bool(getattr(module.config, "add_cross_attention", False))
+
+    # ---- building ----------------------------------------------------------------------------------------------------
+
+    def take_adapted(self, part: str, module: PreTrainedModel) -> PreTrainedModel:
+        """The encoder inside a part that `peft` may have wrapped; what its adapter is goes into the config.
+
+        Raises:
+            ValueError: see `adapter_config`.
+        """
+        module, adapter = adapter_config(module)
+        if adapter is not None:
+            setattr(self.config, f"{part}_adapter", adapter)
+        return encoder_part(module)
+
+    def build_adapters(self) -> None:
+        """The adapters that the config names, inside parts that have none yet; new attention beside them learns.
+
+        Raises:
+            ImportError: `peft` is not installed.
+        """
+        for part, places in self.adapter_modules().items():
+            adapter = getattr(self.config, f"{part}_adapter")
+            for module in map(self.get_submodule, places if adapter is not None else ()):
+                add_adapter(module, adapter)
+                if self.attention_learns(part):
+                    new = cross_attention_names(module)
+                    for name, parameter in module.named_parameters():
+                        if name in new:
+                            parameter.requires_grad_(True)
+
+    def post_init(self) -> None:
+        """As transformers has it; and refuse a config that speaks of adapters where none can be, by a `ValueError`."""
+        modules = self.adapter_modules()
+        for key, value in vars(self.config).items():
+            if key.endswith("_adapter") and value is not None and key.removesuffix("_adapter") not in modules:
+                raise ValueError(f"{key} is set, and {self._which_can()}: leave it out.")
+        if getattr(self.config, "adapters_only", False) and not modules:
+            raise ValueError(f"adapters_only is set, and {self._which_can()}: leave it out.")
+        super().post_init()
+
+    def freeze_beside_adapters(self) -> None:
+        """Of parts with an adapter, let only learn what learns beside it."""
+        for part, places in self.adapter_modules().items():
+            adapter = getattr(self.config, f"{part}_adapter")
+            for module in map(self.get_submodule, places if adapter is not None else ()):
+                freeze_beside_adapter(module, adapter, self.attention_learns(part))
+
+    def _which_can(self) -> str:
+        """Which parts of the model can have an adapter, for errors."""
+        parts = list(self.adapter_modules())
+        if not parts:
+            return f"this {type(self).__name__} has no pretrained part that an adapter could be bound to"
+        return f"of this {type(self).__name__} only {' and '.join(parts)} can have an adapter"
+
+    # ---- saving ------------------------------------------------------------------------------------------------------
+
+    def base_tensors(self, part: str, module: nn.Module | None = None) -> dict[str, torch.Tensor]:
         """The tensors of a part that are not learned, by their names in it: all that its adapter leaves alone.
 
         Of a quantized part without an adapter all; of another part without one none.
         """
-        adapter, module = getattr(self.config, f"{part}_adapter"), getattr(self, part)
+        module = self.get_submodule(self.adapter_modules()[part][0]) if module is None else module
+        adapter = getattr(self.config, f"{part}_adapter")
         if adapter is None:
             return module.state_dict() if is_quantized(module) else {}
-        return {name: value for name, value in module.state_dict().items() if not is_of_adapter(name, adapter)}
+        learned = learned_names(module, adapter, self.attention_learns(part))
+        return {name: value for name, value in module.state_dict().items() if name not in learned}
 
     def save_pretrained(self, save_directory: str | os.PathLike, state_dict: dict[str, Any] | None = None, **kwargs):
         """Save the model, or what its bases do not have; see `PreTrainedModel.save_pretrained`.
 
         Raises:
-            ValueError: `adapters_only`, and no adapter or a base that could not be loaded again; a quantized part without it.
+            ValueError: `adapters_only`, and no adapter, a base that could not be loaded again, or one that learns; a quantized
+                part without `adapters_only`.
         """
-        quantized = [part for part in PARTS if is_quantized(getattr(self, part))]
-        if not self.config.adapters_only:
+        modules = {part: [self.get_submodule(place) for place in places] for part, places in self.adapter_modules().items()}
+        quantized = [part for part, copies in modules.items() if is_quantized(copies[0])]
+        if not getattr(self.config, "adapters_only", False):
             if quantized:
                 raise ValueError(
                     f"The {' and the '.join(quantized)} of this model is quantized, and only what is learned beside it can be "
                     "saved: set config.adapters_only = True."
                 )
             return super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
-        if self.config.adapter_bases is None:
+        if getattr(self.config, "adapter_bases", None) is None:
             self.config.adapter_bases = self.describe_bases()
-        base = {f"{part}.{name}" for part in PARTS for name in self.base_tensors(part)}
+        self._check_bases_are_frozen()
+        base = {
+            f"{place}.{name}"
+            for part, places in self.adapter_modules().items()
+            for place in places
+            for name in self.base_tensors(part)
+        }
         state_dict = {k: v for k, v in (state_dict or self.state_dict()).items() if k not in base}
         # Loading would quantize the whole model by the config of its part.
-        hidden = {part: vars(getattr(self, part).config).pop("quantization_config") for part in quantized}
+        hidden = {part: vars(modules[part][0].config).pop("quantization_config") for part in quantized}
         try:
             return super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
         finally:
             for part, config in hidden.items():
-                getattr(self, part).config.quantization_config = config
+                modules[part][0].config.quantization_config = config
 
     def describe_bases(self) -> dict[str, dict[str, Any]]:
         """The source, type and hash of each part that is not saved whole, and how it was quantized.
@@ -68,12 +155,15 @@ class AdapterCheckpoints:
         Raises:
             ValueError: no such part, or one that could not be loaded again.
         """
-        if self.config.tie_encoder_decoder_embeddings:
+        if not self.adapter_modules():
+            raise ValueError(f"adapters_only is set, and {self._which_can()}: leave it out.")
+        if getattr(self.config, "tie_encoder_decoder_embeddings", False):
             raise ValueError("adapters_only needs parts that share no weights: set tie_encoder_decoder_embeddings to false.")
         described = {}
-        for part in PARTS:
-            module = getattr(self, part)
-            if getattr(self.config, f"{part}_adapter") is None and not is_quantized(module):
+        for part, places in self.adapter_modules().items():
+            module = self.get_submodule(places[0])
+            quantized = is_quantized(module)
+            if getattr(self.config, f"{part}_adapter") is None and not quantized:
                 continue
             source = module.name_or_path
             if not source:
@@ -81,34 +171,69 @@ class AdapterCheckpoints:
                     f"adapters_only leaves the weights of the {part} out, and this one came from no folder and no hub id: "
                     "load it by from_pretrained, or set adapters_only to false."
                 )
-            if "cross_attention" in injection_names(self.config.injection) and getattr(
-                module.config, "add_cross_attention", False
-            ):
+            if quantized and (places != (part,) or getattr(module.config, "add_cross_attention", False)):
                 raise ValueError(
-                    f"The {part} was given layers for cross_attention that its base does not have: choose another injection, "
-                    "or set adapters_only to false."
+                    f"The {part} is quantized, and stands here with layers that its base does not have, or more than once: "
+                    "load it without quantization_config, or set adapters_only to false."
                 )
+            hashes = {fingerprint(self._compared(part, self.get_submodule(place))) for place in places}
+            if len(hashes) > 1:
+                raise ValueError(f"{' and '.join(places)} have one base, and other weights: set adapters_only to false.")
             described[part] = {
                 "source": str(Path(source).resolve()) if Path(source).is_dir() else source,
                 "dtype": str(module.dtype).removeprefix("torch."),
-                "sha256": fingerprint(self._compared(part)),
+                "sha256": hashes.pop(),
             }
-            if is_quantized(module):
+            if quantized:
                 described[part]["quantization_config"] = module.config.quantization_config.to_diff_dict()
         if not described:
             raise ValueError("adapters_only is for a model with a LoRA adapter in a part; this one has none: leave it out.")
         return described
 
-    def _compared(self, part: str) -> dict[str, torch.Tensor]:
+    def _check_bases_are_frozen(self) -> None:
+        """Raise a `ValueError` where a weight that is left out learns: what it has learned would be lost."""
+        for part, places in self.adapter_modules().items():
+            for place in places:
+                left_out, module = self.base_tensors(part), self.get_submodule(place)
+                learns = [name for name, value in module.named_parameters() if value.requires_grad and name in left_out]
+                if learns:
+                    raise ValueError(
+                        f"adapters_only leaves the weights of the {part} out, and {len(learns)} of them learn, such as "
+                        f"{learns[0]!r}: freeze them (requires_grad_(False)), or set adapters_only to false."
+                    )
+
+    def _compared(self, part: str, module: nn.Module) -> dict[str, torch.Tensor]:
         """The tensors by which a base is known again: of a quantized one those that are not, for devices round differently."""
-        tensors = self.base_tensors(part)
-        if not is_quantized(getattr(self, part)):
+        tensors = self.base_tensors(part, module)
+        if not is_quantized(module):
             return tensors
-        return {name: value for name, value in getattr(self, part).named_parameters()
-                if name in tensors and value.is_floating_point()}  # fmt: skip
+        return {name: value for name, value in module.named_parameters() if name in tensors and value.is_floating_point()}
+
+    # ---- loading -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
+        """A saved model; see `PreTrainedModel.from_pretrained`.
+
+        Raises:
+            ValueError: weights are missing from the checkpoint, which would be left as they happen to be initialised; or
+                `device_map` splits the model.
+        """
+        model, loading_info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        check_placement("model", model)
+        if getattr(model.config, "adapters_only", False):
+            name = args[0] if args else kwargs.get("pretrained_model_name_or_path")
+            model, taken = model.with_bases(is_local=name is None or Path(name).is_dir())
+            loading_info["missing_keys"] = set(loading_info["missing_keys"]) - taken
+        check_whole(loading_info)
+        model.freeze_beside_adapters()
+        return (model, loading_info) if output_loading_info else model
 
     def with_bases(self, is_local: bool = True) -> tuple["AdapterCheckpoints", set[str]]:
         """The model with what its checkpoint left out, loaded from where it was; and the names of all that this was.
+
+        What the model has in their place is given up before the first base is loaded, and the tensors of the base are taken
+        over and not copied, so that there is never more than one copy of them in the memory.
 
         Args:
             is_local: the checkpoint is a folder of this machine; one of the hub may name bases on the hub alone.
@@ -117,50 +242,68 @@ class AdapterCheckpoints:
             ValueError: the config describes no base, or one that may not be named; a base is not there, or has other weights
                 than those the adapter was trained beside.
         """
-        bases = self.config.adapter_bases or {}
+        bases, modules = self.config.adapter_bases or {}, self.adapter_modules()
         for part, base in bases.items():
-            _check_described(part, base)
+            check_described(part, base, modules)
             if not is_local and not is_hub_id(base["source"]):
                 raise ValueError(
                     f"This checkpoint is one of the hub, and its config takes the {part} from {base['source']!r}, which is no "
                     "hub id: nothing of this machine is read for it. Its author can name a hub id in adapter_bases."
                 )
-        loaded = {part: self._load_base(part, base) for part, base in bases.items()}
-        taken = {f"{part}.{name}" for part in bases for name in self._left_out(part, loaded[part])}
-        model, learned = self, {name: value for name, value in self.state_dict().items() if name not in taken}
-        if any(is_quantized(part) for part in loaded.values()):
-            parts = {part: loaded[part] if is_quantized(loaded.get(part)) else getattr(self, part) for part in PARTS}
-            model = type(self)(self.config, **parts).eval()
-            model.generation_config = self.generation_config
-            model.load_state_dict(learned, strict=False)
+        taken: set[str] = set()
+        places = {}
         for part, base in bases.items():
-            own, state = model._compared(part), loaded[part].state_dict()
-            tensors = {name: state.get(name.replace(".base_layer.", ".")) for name in own}
-            missing = [name for name, value in tensors.items() if value is None or value.shape != own[name].shape]
-            if missing or fingerprint(tensors) != base["sha256"]:
-                raise ValueError(
-                    f"The {part} at {base['source']!r} has other weights than the one this adapter was trained beside: get "
-                    "that version of it, and put it there or name its place in adapter_bases of config.json."
-                )
-            if not is_quantized(loaded[part]):
-                with torch.no_grad():
-                    for name, value in tensors.items():
-                        own[name].copy_(value)
-        return model, taken
+            for place in modules[part]:
+                module = self.get_submodule(place)
+                whole = getattr(self.config, f"{part}_adapter") is None and "quantization_config" in base
+                names = set(module.state_dict() if whole else self.base_tensors(part, module))
+                taken |= {f"{place}.{name}" for name in names}
+                places[place] = release(tensors_of(module, names))
+        quantized = {}
+        for part, base in bases.items():
+            loaded = self._load_base(part, base)
+            if is_quantized(loaded):
+                quantized[part] = loaded
+                continue
+            state = loaded.state_dict()
+            for number, place in enumerate(modules[part]):
+                found = {name: state.get(name.replace(".base_layer.", ".")) for name in places[place]}
+                self._check_same(part, base, found, {name: room.shape for name, room in places[place].items()})
+                restore(tensors_of(self.get_submodule(place), set(found)), found, places[place], copies=number > 0)
+        return (self._with_quantized(quantized, taken) if quantized else self), taken
 
-    def _left_out(self, part: str, loaded: PreTrainedModel) -> set[str]:
-        """Names of a part's tensors that its checkpoint does not have."""
-        if getattr(self.config, f"{part}_adapter") is None and is_quantized(loaded):
-            return set(getattr(self, part).state_dict())
-        return set(self.base_tensors(part))
+    def _with_quantized(self, quantized: dict[str, PreTrainedModel], taken: set[str]) -> "AdapterCheckpoints":
+        """The model built anew around quantized parts."""
+        learned = {name: value for name, value in self.state_dict().items() if name not in taken}
+        # Beside a quantized part the other one is the module of its name, for only such models have quantized parts.
+        plain = {part: getattr(self, part) for part in ("encoder", "decoder") if hasattr(self, part)}
+        model = type(self)(self.config, **(plain | quantized)).eval()
+        model.generation_config = self.generation_config
+        model.load_state_dict(learned, strict=False)
+        for part in quantized:
+            own, state = model._compared(part, model.get_submodule(part)), quantized[part].state_dict()
+            found = {name: state.get(name.replace(".base_layer.", ".")) for name in own}
+            self._check_same(part, self.config.adapter_bases[part], found, {name: own[name].shape for name in own})
+        return model
 
-    def _load_base(self, part: str, base: dict[str, str]) -> PreTrainedModel:
-        load = load_encoder if part == "encoder" else load_decoder
+    @staticmethod
+    def _check_same(
+        part: str, base: dict[str, Any], found: dict[str, torch.Tensor | None], shapes: dict[str, torch.Size]
+    ) -> None:
+        """Raise a `ValueError` unless the tensors found in a base are those that the adapter was trained beside."""
+        missing = [name for name, value in found.items() if value is None or value.shape != shapes[name]]
+        if missing or fingerprint(found) != base["sha256"]:
+            raise ValueError(
+                f"The {part} at {base['source']!r} has other weights than the one this adapter was trained beside: get "
+                "that version of it, and put it there or name its place in adapter_bases of config.json."
+            )
+
+    def _load_base(self, part: str, base: dict[str, Any]) -> PreTrainedModel:
         options = {}
         if "quantization_config" in base:
             options["quantization_config"] = AutoQuantizationConfig.from_dict(base["quantization_config"])
         try:
-            model = load(base["source"], dtype=getattr(torch, base["dtype"]), **options)
+            model = self.load_part(part, base["source"], dtype=getattr(torch, base["dtype"]), **options)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"This checkpoint holds adapters only, and its {part} could not be loaded from {base['source']!r}, where it "
@@ -169,23 +312,11 @@ class AdapterCheckpoints:
         return model.requires_grad_(False) if options else model
 
 
-def _check_described(part: str, base: Any) -> None:
-    """Raise a `ValueError` for what is no description of a base, as `save_pretrained` writes it."""
-    if part in PARTS and isinstance(base, dict):
-        words = [base.get(key) for key in ("source", "dtype", "sha256")]
-        if all(isinstance(word, str) for word in words) and isinstance(getattr(torch, base["dtype"], None), torch.dtype):
-            return
-    raise ValueError(
-        f"adapter_bases of config.json has {part!r}: {base!r}, and needs for encoder or decoder the words source, dtype (such "
-        "as float32) and sha256: save the model again."
-    )
-
-
-def fingerprint(tensors: dict[str, torch.Tensor]) -> str:
-    """A hash of the bytes of tensors, whose names may be those inside an adapter or those outside."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors, key=lambda name: name.replace(".base_layer.", ".")):
-        value = tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8)
-        digest.update(name.replace(".base_layer.", ".").encode())
-        digest.update(value.numpy())
-    return digest.hexdigest()
+def check_whole(loading_info: dict[str, Any]) -> None:
+    """Raise a `ValueError` where a checkpoint lacks weights of the model, by what `from_pretrained` says of the loading."""
+    missing = sorted(loading_info["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"The checkpoint lacks {len(missing)} of this model's tensors, the first is {missing[0]!r}: it is not whole, "
+            "or was saved from a model with other settings. Load it with the config it was saved with."
+        )

@@ -14,7 +14,21 @@ from hf_lvm.layers.pooling import check_pooling
 
 
 @strict
-class ComposedConfig(PreTrainedConfig):
+class AdaptedConfig(PreTrainedConfig):
+    """The keys of every model that may have LoRA adapters in its parts; see `AdapterCheckpoints`.
+
+    Args:
+        adapters_only: save adapters and all that is new beside them only, and load the rest of an adapted part from where it
+            came from.
+        adapter_bases: where that is, with a hash of its weights; filled in when the model is saved.
+    """
+
+    adapters_only: bool = False
+    adapter_bases: dict[str, Any] | None = None
+
+
+@strict
+class ComposedConfig(AdaptedConfig):
     """What a `ComposedModel` is made of, its latent left open.
 
     Args:
@@ -31,8 +45,7 @@ class ComposedConfig(PreTrainedConfig):
         tie_encoder_decoder_embeddings: one table of token embeddings for both parts, which then share a tokenizer.
         encoder_adapter: configuration of a `peft` LoRA adapter inside the encoder, whose own weights are then frozen.
         decoder_adapter: the same inside the decoder.
-        adapters_only: save adapters, heads and injections only, and load the rest of an adapted part from where it came from.
-        adapter_bases: where that is, with a hash of its weights; filled in when the model is saved.
+        adapters_only, adapter_bases: see `AdaptedConfig`.
         pad_token_id, bos_token_id, eos_token_id, decoder_start_token_id: of the decoder's tokenizer; taken from the
             decoder's config where they are not given.
 
@@ -55,8 +68,6 @@ class ComposedConfig(PreTrainedConfig):
     tie_encoder_decoder_embeddings: bool = False
     encoder_adapter: dict[str, Any] | None = None
     decoder_adapter: dict[str, Any] | None = None
-    adapters_only: bool = False
-    adapter_bases: dict[str, Any] | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None

@@ -11,8 +11,6 @@ from transformers.cache_utils import Cache
 from transformers.generation.utils import GenerateOutput
 from transformers.utils import ModelOutput
 
-from hf_lvm.backbones.adapters import add_adapter
-from hf_lvm.backbones.composition.adapter_checkpoints import AdapterCheckpoints
 from hf_lvm.backbones.composition.configuration import ComposedConfig
 from hf_lvm.backbones.composition.lengths import check_length
 from hf_lvm.backbones.composition.parts import TwoParts
@@ -53,7 +51,7 @@ class ComposedOutput(ModelOutput):
     conditions: dict[str, torch.Tensor] | None = None
 
 
-class ComposedModel(AdapterCheckpoints, TwoParts, Scoring, LatentGenerationMixin, PreTrainedModel):
+class ComposedModel(TwoParts, Scoring, LatentGenerationMixin, PreTrainedModel):
     """An encoder, a decoder, and what joins them to a latent.
 
     A subclass brings the latent: `build_latent`, `typical_vectors`, `prior_of`, `condition`, and a `forward` that begins with
@@ -87,8 +85,7 @@ class ComposedModel(AdapterCheckpoints, TwoParts, Scoring, LatentGenerationMixin
         self.decoder = build_decoder(config.decoder) if decoder is None else decoder
         # One config object a part, so that a change of the one is a change of the other.
         self.config.encoder, self.config.decoder = self.encoder.config, self.decoder.config
-        for part in ("encoder", "decoder"):
-            add_adapter(getattr(self, part), getattr(config, f"{part}_adapter"))
+        self.build_adapters()
         self.pooling = Pooling(config.pooling, config.encoder.hidden_size, getattr(config.encoder, "bidirectional", False))
         self.posterior_head, self.prior = self.build_latent(config)
         self.conditioning = LatentConditioning(

@@ -2,21 +2,20 @@
 
 import copy
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_lvm.backbones.adapters import adapter_config, freeze_beside_adapter
+from hf_lvm.backbones.adapters import adapter_config
+from hf_lvm.backbones.composition.adapter_checkpoints import AdapterCheckpoints
 from hf_lvm.backbones.decoders import decoder_part, load_decoder
 from hf_lvm.backbones.encoders import encoder_part, load_encoder
 from hf_lvm.backbones.placement import check_placement, check_quantized
-from hf_lvm.backbones.safe_loading import SafeLoading
 
 
-class TwoParts(SafeLoading):
+class TwoParts(AdapterCheckpoints):
     """Methods of a model about its encoder and its decoder as models of their own.
 
     Attributes:
@@ -70,7 +69,7 @@ class TwoParts(SafeLoading):
             check_placement(name, part)
         config = cls.config_class(encoder=encoder.config, decoder=decoder.config, **own)
         model = cls(config, encoder=encoder, decoder=decoder)
-        if getattr(config, "adapters_only", False) and config.adapter_bases is None:
+        if config.adapters_only and config.adapter_bases is None:
             config.adapter_bases = model.describe_bases()
         return model
 
@@ -84,24 +83,13 @@ class TwoParts(SafeLoading):
         """The decoder out of a model handed over whole."""
         return decoder_part(decoder)
 
-    @classmethod
-    def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
-        """A saved model; see `PreTrainedModel.from_pretrained`.
+    def adapter_modules(self) -> dict[str, tuple[str, ...]]:
+        return {"encoder": ("encoder",), "decoder": ("decoder",)}
 
-        Raises:
-            ValueError: weights are missing from the checkpoint, which would be left as they happen to be initialised; or
-                `device_map` splits the model.
-        """
-        model, loading_info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        check_placement("model", model)
-        if getattr(model.config, "adapters_only", False):
-            name = args[0] if args else kwargs.get("pretrained_model_name_or_path")
-            model, taken = model.with_bases(is_local=name is None or Path(name).is_dir())
-            loading_info["missing_keys"] = set(loading_info["missing_keys"]) - taken
-        check_whole(loading_info)
-        for part in ("encoder", "decoder"):
-            freeze_beside_adapter(getattr(model, part), getattr(model.config, f"{part}_adapter"))
-        return (model, loading_info) if output_loading_info else model
+    def load_part(self, part: str, source: str, **options) -> PreTrainedModel:
+        if part == "decoder":
+            return self._load_decoder(source, {"injection": getattr(self.config, "injection", "")}, **options)
+        return super().load_part(part, source, **options)
 
     def post_init(self) -> None:
         """As transformers has it; and name no class of layers that is in neither part, which accelerate would look for."""
@@ -194,13 +182,3 @@ class TwoParts(SafeLoading):
             )
         if self.config.decoder_adapter is not None:
             raise ValueError("A decoder with an adapter cannot begin anew: its other weights are pretrained.")
-
-
-def check_whole(loading_info: dict[str, Any]) -> None:
-    """Raise a `ValueError` where a checkpoint lacks weights of the model, by what `from_pretrained` says of the loading."""
-    missing = sorted(loading_info["missing_keys"])
-    if missing:
-        raise ValueError(
-            f"The checkpoint lacks {len(missing)} of this model's tensors, the first is {missing[0]!r}: it is not whole, "
-            "or was saved from a model with other settings. Load it with the config it was saved with."
-        )

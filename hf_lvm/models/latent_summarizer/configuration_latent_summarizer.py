@@ -7,7 +7,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from hf_lvm.backbones.adapters import check_adapter_leaves_base
 from hf_lvm.backbones.bigram_decoder import BigramDecoderConfig
-from hf_lvm.backbones.composition.configuration import own_config, own_keys
+from hf_lvm.backbones.composition.configuration import AdaptedConfig, own_config, own_keys
 from hf_lvm.backbones.decoders import as_decoder_config, start_token
 from hf_lvm.backbones.encoders import as_encoder_config
 from hf_lvm.backbones.reconstructors import INJECTIONS, as_reconstructor_config
@@ -25,7 +25,7 @@ DEFAULT_SIZES = ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")
 
 
 @strict
-class LatentSummarizerConfig(PreTrainedConfig):
+class LatentSummarizerConfig(AdaptedConfig):
     """What a `LatentSummarizerModel` is made of.
 
     Args:
@@ -91,6 +91,7 @@ class LatentSummarizerConfig(PreTrainedConfig):
         unlabelled_weight: of sentences without one, where others have some.
         encoder_adapter, decoder_adapter, compressor_adapter: configuration of a `peft` LoRA adapter inside the part, whose own
             weights are frozen; but for the compressor's attention to the states of x, which the model without x does not have.
+        adapters_only, adapter_bases: see `AdaptedConfig`.
         pad_token_id, bos_token_id, eos_token_id: of the decoder's tokenizer; taken from the decoder's config where not given.
 
     Raises:

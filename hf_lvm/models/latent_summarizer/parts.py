@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from hf_lvm.backbones.adapters import refuse_adapter
 from hf_lvm.backbones.composition.parts import TwoParts
+from hf_lvm.backbones.decoders import load_decoder
 from hf_lvm.backbones.reconstructors import as_reconstructor, load_reconstructor
 from hf_lvm.data import LatentTextProcessor
 
@@ -36,6 +38,9 @@ class SummarizerParts(TwoParts):
         Raises:
             ValueError: a prior that cannot score the decoder's tokens.
         """
+        # Bases are described when all parts are there.
+        adapters_only = kwargs.pop("adapters_only", False)
+        refuse_adapter("prior", prior)
         compressor, keys = cls.compressor_of(compressor, kwargs.get("compressor_injection", "cross_attention"))
         kwargs |= keys
         kwargs |= cls.prior_keys(prior, decoder, processor, kwargs)
@@ -45,6 +50,8 @@ class SummarizerParts(TwoParts):
             model.renew_estimator()
         if compressor is not None:
             model.take_compressor(compressor)
+        if adapters_only:
+            model.config.adapters_only, model.config.adapter_bases = True, model.describe_bases()
         return model if processor is None else model.connect_prior(processor)
 
     @classmethod
@@ -53,8 +60,20 @@ class SummarizerParts(TwoParts):
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.freeze_prior()
-        model.freeze_compressor()
         return loaded
+
+    def adapter_modules(self) -> dict[str, tuple[str, ...]]:
+        modules = super().adapter_modules()
+        return modules | ({"compressor": ("posterior_head.decoder",)} if self.config.posterior_type == "vocab" else {})
+
+    def load_part(self, part: str, source: str, **options) -> PreTrainedModel:
+        if part == "compressor":
+            return load_decoder(source, cross_attention=self.config.compressor_injection == "cross_attention", **options)
+        return super().load_part(part, source, **options)
+
+    def attention_learns(self, part: str) -> bool:
+        """As in other models; of the compressor always, for without x it is the prior, which does not attend."""
+        return part == "compressor" or super().attention_learns(part)
 
     @classmethod
     def _load_decoder(cls, source: str, own: dict, **options) -> PreTrainedModel:

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from hf_lvm.backbones.safe_loading import SafeLoading
+from hf_lvm.backbones.composition.adapter_checkpoints import AdapterCheckpoints
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import Generators, LinearChainCRF
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
@@ -48,7 +48,7 @@ class NeuralHMMOutput(ModelOutput):
     posterior: Distribution | None = None
 
 
-class NeuralHMMModel(SafeLoading, PreTrainedModel):
+class NeuralHMMModel(AdapterCheckpoints, PreTrainedModel):
     """A hidden Markov model of sentences.
 
     Example:

@@ -1,10 +1,12 @@
 """Configuration of the neural topic model."""
 
 import copy
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+from hf_lvm.backbones.composition.configuration import AdaptedConfig
 from hf_lvm.backbones.encoders import as_encoder_config
 from hf_lvm.layers.pooling import check_pooling
 from hf_lvm.objectives import check_combination
@@ -15,7 +17,7 @@ BATCH_NORM_SCALES = {"logistic_normal": 0.4, "dirichlet": 2.0}
 
 
 @strict
-class NeuralTopicConfig(PreTrainedConfig):
+class NeuralTopicConfig(AdaptedConfig):
     """What a `NeuralTopicModel` is made of.
 
     Args:
@@ -43,6 +45,8 @@ class NeuralTopicConfig(PreTrainedConfig):
         objective: bound that is trained: `elbo`, or `iwae`, the bound of `num_samples` samples.
         estimator: of its gradient: `reparameterization`, or for `iwae` also `dreg`.
         num_samples: samples of the shares for each document in the bound.
+        encoder_adapter: configuration of a `peft` LoRA adapter inside the encoder, whose own weights are then frozen.
+        adapters_only, adapter_bases: see `AdaptedConfig`.
         pad_token_id, bos_token_id, eos_token_id: of the tokenizer.
 
     Raises:
@@ -69,6 +73,7 @@ class NeuralTopicConfig(PreTrainedConfig):
     objective: str = "elbo"
     estimator: str = "reparameterization"
     num_samples: int = 1
+    encoder_adapter: dict[str, Any] | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None

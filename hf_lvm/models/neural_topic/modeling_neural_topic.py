@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from hf_lvm.backbones.composition.adapter_checkpoints import AdapterCheckpoints
 from hf_lvm.backbones.encoders import build_encoder, encode_tokens, encoder_positions
-from hf_lvm.backbones.safe_loading import SafeLoading
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import DiagonalGaussian, Dirichlet, Generators
 from hf_lvm.estimators import Draws, build_estimator
@@ -62,7 +62,7 @@ class NeuralTopicOutput(ModelOutput):
     posterior: Distribution | None = None
 
 
-class NeuralTopicModel(TopicsAndWords, SafeLoading, PreTrainedModel):
+class NeuralTopicModel(TopicsAndWords, AdapterCheckpoints, PreTrainedModel):
     """A topic model of documents.
 
     Example:
@@ -80,7 +80,8 @@ class NeuralTopicModel(TopicsAndWords, SafeLoading, PreTrainedModel):
 
     Args:
         config: what it is made of.
-        encoder: a model to use as the encoder, instead of a new one from `config.encoder`.
+        encoder: a model to use as the encoder, instead of a new one from `config.encoder`; also one that `peft` has given a
+            LoRA adapter.
     """
 
     config: NeuralTopicConfig
@@ -97,8 +98,9 @@ class NeuralTopicModel(TopicsAndWords, SafeLoading, PreTrainedModel):
     def __init__(self, config: NeuralTopicConfig, encoder: PreTrainedModel | None = None):
         super().__init__(config)
         topics, words, size = config.num_topics, config.vocab_size, config.embedding_size
-        self.encoder = build_encoder(config.encoder) if encoder is None else encoder
+        self.encoder = build_encoder(config.encoder) if encoder is None else self.take_adapted("encoder", encoder)
         self.config.encoder = self.encoder.config
+        self.build_adapters()
         hidden_size = self.encoder.config.hidden_size
         self.pooling = Pooling(config.pooling, hidden_size, getattr(self.encoder.config, "bidirectional", False))
         self.posterior_head = build_posterior(
@@ -120,6 +122,9 @@ class NeuralTopicModel(TopicsAndWords, SafeLoading, PreTrainedModel):
         self.register_buffer("background", background / background.sum())
         self.estimator = build_estimator(config.estimator)
         self.post_init()
+
+    def adapter_modules(self) -> dict[str, tuple[str, ...]]:
+        return {"encoder": ("encoder",)}
 
     def _init_weights(self, module: nn.Module) -> None:
         if module is not self:

@@ -5,7 +5,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from hf_lvm.backbones.composition.configuration import own_config, own_keys
+from hf_lvm.backbones.composition.configuration import AdaptedConfig, own_config, own_keys
 from hf_lvm.backbones.decoders import as_decoder_config
 from hf_lvm.backbones.encoders import as_encoder_config
 from hf_lvm.estimators import check_temperature
@@ -36,7 +36,7 @@ EXTRA_IDS = 3
 
 
 @strict
-class ReferentialGameConfig(PreTrainedConfig):
+class ReferentialGameConfig(AdaptedConfig):
     """What a `ReferentialGameModel` is made of.
 
     Symbols are the ids 0 to num_symbols - 1; behind them come EOS, BOS and PAD (`eos_token_id` and so on), so that sender,
@@ -86,6 +86,9 @@ class ReferentialGameConfig(PreTrainedConfig):
         learned_temperature: predict it from the object; it begins at `temperature`.
         baseline_decay: of baselines that average over batches.
         risk_sharpness: of `minimum_risk`.
+        object_encoder_adapter: configuration of a `peft` LoRA adapter inside the object_encoder, whose own weights are then
+            frozen; where sender and receiver do not share it, each has an adapter of its own beside the same base.
+        adapters_only, adapter_bases: see `AdaptedConfig`.
 
     Raises:
         ValueError: an unknown name, or a combination that makes no sense.
@@ -130,6 +133,7 @@ class ReferentialGameConfig(PreTrainedConfig):
     learned_temperature: bool = False
     baseline_decay: float | int = 0.9
     risk_sharpness: float | int = 1.0
+    object_encoder_adapter: dict[str, Any] | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | None = None

@@ -25,6 +25,7 @@ from torch.distributions import Distribution
 from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
 from transformers.utils import ModelOutput
 
+from hf_lvm.backbones.adapters import refuse_adapter
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import Generators
 from hf_lvm.estimators import Draws, build_estimator
@@ -110,6 +111,8 @@ class ReferentialGameModel(
         prior: PreTrainedModel | None = None,
     ):
         super().__init__(config)
+        for name, part in (("sender", sender), ("receiver", receiver), ("prior", prior)):
+            refuse_adapter(name, part)
         self.build_objects(config, object_encoder)
         self.build_sender(config, sender, prior)
         self.build_receiver(config, receiver)

@@ -108,12 +108,13 @@ class SeenObjects:
             ValueError: a config that does not say how large objects are.
         """
         config.check_sizes()
+        if encoder is not None:
+            encoder = self.take_adapted("object_encoder", encoder)
         self.sender_objects = ObjectEncoder(config, encoder)
-        self.receiver_objects = None
-        if not config.share_object_encoder:
-            self.receiver_objects = ObjectEncoder(config)
-            if encoder is not None:
-                self.receiver_objects.encoder.load_state_dict(encoder.state_dict())
+        self.receiver_objects = None if config.share_object_encoder else ObjectEncoder(config)
+        self.build_adapters()
+        if self.receiver_objects is not None and encoder is not None:
+            self.receiver_objects.encoder.load_state_dict(encoder.state_dict())
 
     @torch.no_grad()
     def fit_features(self, features: torch.Tensor) -> None:

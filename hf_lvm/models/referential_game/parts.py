@@ -7,8 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
-from hf_lvm.backbones.composition.parts import check_whole
-from hf_lvm.backbones.safe_loading import SafeLoading
+from hf_lvm.backbones.composition.adapter_checkpoints import AdapterCheckpoints
 from hf_lvm.layers.decoder_interface import in_evaluation_mode, is_on_meta
 
 SENDING = ("sender_objects", "conditioning", "sender")
@@ -17,20 +16,21 @@ RECEIVING = ("receiver_objects", "receiver", "pooling", "message_head", "bilinea
 TYPICAL_OBJECTS = 64
 
 
-class GameParts(SafeLoading):
+class GameParts(AdapterCheckpoints):
     """Methods of a referential game about its parts."""
 
     @classmethod
-    def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
-        """A saved model; see `PreTrainedModel.from_pretrained`.
+    def from_pretrained(cls, *args, **kwargs):
+        """A saved model; see `AdapterCheckpoints.from_pretrained`."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze_parts()
+        return loaded
 
-        Raises:
-            ValueError: weights are missing from the checkpoint. They would be left as they happen to be initialised.
-        """
-        model, loading_info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
-        check_whole(loading_info)
-        model.freeze_parts()
-        return (model, loading_info) if output_loading_info else model
+    def adapter_modules(self) -> dict[str, tuple[str, ...]]:
+        if self.sender_objects.encoder is None:
+            return {}
+        seers = ("sender_objects", "receiver_objects")
+        return {"object_encoder": tuple(f"{name}.encoder" for name in seers if getattr(self, name) is not None)}
 
     def freeze_parts(self) -> None:
         """Let the prior learn, or not, as the config says."""

@@ -5,7 +5,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from hf_lvm.backbones.composition.configuration import own_config, own_keys
+from hf_lvm.backbones.composition.configuration import AdaptedConfig, own_config, own_keys
 from hf_lvm.backbones.decoders import as_decoder_config, start_token
 from hf_lvm.backbones.encoders import as_encoder_config
 from hf_lvm.grammars.transition_system import END, PAD, START, ActionVocabulary
@@ -18,7 +18,7 @@ ACTION_IDS = {"pad_token_id": PAD, "bos_token_id": START, "eos_token_id": END}
 
 
 @strict
-class StructVAEConfig(PreTrainedConfig):
+class StructVAEConfig(AdaptedConfig):
     """What a `StructVAEModel` is made of.
 
     Of a part over actions (parser, reader, prior) that is given as a dict, the size of the vocabulary and the special tokens
@@ -62,6 +62,7 @@ class StructVAEConfig(PreTrainedConfig):
         joint_weight: weight of -log p(x|z), and -log p(z) where the prior learns, of these sentences.
         unlabelled_weight: of sentences without one, where others have some.
         encoder_adapter, decoder_adapter: configuration of a `peft` LoRA adapter inside the part, whose own weights are frozen.
+        adapters_only, adapter_bases: see `AdaptedConfig`.
         pad_token_id, bos_token_id, eos_token_id: of the decoder's tokenizer; taken from the decoder's config where not given.
 
     Raises:

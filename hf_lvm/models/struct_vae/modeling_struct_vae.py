@@ -23,7 +23,6 @@ from torch.distributions import Distribution
 from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from hf_lvm.backbones.adapters import add_adapter
 from hf_lvm.backbones.decoders import build_decoder
 from hf_lvm.backbones.encoders import build_encoder
 from hf_lvm.data import LatentTextProcessor
@@ -123,8 +122,7 @@ class StructVAEModel(MeaningsAndTexts, MeaningLikelihood, Scoring, ParsingPart, 
         self.check_vocabularies()
         self.build_parsing(config, self.grammar)
         self.build_telling(config, self.grammar)
-        for part in ("encoder", "decoder"):
-            add_adapter(getattr(self, part), getattr(config, f"{part}_adapter"))
+        self.build_adapters()
         self.post_init()
         # Afterwards, because what an estimator learns begins where the estimator says, and not as other layers do.
         self.renew_estimator()

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from hf_lvm.backbones.adapters import refuse_adapter
 from hf_lvm.backbones.composition.parts import TwoParts
 from hf_lvm.backbones.decoders import decoder_part, load_decoder
 from hf_lvm.backbones.encoders import encoder_part, load_encoder
@@ -52,6 +53,7 @@ class StructVAEParts(TwoParts):
         for name, part in parts.items():
             if isinstance(part, str):
                 part = cls._load_part(name, part, kwargs.get("actions"))
+            refuse_adapter(name, part)
             if isinstance(part, nn.Module):
                 given[name] = encoder_part(part) if name == "reader" else decoder_part(part)
                 part = given[name].config

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from hf_lvm.backbones.safe_loading import SafeLoading
+from hf_lvm.backbones.composition.adapter_checkpoints import AdapterCheckpoints
 from hf_lvm.data.task_and_talk import all_tasks
 from hf_lvm.distributions import Generators
 from hf_lvm.estimators import build_estimator, check_temperature
@@ -67,7 +67,7 @@ class Talk:
     right: torch.Tensor
 
 
-class TaskAndTalkModel(SafeLoading, PreTrainedModel):
+class TaskAndTalkModel(AdapterCheckpoints, PreTrainedModel):
     """Two bots, or R pairs of them that train side by side.
 
     Example:

@@ -5,15 +5,16 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-from hf_lvm.backbones.composition.configuration import own_config, own_keys
+from hf_lvm.backbones.composition.configuration import AdaptedConfig, own_config, own_keys
 from hf_lvm.backbones.encoders import as_encoder_config
+from hf_lvm.backbones.transformer_grammar_decoder import TransformerGrammarDecoderConfig
 from hf_lvm.backbones.tree_decoders import as_tree_decoder_config
 from hf_lvm.layers.span_scores import SPAN_SCORERS
 from hf_lvm.objectives import check_combination
 
 
 @strict
-class URNNGConfig(PreTrainedConfig):
+class URNNGConfig(AdaptedConfig):
     """What a `URNNGModel` is made of. The defaults are those of Kim et al. (2019), but for the sizes of the parts.
 
     Args:
@@ -32,6 +33,8 @@ class URNNGConfig(PreTrainedConfig):
         classification_weight: weight of -log q(brackets|x), which sentences with brackets add to their bound.
         unlabelled_weight: of sentences without brackets, where others have some.
         encoder_adapter: configuration of a `peft` LoRA adapter inside the encoder, whose own weights are then frozen.
+        decoder_adapter: the same inside a causal language model that writes the trees.
+        adapters_only, adapter_bases: see `AdaptedConfig`.
         pad_token_id, bos_token_id, eos_token_id: of the decoder's tokenizer; taken from the decoder's config where not given.
 
     Raises:
@@ -72,8 +75,11 @@ class URNNGConfig(PreTrainedConfig):
         if self.span_scorer not in SPAN_SCORERS:
             raise ValueError(f"Unknown span_scorer {self.span_scorer!r}: choose one of {', '.join(map(repr, SPAN_SCORERS))}.")
         check_combination(self.objective, self.estimator, self.num_samples, latents="structured")
-        if self.decoder_adapter is not None:
-            raise ValueError("A tree decoder takes no adapter: leave decoder_adapter out.")
+        if self.decoder_adapter is not None and not isinstance(self.decoder, TransformerGrammarDecoderConfig):
+            raise ValueError(
+                f"A {self.decoder.model_type!r} decoder has no pretrained part that an adapter could be bound to: leave "
+                "decoder_adapter out, or choose a causal language model as the decoder."
+            )
         if self.tie_encoder_decoder_embeddings and self.encoder.vocab_size != self.decoder.vocab_size:
             raise ValueError(
                 "tie_encoder_decoder_embeddings needs one vocabulary, but the encoder has "

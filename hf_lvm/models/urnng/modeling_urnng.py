@@ -13,9 +13,10 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoProcessor, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from hf_lvm.backbones.adapters import add_adapter
 from hf_lvm.backbones.composition.parts import TwoParts
+from hf_lvm.backbones.decoders import load_decoder
 from hf_lvm.backbones.encoders import build_encoder
+from hf_lvm.backbones.transformer_grammar_decoder import TransformerGrammarDecoderModel
 from hf_lvm.backbones.tree_decoders import as_tree_decoder, build_tree_decoder, load_tree_decoder
 from hf_lvm.backbones.word_encoding import encode_words, word_inputs
 from hf_lvm.data import LatentTextProcessor
@@ -107,7 +108,7 @@ class URNNGModel(TreesAndTexts, TreeLikelihood, TwoParts, PreTrainedModel):
         self.decoder = build_tree_decoder(config.decoder) if decoder is None else decoder
         # One config object a part, so that a change of the one is a change of the other.
         self.config.encoder, self.config.decoder = self.encoder.config, self.decoder.config
-        add_adapter(self.encoder, config.encoder_adapter)
+        self.build_adapters()
         self.posterior_head = SPAN_SCORERS[config.span_scorer](
             config.encoder.hidden_size, config.span_hidden_size, config.posterior_dropout
         )
@@ -284,6 +285,14 @@ class URNNGModel(TreesAndTexts, TreeLikelihood, TwoParts, PreTrainedModel):
         return draw_for(config.objective, self.estimator, posterior, config.num_samples, generator, features=features)
 
     # ---- its parts ---------------------------------------------------------------------------------------------------
+
+    def adapter_modules(self) -> dict[str, tuple[str, ...]]:
+        # Of a tree decoder around a language model this model can have one; a grammar of its own has no pretrained weights.
+        decoder = {"decoder": ("decoder.decoder",)} if isinstance(self.decoder, TransformerGrammarDecoderModel) else {}
+        return {"encoder": ("encoder",)} | decoder
+
+    def load_part(self, part: str, source: str, **options) -> PreTrainedModel:
+        return load_decoder(source, **options) if part == "decoder" else super().load_part(part, source, **options)
 
     @classmethod
     def _load_decoder(cls, source: str, own: dict, **options) -> PreTrainedModel:

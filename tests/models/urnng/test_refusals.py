@@ -128,7 +128,7 @@ def test_what_is_missing_and_what_has_no_meaning():
         ({"span_scorer": "bilinear"}, "Unknown span_scorer 'bilinear': choose one of 'fencepost', 'biaffine'"),
         ({"unlabelled_weight": -1.0}, "unlabelled_weight must be 0 or more, but is -1"),
         ({"posterior_dropout": 1.0}, "posterior_dropout must be in"),
-        ({"decoder_adapter": {"r": 2}}, "A tree decoder takes no adapter"),
+        ({"decoder_adapter": {"r": 2}}, "no pretrained part that an adapter could be bound to"),
     ],
 )
 def test_settings_that_go_with_nothing(options, message):
