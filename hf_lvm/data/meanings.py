@@ -11,7 +11,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, Features, Value
 
 from hf_lvm.data import documentation, synthetic_meanings
-from hf_lvm.data.loading import complete_texts, name_column, read_sources
+from hf_lvm.data.loading import complete_texts, name_columns, read_sources
 from hf_lvm.data.splits import check_fractions
 from hf_lvm.data.text_files import read_file
 from hf_lvm.grammars.abstract_syntax import Node
@@ -104,8 +104,9 @@ def load_meanings(
         sources = {split: reader.rows(rows, split, name) for split, rows in loaded.items()}
     else:
         sources, name = read_sources(dataset, data_dir, text_column, config_name, cache_dir)
+        columns = {"text": text_column, "meaning": meaning_column}
         sources = {
-            split: reader.rows(_named(rows, text_column, meaning_column, f"{name} ({split})"), split, name)
+            split: reader.rows(name_columns(rows, columns, f"{name} ({split})"), split, name)
             for split, rows in sources.items()
         }
     alone = reader.take_alone(sources)
@@ -240,7 +241,7 @@ class _Reader:
     def extra(self, path: Path, meaning_column: str) -> list[str]:
         if not path.is_file():
             raise FileNotFoundError(f"There is no file {str(path)!r} with meanings alone (looked from {Path.cwd()}).")
-        rows = name_column(read_file(path, meaning_column), meaning_column, "meaning", str(path))
+        rows = name_columns(read_file(path, meaning_column), {"meaning": meaning_column}, str(path))
         return [
             meaning
             for row, meaning in enumerate(rows["meaning"][:])
@@ -265,10 +266,6 @@ class _Reader:
         if not self.skip_invalid:
             raise ValueError(f"{reason} Mend it, or leave such rows out with skip_invalid=True, which lists them.")
         self.skipped.append(SkippedMeaning(split, row, meaning, reason))
-
-
-def _named(rows: Dataset, text_column: str, meaning_column: str, source: str) -> Dataset:
-    return name_column(name_column(rows, text_column, "text", source), meaning_column, "meaning", source)
 
 
 def _with_meaning(rows: Dataset, split: str, name: str) -> Dataset:

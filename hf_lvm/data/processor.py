@@ -202,8 +202,8 @@ class LatentTextProcessor(ProcessorMixin):
             conditions `condition_input_ids` and `condition_attention_mask` (B, C), padded likewise.
 
         Raises:
-            ValueError: for input that is no text, texts longer than `max_length` without `truncation`, or conditions that
-                are empty or as many as something else.
+            ValueError: for input that is no text, texts longer than `max_length` without `truncation`, a `max_length` to cut
+                at that has no room for a word, or conditions that are empty or not one for each text.
         """
         texts = [texts] if isinstance(texts, str) else texts
         decoder_texts = [decoder_texts] if isinstance(decoder_texts, str) else decoder_texts
@@ -239,7 +239,7 @@ class LatentTextProcessor(ProcessorMixin):
                     "or pass truncation=True to cut it."
                 )
         if truncation:
-            ids = self.tokenizer(list(conditions), truncation=True, max_length=max_length, verbose=False)["input_ids"]
+            ids = self._cut(conditions, max_length)
         return self.pad_conditions(ids, padding)
 
     def pad_conditions(self, ids: Sequence[Sequence[int]], padding: bool = True) -> dict[str, list[list[int]]]:
@@ -266,9 +266,18 @@ class LatentTextProcessor(ProcessorMixin):
                         "shorten it, raise max_length, or pass truncation=True to cut it."
                     )
             return input_ids, labels
-        # The tokenizer knows which of its special tokens have to survive the cut.
-        cut = self.tokenizer(list(texts), truncation=True, max_length=max_length, verbose=False)["input_ids"]
+        cut = self._cut(texts, max_length)
         return cut, [row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in labels]
+
+    def _cut(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
+        # A tokenizer knows which of its special tokens have to survive, and cuts nothing where there is no room for them.
+        special = self.tokenizer.num_special_tokens_to_add()
+        if max_length <= special:
+            raise ValueError(
+                f"max_length={max_length} has no room for a word beside the {special} special tokens of a text; set it to "
+                f"{special + 1} or more."
+            )
+        return self.tokenizer(list(texts), truncation=True, max_length=max_length, verbose=False)["input_ids"]
 
     def decode(self, token_ids, skip_special_tokens: bool = True, **kwargs) -> str | list[str]:
         """One row of ids (a tensor, array or list) as text; rows of ids go to `batch_decode`.
