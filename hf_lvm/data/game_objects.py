@@ -11,7 +11,7 @@ import torch
 
 from hf_lvm.data.splits import SPLITS, check_fractions
 
-# Combinations that are written down.
+# All combinations are held in memory: no more than these.
 MOST_OBJECTS = 1_000_000
 
 
@@ -51,8 +51,7 @@ def attribute_objects(
             for counts, value in zip(left, values, strict=True):
                 counts[value] -= 1
         rows[split].append(row)
-    short = {name: count for name, count in wanted.items() if len(rows[name]) < count}
-    if short:
+    if any(len(rows[name]) < count for name, count in wanted.items()):
         raise ValueError(
             f"validation_fraction {validation_fraction} and test_fraction {test_fraction} of {total:,} objects would leave "
             "values out of the training set: lower them, or take attributes with more combinations."

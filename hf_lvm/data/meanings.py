@@ -200,7 +200,7 @@ def without_held_out(
 
 
 class _Reader:
-    """Checks meanings row by row, and keeps what is left out."""
+    """Checks meanings row by row, and collects the rows that are left out."""
 
     def __init__(self, language: Language, skip_invalid: bool):
         self.language, self.skip_invalid, self.skipped = language, skip_invalid, []
@@ -269,7 +269,7 @@ class _Reader:
 
 
 def _with_meaning(rows: Dataset, split: str, name: str) -> Dataset:
-    """The rows of a split that was cut which can be held out."""
+    """Of a split that was cut from the training rows those with a meaning: others cannot be held out."""
     kept = [row for row, meaning in enumerate(rows["meaning"][:]) if meaning is not None]
     if not kept:
         raise ValueError(

@@ -13,7 +13,8 @@ from hf_lvm.data.word_alignment import NO_WORD, tokenize_words
 
 IGNORED_LABEL = -100
 PRIOR_FOLDER = "prior_tokenizer"
-# What the saved processor says of a third tokenizer, so that none is looked for in vain, nor an older one found.
+# Key in the saved processor that says whether there is a third tokenizer: without it, loading would look for one that is not
+# there, or find one that an earlier save left in the folder.
 _PRIOR_KEY = "prior_tokenizer_folder"
 
 
@@ -102,7 +103,7 @@ class LatentTextProcessor(ProcessorMixin):
         return found
 
     def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
-        # What transformers finds unchanged in the folder is not pushed, and the third tokenizer is saved before it looks.
+        # transformers pushes what changed since it looked, and the third tokenizer is saved before it looks.
         return {name: time for name, time in super()._get_files_timestamps(working_dir).items() if name != PRIOR_FOLDER}
 
     # ---- texts and ids -----------------------------------------------------------------------------------------------
@@ -344,7 +345,7 @@ def cut_alike(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -
 
 
 def _behaviour(tokenizer: PreTrainedTokenizerBase) -> tuple:
-    """What decides how a tokenizer cuts and numbers texts; the padding of its last call does not."""
+    """What decides how a tokenizer cuts and numbers texts; the padding and truncation of its last call do not."""
     backend = None
     if tokenizer.is_fast:
         backend = json.loads(tokenizer.backend_tokenizer.to_str())
