@@ -26,9 +26,9 @@ class ClassReport:
 
     Attributes:
         metrics: nested, ready for JSON.
-        typical: for each variable and class its name, the share of the texts it is the most probable class of, and the texts
-            that are most its own.
-        samples: for each of these a few texts written by it, the other variables drawn from the prior.
+        typical: for each variable and class its name, the share of texts whose most probable class it is, and the texts that
+            have it with the highest probability.
+        samples: for each variable and class a few texts written by it, the other variables drawn from the prior.
     """
 
     metrics: dict[str, Any]
@@ -106,7 +106,7 @@ def report_classes(
 
 
 def _against_known(probabilities: torch.Tensor, known: np.ndarray) -> list[dict[str, float | int]]:
-    """For each variable with known classes the clustering metrics, and the accuracy of the classes by their own numbers."""
+    """For each variable with known classes the clustering metrics, and the accuracy of class numbers taken as they are."""
     found, results = probabilities.argmax(-1).numpy(), []
     for variable in range(known.shape[1]):
         rows = known[:, variable] >= 0

@@ -1,4 +1,4 @@
-"""What a condition says of a text: what a conditional VAE loses when conditions are exchanged, and what it writes of them."""
+"""What a condition says of a text: what a conditional VAE loses when conditions are exchanged; what it writes from them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ class ConditionExample:
 def with_permuted_conditions(dataset: Dataset, seed: int) -> Dataset:
     """The same texts, each with the condition of another one.
 
-    Which one is drawn at random. Two texts that have equal conditions may be given each other's.
+    The other text is drawn at random. Two texts with equal conditions may be given each other's.
 
     Args:
         dataset: texts encoded by `encode_dataset` with a `condition_column`; the column `condition` is exchanged too, where it
@@ -54,7 +54,7 @@ def measure_conditions(
     batch_size: int = 64,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """What it costs to read the condition of another text; a model that does not listen to its conditions loses nothing.
+    """What it costs to read the condition of another text; a model that ignores its conditions loses nothing.
 
     Args:
         model: a conditional text VAE.

@@ -197,7 +197,7 @@ def row_generators(rows: list[int], seed: int) -> list[torch.Generator]:
 
 
 def derangement(count: int, seed: int) -> torch.Tensor:
-    """A permutation that leaves nothing in its place: each element to the next one of a random circle.
+    """A permutation of 2 elements or more that leaves none in its place: each is moved on by one in a random circle.
 
     Random, because neighbours in a corpus are often about the same thing.
     """

@@ -102,7 +102,7 @@ def report_summaries(
     summaries: dict[str, list[str]] = {}
     metrics["compression"] = {}
     texts = dataset["text"][:]
-    # Short ones with short ones, and back in their places.
+    # Summarized in order of length, so that batches are padded little, and put back in their places.
     order = torch.tensor(dataset["num_words"][:]).argsort(stable=True)
     for name, lengths in ways.items():
         sorted_texts = [texts[row] for row in order.tolist()]

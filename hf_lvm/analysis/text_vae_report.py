@@ -132,7 +132,7 @@ def report_on(
         metrics["samples_given_conditions"] = compute_reconstruction(samples[: len(originals)], originals)
         metrics["samples_given_other_conditions"] = compute_reconstruction(samples[: len(originals)], others)
     if num_generated > 1:
-        # Self-BLEU grows with the number of sentences, so the real ones beside the samples are as many.
+        # Self-BLEU grows with the number of sentences, so as many samples as real texts are compared.
         both = min(num_generated, len(originals))
         metrics["sample_diversity"] = compute_diversity(samples[:both])
         metrics["text_diversity"] = compute_diversity(originals)

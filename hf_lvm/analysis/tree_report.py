@@ -52,7 +52,7 @@ def report_trees(
         model: a `URNNGModel`.
         dataset: of `encode_trees`, with the column `text`.
         gold: bracketed strings, one a sentence, or None where one is not known; None where there are none.
-        num_importance_samples: K trees of each sentence; 0 leaves the likelihood out.
+        num_importance_samples: K, trees drawn for each sentence; 0 leaves the likelihood out.
         temperature: of the proposal, see `estimate_log_likelihood`.
         protocols: of `bracket_f1`. One that needs tags is left out where the gold trees have none.
         exact_words: sentences of so many words or fewer are summed over all their trees too, as a check; 0 leaves it out.
@@ -77,7 +77,7 @@ def report_trees(
                 sums[convention][rows] = -estimate.log_likelihood.cpu()
                 if convention == "normalized":
                     errors[rows], sizes[rows] = estimate.standard_error.cpu(), estimate.effective_sample_size.cpu()
-        # Shortest first, so that those of a batch that are short enough stand in front.
+        # Rows come shortest first, so the short enough ones of a batch stand in front.
         short_rows = [row for row in rows if lengths[row] <= exact_words]
         if short_rows:
             some = {name: value[: len(short_rows)] for name, value in inputs.items()}

@@ -42,7 +42,7 @@ def limits_of(runs: Sequence[dict[str, Any]], kind: ModelKind) -> list[str]:
 
 
 def _of_each(limits: Sequence[list[str]], runs: Sequence[dict[str, Any]]) -> list[str]:
-    """Limits of single runs, each once; with the seeds it is true of where it is not true of all."""
+    """Limits of single runs, each once; one that is not true of all runs names the seeds it is true of."""
     found = []
     for limit in dict.fromkeys(limit for own in limits for limit in own):
         seeds = [str(run["settings"].get("seed")) for run, own in zip(runs, limits, strict=True) if limit in own]
