@@ -1,4 +1,4 @@
-"""Calculating with an attribute: z + (mean of texts that have it - mean of those that have not), against controls.
+"""Arithmetic with an attribute: z + (mean of texts that have it - mean of those that do not), against controls.
 
 Larsen et al. (2016) change attributes of faces in this way; Li et al. (2020, Optimus) calculate with sentences. A flip alone
 proves nothing: any push far enough changes a text. So every score stands beside that of a random direction of the same length,
@@ -74,10 +74,11 @@ def measure_attribute_arithmetic(
         options: of `decode_latents`.
 
     Returns:
-        With metrics `norm` of the push; and for texts `towards` the attribute (that lack it) and `away` from it (that have
-        it): how many there are, `texts`, and of each push, `shift`, `random` (a direction of its own for each text, of the
-        same norm) and `none`, `flipped_share`, the share whose new text is on the other side, `content_word_recall`, the share
-        of content words of the texts that stay (None where there are none), and `edit_similarity` to the texts, all in 0-1.
+        With metrics `norm` of the push and its `strength`; and for texts `towards` the attribute (that lack it) and `away`
+        from it (that have it): how many there are, `texts`, and of each push, `shift`, `random` (a direction of its own for
+        each text, of the same norm) and `none`, `flipped_share`, the share whose new text is on the other side,
+        `content_word_recall`, the share of content words of the texts that stay (None where there are none), and
+        `edit_similarity` to the texts, all in 0-1.
 
     Raises:
         ValueError: labels that do not fit, or fewer than two texts with the attribute or without.

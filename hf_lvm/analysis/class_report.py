@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from hf_lvm.analysis.corpus import batches, row_generators
+from hf_lvm.analysis.corpus import batches, row_generators, text_counts
+from hf_lvm.analysis.global_seed import global_seed
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import CategoricalVector
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
@@ -25,9 +26,9 @@ class ClassReport:
 
     Attributes:
         metrics: nested, ready for JSON.
-        typical: for each variable and class its name, the share of the texts it is the most probable class of, and the texts
-            that are most its own.
-        samples: for each of these a few texts written by it, the other variables drawn from the prior.
+        typical: for each variable and class its name, the share of texts whose most probable class it is, and the texts that
+            have it with the highest probability.
+        samples: for each variable and class a few texts written by it, the other variables drawn from the prior.
     """
 
     metrics: dict[str, Any]
@@ -78,11 +79,7 @@ def report_classes(
         columns["nll"][rows] = -estimate.log_likelihood.cpu()
         if is_exact:
             by_bayes[rows] = model.true_posterior(inputs["labels"]).double().cpu()
-    counts = {
-        "num_tokens": [len(row) for row in dataset["labels"]],
-        "num_words": dataset["num_words"][:],
-        "num_bytes": dataset["num_bytes"][:],
-    }
+    counts = text_counts(dataset)
     # Under the marginal likelihood the encoder is not trained, and the classes are those of Bayes' rule.
     probabilities = by_bayes if config.objective == "marginal" else by_encoder
     metrics: dict[str, Any] = {
@@ -109,7 +106,7 @@ def report_classes(
 
 
 def _against_known(probabilities: torch.Tensor, known: np.ndarray) -> list[dict[str, float | int]]:
-    """For each variable with known classes the clustering metrics, and the accuracy of the classes by their own numbers."""
+    """For each variable with known classes the clustering metrics, and the accuracy of class numbers taken as they are."""
     found, results = probabilities.argmax(-1).numpy(), []
     for variable in range(known.shape[1]):
         rows = known[:, variable] >= 0
@@ -138,8 +135,7 @@ def _typical(model, probabilities: torch.Tensor, texts: list[str]) -> list[list[
 def _samples(model, processor: LatentTextProcessor, num_generated: int, seed: int) -> list[list[list[str]]]:
     """Texts of each class of each variable, words drawn from p(x|z)."""
     samples = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_seed(seed, model.device):
         for variable, classes in enumerate(model.config.class_counts):
             each = -(-num_generated // classes)
             latents = model.prior_of(each * classes).sample()

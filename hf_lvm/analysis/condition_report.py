@@ -1,4 +1,4 @@
-"""What a condition says of a text: what a conditional VAE loses when conditions are exchanged, and what it writes of them."""
+"""What a condition says of a text: what a conditional VAE loses when conditions are exchanged; what it writes from them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from datasets import Dataset
 
 from hf_lvm.analysis.corpus import EncodedCorpus, batches, derangement, importance_weighted_likelihood, row_generators
+from hf_lvm.analysis.global_seed import global_seed
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.data.batching import given_conditions
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
@@ -27,7 +28,7 @@ class ConditionExample:
 def with_permuted_conditions(dataset: Dataset, seed: int) -> Dataset:
     """The same texts, each with the condition of another one.
 
-    Which one is drawn at random. Two texts that have equal conditions may be given each other's.
+    The other text is drawn at random. Two texts with equal conditions may be given each other's.
 
     Args:
         dataset: texts encoded by `encode_dataset` with a `condition_column`; the column `condition` is exchanged too, where it
@@ -53,7 +54,7 @@ def measure_conditions(
     batch_size: int = 64,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """What it costs to read the condition of another text; a model that does not listen to its conditions loses nothing.
+    """What it costs to read the condition of another text; a model that ignores its conditions loses nothing.
 
     Args:
         model: a conditional text VAE.
@@ -74,9 +75,8 @@ def measure_conditions(
     bound, kl, exchanged = (torch.zeros(count) for _ in range(3))
     same = [own == other for own, other in zip(dataset["condition_input_ids"], permuted["condition_input_ids"], strict=True)]
     with in_evaluation_mode(model):
-        own = batches(dataset, processor, batch_size, model.device, "Exchanging conditions")
-        of_others = dict(enumerate(permuted["condition_input_ids"]))
-        for rows, inputs in own:
+        of_others = permuted["condition_input_ids"][:]
+        for rows, inputs in batches(dataset, processor, batch_size, model.device, "Exchanging conditions"):
             other = inputs | _conditions([of_others[row] for row in rows], processor, model.device)
             output = model(**other, generator=row_generators(rows, seed))
             bound[rows] = (output.reconstruction + output.kl).float().cpu()
@@ -98,8 +98,7 @@ def condition_examples(
     """A few conditions, spread over a data set with the columns `text` and `condition`, with texts drawn from p(x|c)."""
     rows = torch.linspace(0, len(dataset) - 1, min(count, len(dataset))).long().tolist()
     conditions = [dataset[row]["condition"] for row in rows]
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with global_seed(seed, model.device):
         generator = torch.Generator().manual_seed(seed)
         texts = model.sample(SAMPLES_OF_ONE, conditions=conditions, processor=processor, generator=generator)
     return [

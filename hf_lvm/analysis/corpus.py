@@ -1,18 +1,23 @@
-"""A corpus as a model sees it: every text encoded, sampled and scored once."""
+"""A corpus as a model sees it: every text encoded, sampled and scored once, in batches of similar length."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
 
 from hf_lvm.analysis.corpus_posterior import CorpusPosterior
-from hf_lvm.data import LatentTextCollator, LatentTextProcessor
+from hf_lvm.data import LatentTextCollator, LatentTextProcessor, TreeCollator
 from hf_lvm.data.batching import given_conditions
 from hf_lvm.distributions import DiagonalGaussian
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
+from hf_lvm.metrics.text_likelihood.text_likelihood import compute_text_likelihood
 from hf_lvm.objectives.divergence import kl_terms
+
+# What a model of words reads of the columns of `encode_trees`.
+WORD_COLUMNS = ("input_ids", "word_ids", "labels", "decoder_word_ids")
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,61 @@ class EncodedCorpus:
 def batches(
     dataset: Dataset, processor: LatentTextProcessor, batch_size: int, device: torch.device, description: str
 ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
-    """Row numbers and tensors of batches of similar length, with a progress bar."""
-    collate = LatentTextCollator(processor)
-    order = sorted(range(len(dataset)), key=dataset["length"][:].__getitem__)
+    """Row numbers and tensors of batches of texts of `encode_dataset`, with their conditions where they have some."""
     about = ["condition_input_ids"] if "condition_input_ids" in dataset.column_names else []
-    columns = dataset.select_columns(["input_ids", "attention_mask", "labels", *about])
-    for begin in tqdm(range(0, len(order), batch_size), desc=description, leave=False):
-        rows = order[begin : begin + batch_size]
-        inputs = collate([columns[row] for row in rows])
-        yield rows, {name: tensor.to(device) for name, tensor in inputs.items()}
+    columns = ("input_ids", "attention_mask", "labels", *about)
+    collate = LatentTextCollator(processor)
+    return batches_by_length(dataset, collate, columns, batch_size, device, description, length_column="length")
+
+
+def tree_batches(
+    dataset: Dataset, processor: LatentTextProcessor, batch_size: int, device: torch.device, description: str
+) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Row numbers and tensors of batches of sentences of `encode_trees`, without their brackets."""
+    return batches_by_length(dataset, TreeCollator(processor), WORD_COLUMNS, batch_size, device, description)
+
+
+def batches_by_length(
+    dataset: Dataset,
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    columns: Sequence[str],
+    batch_size: int,
+    device: torch.device,
+    description: str | None,
+    *,
+    length_column: str = "num_words",
+    rows: Sequence[int] | None = None,
+) -> Iterator[tuple[list[int], dict[str, Any]]]:
+    """Row numbers and batches of rows of similar length, shortest first.
+
+    Args:
+        columns: those that `collate` is given.
+        device: where tensors go; what is no tensor stays as it is.
+        description: of a progress bar; None for none.
+        length_column: the lengths to order by.
+        rows: which ones; by default all.
+    """
+    lengths = dataset[length_column][:]
+    order = sorted(range(len(dataset)) if rows is None else rows, key=lengths.__getitem__)
+    chosen = dataset.select_columns(list(columns))
+    for begin in tqdm(range(0, len(order), batch_size), desc=description, leave=False, disable=description is None):
+        some = order[begin : begin + batch_size]
+        batch = collate([chosen[row] for row in some])
+        yield some, {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+
+
+def text_counts(dataset: Dataset) -> dict[str, list[int]]:
+    """`num_tokens`, `num_words` and `num_bytes` of each encoded text, as `compute_text_likelihood` takes them."""
+    return {
+        "num_tokens": [len(row) for row in dataset["labels"]],
+        "num_words": dataset["num_words"][:],
+        "num_bytes": dataset["num_bytes"][:],
+    }
+
+
+def likelihood_in_units(nll: torch.Tensor, dataset: Dataset, count_eos: bool = True) -> dict[str, Any]:
+    """-log p of N encoded texts, (N,) nats, in the units of `compute_text_likelihood`."""
+    return compute_text_likelihood(nll.tolist(), **text_counts(dataset), count_eos=count_eos)
 
 
 @torch.no_grad()
@@ -146,7 +197,7 @@ def row_generators(rows: list[int], seed: int) -> list[torch.Generator]:
 
 
 def derangement(count: int, seed: int) -> torch.Tensor:
-    """A permutation that leaves nothing in its place: each element to the next one of a random circle.
+    """A permutation of 2 elements or more that leaves none in its place: each is moved on by one in a random circle.
 
     Random, because neighbours in a corpus are often about the same thing.
     """

@@ -16,7 +16,8 @@ from hf_lvm.metrics.language_structure.information import entropy, mutual_inform
 from hf_lvm.metrics.language_structure.lexicon import Names, lexicon_rows, lexicon_table
 from hf_lvm.models.task_and_talk import Talk, TaskAndTalkModel
 
-# Of one run: shares of object and task pairs, 0 to 1, both values right and at least one; -log p(x) in nats; purity.
+# Numbers of one run: the shares of pairs of object and task, 0 to 1, with both values right and with at least one right;
+# -log p(x) in nats; purity.
 KEYS = ("train_both", "train_any", "test_both", "test_any", "train_nats", "test_nats", "purity")
 SHOWN_OBJECTS = 4
 
@@ -65,10 +66,10 @@ def report_dialogs(model: TaskAndTalkModel, split: ObjectSplit) -> DialogReport:
 
 
 def purity_of(dialogs: np.ndarray, objects: np.ndarray) -> float:
-    """How much an answer is about one attribute, 0 to 1: I(answer; attribute) / H(answer) of the attribute it tells most of.
+    """How much an answer is about one attribute, 0 to 1: I(answer; attribute) / H(answer), of the attribute it tells most of.
 
-    The mean over questions, as often as they are asked, of dialogs (N, L) about objects (N, A). Questions that always get the
-    same answer count as 0. With few objects it is above 0 for any code.
+    Of dialogs (N, L) about objects (N, A), the mean over questions, weighted by how often each is asked. Questions that always
+    get the same answer count as 0. With few objects it is above 0 for any code.
     """
     shares, counts = [], []
     questions, answers, meant = pairs_of(dialogs, objects)
@@ -102,7 +103,7 @@ def answer_lexicon(dialogs: np.ndarray, objects: np.ndarray, names: Names) -> st
 
 
 def question_name(number: int) -> str:
-    """Questions are called by letters from X on, as in the paper, where there are no more than three; else by numbers."""
+    """The first three questions are called X, Y and Z, as in the paper, and further ones by their numbers."""
     return "XYZ"[number] if number < 3 else f"q{number}"
 
 

@@ -1,7 +1,7 @@
 """Latents of texts as features: vectors, probabilities of classes, shares of topics.
 
 What a model says of a text is a row of numbers where its latent is a vector (a text VAE), a vector of categories (a latent
-class model) or shares of topics (a neural topic model). Latents of other shapes, trees, sequences and meanings, are none.
+class model) or shares of topics (a neural topic model). Trees, sequences and meanings are not.
 """
 
 import json
@@ -20,9 +20,9 @@ from hf_lvm.data.batching import given_conditions
 from hf_lvm.distributions import DiagonalGaussian
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 
-# A method that a model of the kind has, and no other.
-_KNOWN_BY = {"topics": "topic_shares", "classes": "class_probabilities", "vector": "interpolate"}
-# What the texts of other models are asked with.
+# Kind of latent -> a method that models of this kind have, and no others.
+METHOD_OF_KIND = {"topics": "topic_shares", "classes": "class_probabilities", "vector": "interpolate"}
+# Methods of models with other latents, to name in an error.
 _INSTEAD = ("parse", "summarize", "tag")
 
 
@@ -32,7 +32,7 @@ def latent_kind(model) -> str:
     Raises:
         ValueError: a model whose latent is none of these.
     """
-    for kind, method in _KNOWN_BY.items():
+    for kind, method in METHOD_OF_KIND.items():
         if hasattr(model, method):
             return kind
     own = [method for method in _INSTEAD if hasattr(model, method)]
@@ -41,6 +41,11 @@ def latent_kind(model) -> str:
         f"The latent of a {model.config.model_type!r} model is no row of features of a text: give a text VAE, a latent class "
         f"model or a neural topic model{instead}."
     )
+
+
+def reads_conditions(model) -> bool:
+    """Whether a model reads a condition beside each text."""
+    return bool(getattr(getattr(model, "prior", None), "needs_condition", False))
 
 
 def feature_names(model) -> list[str]:
@@ -234,7 +239,7 @@ def _restored(kind: type, files: tuple[tuple[str, bytes], ...], options: tuple[t
 
 
 def _counts(model) -> tuple[int, ...]:
-    """How many classes each variable has of which probabilities are given."""
+    """How many classes each variable has; only of the variables that `encode_batch` gives probabilities of."""
     config = model.config
     return config.class_counts if _method(model) == "bayes" else config.inferred_counts
 

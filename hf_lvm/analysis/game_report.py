@@ -38,7 +38,7 @@ class PlayedGames:
 
     @property
     def accuracy(self) -> float:
-        """The share of games that are won."""
+        """The share of games in which the receiver is right, 0 to 1."""
         return float(self.is_right.mean())
 
 
@@ -58,10 +58,10 @@ def play_games(
     Args:
         model: a `ReferentialGameModel`.
         games: rows of `hf_lvm.data.draw_games`.
-        num_beams: search for the best message.
+        num_beams: of a search for the best message; 1 for the greedy one.
         do_sample: draw one instead; a game's draw does not depend on the batch size.
         seed: of the draw.
-        show_progress: draw a bar, where there are several batches.
+        show_progress: show a progress bar where there are several batches.
     """
     messages, right, log_probs, labels = [], [], [], []
     for rows, batch in game_batches(games, collate, batch_size, model.device, "Playing" if show_progress else None):

@@ -18,7 +18,7 @@ from hf_lvm.analysis.figure_style import DOTS_PER_INCH
 Child = Element | str
 # Rows that a table shows at once; the rest is folded.
 OPEN_ROWS = 40
-# Numbers of a list that are written out; more of them are drawn.
+# A list of up to so many numbers is written out; a longer one is drawn.
 _WRITTEN = 8
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PAGE_DOTS = 104
@@ -112,7 +112,7 @@ def code(text: str, class_: str | None = None) -> Element:
 
 
 def number(value: Any) -> str:
-    """A value for people: five digits that count, thousands apart, yes and no."""
+    """A value for people: about four digits, commas between thousands, a minus sign, yes and no."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
@@ -176,7 +176,8 @@ def _flat(children: Iterable) -> Iterable[Child]:
 
 
 def _is_number(cell: Child) -> bool:
-    return isinstance(cell, str) and re.fullmatch(r"–|−?[\d,.]+(e-?\d+)?|nan|-?inf", cell) is not None
+    """Whether a cell is a number as [`number`] writes it."""
+    return isinstance(cell, str) and re.fullmatch(r"–|−?[\d,.]+(e−?\d+)?|nan|-?inf", cell) is not None
 
 
 def _is_group(value: Any) -> bool:

@@ -33,7 +33,7 @@ class Examples:
 
 
 def read_examples(content: str) -> Examples | None:
-    """Take apart what `hf_lvm.training.text_vae` writes; None for a file that is made in another way."""
+    """Take apart what `hf_lvm.training.text_vae` writes; None for a file in another format."""
     read, part = Examples(), None
     for line in content.splitlines():
         if not line.strip():
@@ -64,7 +64,7 @@ def read_examples(content: str) -> Examples | None:
 
 
 def show_examples(content: str) -> list[Element]:
-    """The parts of `examples.txt`, or all of it as it stands where it is made in another way."""
+    """The parts of `examples.txt`, or all of it as it stands where its format is another."""
     read = read_examples(content)
     if read is None:
         return [code(content)]
@@ -98,7 +98,7 @@ def show_lexicon(lexicons: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[El
     """Tables of `lexicon.json`: forms, how often each stands, and what it goes with.
 
     Args:
-        lexicons: unit of a form -> rows of [`hf_lvm.metrics.language_structure.lexicon.lexicon`].
+        lexicons: unit of a form -> rows of [`hf_lvm.metrics.language_structure.lexicon.lexicon_rows`].
     """
     parts = []
     for unit, rows in lexicons.items():
@@ -125,8 +125,8 @@ def show_text(name: str, content: str) -> Element:
 
 
 def _with_marks(written: str, text: str) -> list[Element | str]:
-    """The words of a text, those marked that another has, too, as often as that has them."""
-    left = _words(text)
+    """The words of a written text; those that the other text has too are marked, as often as it has them."""
+    left = text.split()
     parts: list[Element | str] = []
     for piece in re.split(r"(\s+)", written):
         if piece in left:
@@ -136,10 +136,6 @@ def _with_marks(written: str, text: str) -> list[Element | str]:
         else:
             parts.append(piece)
     return parts
-
-
-def _words(text: str) -> list[str]:
-    return text.split()
 
 
 def _value(row: Mapping[str, Any]) -> Element:

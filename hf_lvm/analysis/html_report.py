@@ -7,6 +7,7 @@ from them is escaped (see `html_elements`), and the page forbids itself to run o
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from html import unescape
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, tostring
@@ -37,7 +38,7 @@ ROWS: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "latent_class": class_report_rows,
     "urnng": tree_report_rows,
 }
-# Place in results.json, name, unit: the first six that a run has stand on top; * is the first key there is.
+# (place in results.json, name, unit): the first six that a run has are shown on top. * in a place is the first key there.
 HEADLINES = (
     ("test.accuracy", "accuracy", "of messages understood"),
     ("of_solved_runs.test_both.mean", "unseen objects, runs that solved the task", "both answers right"),
@@ -83,7 +84,7 @@ _FIRST_FIGURES = ("latent_map", "latent_map_tsne", "kl_per_dimension")
 OPEN_TREES = 3
 _TREE = re.compile(r"tree_(\d+)")
 _SVG_TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
-# What else than numbers results.json holds.
+# Keys of results.json that hold no measured numbers.
 _DESCRIPTION = (
     "command", "settings", "training_seconds", "finished", "hardware", "versions", "corpus", "steps", "epochs", "lexicon",
 )  # fmt: skip
@@ -190,7 +191,7 @@ def _results(results: dict[str, Any], kind: str) -> list[Element]:
         try:
             rows = ROWS[kind](measured[split])
         except (KeyError, TypeError):
-            # Of a run by another version, whose numbers are called otherwise: they are all below.
+            # A run of another version, whose numbers have other names: they all stand below.
             rows = []
         if rows:
             parts += [element("h3", f"On the {split} split"), _measures(rows)]
@@ -222,13 +223,7 @@ def _order(path: Path) -> tuple[int, str]:
 def _tree(path: Path) -> Element:
     """A drawn tree, with its sentence below."""
     found = _SVG_TITLE.search(path.read_text(encoding="utf-8", errors="replace")) if path.suffix.lower() == ".svg" else None
-    return picture(path, _unescaped(found.group(1)) if found else words(path.stem), "tree")
-
-
-def _unescaped(text: str) -> str:
-    for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
-        text = text.replace(entity, sign)
-    return text
+    return picture(path, unescape(found.group(1)) if found else words(path.stem), "tree")
 
 
 def _text(folder: Path, name: str) -> list[Element]:

@@ -5,8 +5,8 @@
 
 (Cremer et al. 2018, section 3.) q is the encoder's posterior and q* the best diagonal Gaussian of each sentence, found by
 gradient steps on its own mean and standard deviation. Where the model refines q itself (semi-amortized inference), q is the
-refined one. Approximation is what no diagonal Gaussian can give; amortization is
-what the encoder could still learn, and what a lagging encoder has not (He et al. 2019).
+refined one. Approximation is what no diagonal Gaussian can give; amortization is what the encoder could still learn, and
+what a lagging encoder has not learned yet (He et al. 2019).
 """
 
 import math

@@ -32,7 +32,7 @@ class LanguageReport:
     Attributes:
         metrics: of `compute_language_structure`, for `results.json`.
         lexicons: `position`, `symbol`, and `message` where there are at most 100 different ones: the rows of `lexicon_rows`,
-            with the best values of each form, for JSON. None of them where meanings are vectors and nothing else was told.
+            with the best values of each form, for JSON. Empty where meanings are vectors and no `lexicon_meanings` were given.
         counted: the same units, forms and values counted, for figures.
         lengths: (N,) symbols of each message.
         names: of symbols, attributes and values.
@@ -63,8 +63,8 @@ def report_language(
     Args:
         messages, meanings, logits, targets, correct: see
             [`hf_lvm.metrics.language_structure.language_structure.compute_language_structure`].
-        lexicon_meanings: what the lexicon is told in, where it is not `meanings`: (N, A) attributes, such as clusters of
-            vectors, or N lists of words.
+        lexicon_meanings: what the lexicon says symbols mean, where it is not `meanings`: (N, A) attributes, such as clusters
+            of vectors, or N lists of words.
         contexts: N, see [`hf_lvm.metrics.language_structure.lexicon.lexicon_rows`].
         names: of symbols, attributes and values.
         min_count: pairs of a form and a value that fewer messages have are left out of the lexicon.
@@ -75,16 +75,17 @@ def report_language(
     """
     table, names = message_table(messages), names or Names()
     metrics = compute_language_structure(table, meanings, logits, targets, correct, **options)
-    told = meanings if lexicon_meanings is None else lexicon_meanings
     lexicons: dict[str, list[dict[str, Any]]] = {}
     counted: dict[str, Cooccurrence] = {}
-    if lexicon_meanings is not None or metrics["meaning_type"] == "attributes":
-        if lexicon_meanings is None:
-            told = meaning_table(meanings, len(table), "attributes")[0]
+    if lexicon_meanings is None and metrics["meaning_type"] == "attributes":
+        lexicon_meanings = meaning_table(meanings, len(table), "attributes")[0]
+    if lexicon_meanings is not None:
         units = ["position", "symbol"] + (["message"] if metrics["distinct_messages"] <= _FEW_MESSAGES else [])
-        counted = {unit: cooccurrence(table, told, unit) for unit in units}
+        counted = {unit: cooccurrence(table, lexicon_meanings, unit) for unit in units}
         lexicons = {
-            unit: lexicon_rows(table, told, unit, contexts=contexts, names=names, min_count=min_count, most=BEST_VALUES)
+            unit: lexicon_rows(
+                table, lexicon_meanings, unit, contexts=contexts, names=names, min_count=min_count, most=BEST_VALUES
+            )
             for unit in units
         }
     return LanguageReport(metrics, lexicons, counted, table.lengths, names)

@@ -7,12 +7,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from hf_lvm.analysis.feature_extraction import LatentExtractor
+from hf_lvm.analysis.feature_extraction import METHOD_OF_KIND, LatentExtractor, reads_conditions
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.data import LatentTextProcessor
-
-# One of these methods belongs to every model whose latent is a row of features.
-_METHODS = ("interpolate", "class_probabilities", "topic_shares")
 
 
 class LatentFeatures(TransformerMixin, BaseEstimator):
@@ -63,11 +60,11 @@ class LatentFeatures(TransformerMixin, BaseEstimator):
         """
         model, processor = self.model, self.processor
         if isinstance(model, str | Path):
-            model, own = load_trained(str(model), _METHODS)
+            model, own = load_trained(str(model), tuple(METHOD_OF_KIND.values()))
             processor = own if processor is None else processor
         if model is None or processor is None:
             raise ValueError("LatentFeatures needs the folder of a run, or a model and its processor.")
-        if getattr(getattr(model, "prior", None), "needs_condition", False):
+        if reads_conditions(model):
             raise ValueError(
                 f"prior_type {model.config.prior_type!r} reads a condition beside each text, and scikit-learn hands over "
                 "texts alone: call LatentExtractor(model, processor).features(texts, conditions), and give the features to it."

@@ -18,7 +18,7 @@ from sklearn.manifold import TSNE
 from hf_lvm.analysis.figure_style import GREY, INK, PALETTE, new_figure, save_figure, style_axes
 
 PROJECTIONS = ("pca", "tsne")
-# More of them take minutes, and hide one another.
+# With more points t-SNE takes minutes, and they hide one another.
 MAX_TSNE_POINTS = 2000
 
 
@@ -198,7 +198,7 @@ def _neighbours(means: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[str, st
         # A collapsed posterior: all are one point, which principal components cannot begin with.
         return np.zeros((count, 2)), names
     found = TSNE(perplexity=perplexity, init="pca" if means.shape[1] > 1 else "random", random_state=seed)
-    # Beginning with principal components, and in units in which the largest spread is 1.
+    # In units in which the largest spread is 1.
     return found.fit_transform(means / spread.max()).astype(np.float64), names
 
 

@@ -2,20 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
 from datasets import Dataset
-from tqdm import tqdm
 
-from hf_lvm.data import LatentTextProcessor, MeaningCollator
+from hf_lvm.analysis.corpus import WORD_COLUMNS, batches_by_length
+from hf_lvm.data import LatentTextProcessor, MeaningCollator, canonical_meaning
 from hf_lvm.grammars.abstract_syntax import Node
 from hf_lvm.grammars.languages import Language
 from hf_lvm.grammars.transition_system import END
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
-
-COLUMNS = ("input_ids", "word_ids", "labels", "decoder_word_ids", "words")
 
 
 @dataclass(frozen=True)
@@ -41,21 +38,15 @@ def meaning_batches(
     description: str | None = None,
     rows: Sequence[int] | None = None,
 ) -> Iterator[tuple[list[int], dict[str, Any]]]:
-    """Row numbers and batches of utterances of similar length, shortest first, without their meanings.
+    """Row numbers and batches of utterances of similar length, shortest first, with their words, without their meanings.
 
     Args:
         dataset: of `encode_meanings`.
         description: of a progress bar; None for none.
         rows: which ones; by default all.
     """
-    collate = MeaningCollator(processor)
-    lengths = dataset["num_words"][:]
-    order = sorted(range(len(dataset)) if rows is None else rows, key=lengths.__getitem__)
-    columns = dataset.select_columns(list(COLUMNS))
-    for begin in tqdm(range(0, len(order), batch_size), desc=description, leave=False, disable=description is None):
-        some = order[begin : begin + batch_size]
-        batch = collate([columns[row] for row in some])
-        yield some, {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+    columns = (*WORD_COLUMNS, "words")
+    return batches_by_length(dataset, MeaningCollator(processor), columns, batch_size, device, description, rows=rows)
 
 
 def parse_rows(
@@ -107,7 +98,7 @@ class ExactMatch:
 
     def __init__(self, language: Language, rule: str = "published"):
         self.language, self.rule = language, rule
-        self._of_text = lru_cache(maxsize=None)(lambda text: language.canonical(language.parse(text), rule))
+        self._of_text = canonical_meaning(language, rule)
 
     def __call__(self, tree: Node, meaning: str) -> bool:
         """Whether a tree is the meaning of this text."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
+from hf_lvm.analysis.corpus import likelihood_in_units, row_generators
 from hf_lvm.analysis.meaning_parsing import ExactMatch, meaning_batches, parse_rows
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.grammars.abstract_syntax import Node
@@ -14,7 +15,6 @@ from hf_lvm.grammars.languages import Language
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.metrics.semantic_parsing.baselines import majority_template, nearest_neighbour
 from hf_lvm.metrics.semantic_parsing.semantic_parsing import compute_semantic_parsing
-from hf_lvm.metrics.text_likelihood.text_likelihood import compute_text_likelihood
 
 
 @dataclass(frozen=True)
@@ -98,32 +98,19 @@ def _likelihoods(
     log_x = torch.zeros(len(dataset), dtype=torch.float64)
     for rows, batch in meaning_batches(dataset, processor, batch_size, model.device, "Bound"):
         with in_evaluation_mode(model):
-            output = model(**batch, generator=_generators(rows, seed))
+            output = model(**batch, generator=row_generators(rows, seed))
         terms[:, rows] = torch.stack([output.reconstruction, output.kl]).double().cpu()
         if num_samples:
-            estimate = model.estimate_log_likelihood(**batch, num_samples=num_samples, generator=_generators(rows, seed + 1))
+            estimate = model.estimate_log_likelihood(
+                **batch, num_samples=num_samples, generator=row_generators(rows, seed + 1)
+            )
             log_x[rows] = estimate.log_likelihood.double().cpu()
     reconstruction, kl = terms
     metrics: dict[str, Any] = {
-        "bound": _likelihood(reconstruction + kl, dataset),
+        "bound": likelihood_in_units(reconstruction + kl, dataset),
         "reconstruction_nats_per_sentence": reconstruction.mean().item(),
         "kl_nats_per_sentence": kl.mean().item(),
     }
     if num_samples:
-        metrics["likelihood"] = {**_likelihood(-log_x, dataset), "num_samples": num_samples}
+        metrics["likelihood"] = {**likelihood_in_units(-log_x, dataset), "num_samples": num_samples}
     return metrics
-
-
-def _generators(rows: Sequence[int], seed: int) -> list[torch.Generator]:
-    """Noise that belongs to utterances: the same numbers whatever the batches."""
-    return [torch.Generator().manual_seed(1_000_003 * seed + row) for row in rows]
-
-
-def _likelihood(nll: torch.Tensor, dataset: Dataset) -> dict[str, Any]:
-    return compute_text_likelihood(
-        nll.tolist(),
-        num_tokens=[len(row) for row in dataset["labels"]],
-        num_words=dataset["num_words"][:],
-        num_bytes=dataset["num_bytes"][:],
-        count_eos=True,
-    )

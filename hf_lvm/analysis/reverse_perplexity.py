@@ -10,7 +10,7 @@ The numbers depend on everything about that language model and on how many sampl
 the result, and numbers of different protocols cannot be compared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ import torch
 from datasets import Dataset
 from torch.nn.utils import clip_grad_norm_
 
+from hf_lvm.analysis.corpus import likelihood_in_units
+from hf_lvm.analysis.global_seed import global_seed
 from hf_lvm.backbones.lstm_decoder import LSTMDecoderConfig, LSTMDecoderModel
 from hf_lvm.data import LatentTextProcessor, LengthBucketedSampler
 from hf_lvm.data.processor import pad_rows
@@ -66,8 +68,7 @@ def train_judge(
     The same seed gives the same model on the same machine; the global random generators are left as they were.
     """
     device = torch.device(device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with global_seed(seed, device):
         config = LSTMDecoderConfig(
             vocab_size=len(processor.decoder_tokenizer),
             embedding_size=protocol.embedding_size,
@@ -120,8 +121,7 @@ def draw_samples(
     """
     generator = torch.Generator().manual_seed(seed)
     samples: list[str] = []
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with global_seed(seed, model.device):
         for begin in range(0, count, SAMPLES_AT_ONCE):
             size = min(SAMPLES_AT_ONCE, count - begin)
             if conditions is not None:
@@ -174,15 +174,10 @@ def measure_reverse_perplexity(
     real_rows, held_out_rows = train.select(chosen)["labels"][:], held_out["labels"][:]
     of_samples = train_judge(sample_rows[:count], processor, protocol, model.device, seed)
     of_real = train_judge(real_rows, processor, protocol, model.device, seed)
-    held_out_counts = {
-        "num_tokens": list(map(len, held_out_rows)),
-        "num_words": held_out["num_words"][:],
-        "num_bytes": held_out["num_bytes"][:],
-    }
     judged = samples[: len(held_out)]
     return {
-        "reverse": compute_text_likelihood(score_rows(of_samples, held_out_rows, processor).tolist(), **held_out_counts),
-        "real": compute_text_likelihood(score_rows(of_real, held_out_rows, processor).tolist(), **held_out_counts),
+        "reverse": likelihood_in_units(score_rows(of_samples, held_out_rows, processor), held_out),
+        "real": likelihood_in_units(score_rows(of_real, held_out_rows, processor), held_out),
         "forward": compute_text_likelihood(
             score_rows(of_real, sample_rows[: len(judged)], processor).tolist(),
             num_tokens=[len(row) for row in sample_rows[: len(judged)]],
@@ -198,7 +193,7 @@ def _nll(judge: LSTMDecoderModel, labels: torch.Tensor, processor: LatentTextPro
     return sentence_nll(logits, labels)
 
 
-def _batches(sampler: LengthBucketedSampler, protocol: JudgeProtocol):
+def _batches(sampler: LengthBucketedSampler, protocol: JudgeProtocol) -> Iterator[list[int]]:
     """Row numbers of `protocol.steps` batches, epoch after epoch."""
     step = epoch = 0
     while step < protocol.steps:

@@ -1,4 +1,4 @@
-"""How long the summaries of many texts are together, brought to a wanted ratio without asking it of each text."""
+"""A wanted ratio of words for the summaries of many texts taken together, without asking it of each text."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from hf_lvm.data import LatentTextProcessor
 
-# Nats a word, more than any model has needed.
+# In nats per word: more than any model has needed.
 LARGEST_BONUS = 8.0
 TRIALS = 14
 # As many texts as a report finds a bonus on.
@@ -23,7 +23,7 @@ def bonus_for_ratio(
     batch_size: int = 32,
     tolerance: float = 0.002,
 ) -> float:
-    """The `word_bonus` with which the summaries of texts have a ratio together, by bisection.
+    """The `word_bonus` with which the summaries of many texts, taken together, have a given ratio; found by bisection.
 
     Models compress to different lengths, and scores of different lengths do not compare (Napoles et al. 2011). Asking the same
     ratio of each text takes away what a model knows of how much a text can lose; a bonus shifts all of them, and leaves that.

@@ -1,20 +1,17 @@
 """What a trained latent summarizer is worth on held-out texts: its bound, and its compressions beside controls."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from datasets import Dataset
-from tqdm import tqdm
 
+from hf_lvm.analysis.corpus import likelihood_in_units, row_generators, tree_batches
 from hf_lvm.analysis.summary_length import bonus_for_ratio
-from hf_lvm.data import CompressionCollator, LatentTextProcessor
+from hf_lvm.data import LatentTextProcessor
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.metrics.compression.compression import compute_compression
-from hf_lvm.metrics.text_likelihood.text_likelihood import compute_text_likelihood
-
-COLUMNS = ("input_ids", "word_ids", "labels", "decoder_word_ids")
 
 
 @dataclass(frozen=True)
@@ -66,27 +63,31 @@ def report_summaries(
     count, charged = len(dataset), 0.0
     terms = torch.zeros(2, count, dtype=torch.float64)
     log_x, is_exact = torch.zeros(count, dtype=torch.float64), model.config.is_exact
-    for rows, inputs in summary_batches(dataset, processor, batch_size, model.device, "Bound"):
+    for rows, inputs in tree_batches(dataset, processor, batch_size, model.device, "Bound"):
         with in_evaluation_mode(model):
-            output = model(**inputs, generator=_generators(rows, seed))
+            output = model(**inputs, generator=row_generators(rows, seed))
         terms[:, rows] = torch.stack([output.reconstruction, output.kl]).double().cpu()
         if output.non_canonical is not None:
             charged += output.non_canonical.sum().item()
         if is_exact or num_importance_samples:
             estimate = model.estimate_log_likelihood(
-                **inputs, num_samples=max(num_importance_samples, 1), generator=_generators(rows, seed + 1)
+                **inputs, num_samples=max(num_importance_samples, 1), generator=row_generators(rows, seed + 1)
             )
             log_x[rows] = estimate.log_likelihood.double().cpu()
     reconstruction, kl = terms
     metrics: dict[str, Any] = {
-        "bound": _likelihood(reconstruction + kl, dataset),
+        "bound": likelihood_in_units(reconstruction + kl, dataset),
         "reconstruction_nats_per_sentence": reconstruction.mean().item(),
         "kl_nats_per_sentence": kl.mean().item(),
     }
     if model.config.prior_bridge == "text":
         metrics["non_canonical_share"] = charged / count
     if is_exact or num_importance_samples:
-        metrics["likelihood"] = {**_likelihood(-log_x, dataset), "exact": is_exact, "num_samples": num_importance_samples}
+        metrics["likelihood"] = {
+            **likelihood_in_units(-log_x, dataset),
+            "exact": is_exact,
+            "num_samples": num_importance_samples,
+        }
     known = [row for row, summary in enumerate(dataset["summary"][:]) if summary]
     ways: dict[str, dict[str, Any]] = {"own length": {}}
     if model.config.posterior_type == "delete":
@@ -101,7 +102,7 @@ def report_summaries(
     summaries: dict[str, list[str]] = {}
     metrics["compression"] = {}
     texts = dataset["text"][:]
-    # Short ones with short ones, and back in their places.
+    # Summarized in order of length, so that batches are padded little, and put back in their places.
     order = torch.tensor(dataset["num_words"][:]).argsort(stable=True)
     for name, lengths in ways.items():
         sorted_texts = [texts[row] for row in order.tolist()]
@@ -125,31 +126,3 @@ def report_summaries(
             scores["word_bonus"] = lengths["word_bonus"]
         metrics["compression"][name] = scores
     return SummaryReport(metrics, summaries)
-
-
-def summary_batches(
-    dataset: Dataset, processor: LatentTextProcessor, batch_size: int, device: torch.device, description: str
-) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
-    """Row numbers and tensors of batches of texts of similar length, shortest first, without their compressions."""
-    collate = CompressionCollator(processor)
-    lengths = dataset["num_words"][:]
-    order = sorted(range(len(dataset)), key=lengths.__getitem__)
-    columns = dataset.select_columns(list(COLUMNS))
-    for begin in tqdm(range(0, len(order), batch_size), desc=description, leave=False):
-        rows = order[begin : begin + batch_size]
-        yield rows, {name: value.to(device) for name, value in collate([columns[row] for row in rows]).items()}
-
-
-def _generators(rows: Sequence[int], seed: int) -> list[torch.Generator]:
-    """Noise that belongs to texts: the same numbers whatever the batches."""
-    return [torch.Generator().manual_seed(1_000_003 * seed + row) for row in rows]
-
-
-def _likelihood(nll: torch.Tensor, dataset: Dataset) -> dict[str, Any]:
-    return compute_text_likelihood(
-        nll.tolist(),
-        num_tokens=[len(row) for row in dataset["labels"]],
-        num_words=dataset["num_words"][:],
-        num_bytes=dataset["num_bytes"][:],
-        count_eos=True,
-    )

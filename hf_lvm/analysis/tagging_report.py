@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from hf_lvm.analysis.corpus import batches
+from hf_lvm.analysis.corpus import batches, likelihood_in_units
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.metrics.clustering.clustering import compute_clustering
-from hf_lvm.metrics.text_likelihood.text_likelihood import compute_text_likelihood
 
 TOP_WORDS = 8
 
@@ -58,16 +57,10 @@ def report_tagging(
         nll[rows] = -model.estimate_log_likelihood(**inputs).log_likelihood.cpu()
         for row, tags in zip(rows, model.tag(inputs["labels"], decoding).tolist(), strict=True):
             states[row] = [state for state in tags if state >= 0]
-    likelihood = compute_text_likelihood(
-        nll.tolist(),
-        num_tokens=[len(row) for row in dataset["labels"]],
-        num_words=dataset["num_words"][:],
-        num_bytes=dataset["num_bytes"][:],
-    )
     counts = Counter(state for sentence in states for state in sentence)
     shares = torch.tensor([count / counts.total() for count in counts.values()], dtype=torch.float64)
     metrics: dict[str, Any] = {
-        "likelihood": likelihood,
+        "likelihood": likelihood_in_units(nll, dataset),
         "states": {"used": len(counts), "perplexity": (-(shares * shares.log()).sum()).exp().item(), "decoding": decoding},
     }
     if gold is not None:

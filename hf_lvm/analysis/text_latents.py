@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 from scipy.sparse import csr_matrix
 
-from hf_lvm.analysis.feature_extraction import texts_by_length
+from hf_lvm.analysis.feature_extraction import reads_conditions, texts_by_length
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
@@ -26,7 +26,7 @@ class TextLatents:
     Attributes:
         vectors: split -> (N, D), means of q(z|x).
         texts: split -> N texts.
-        left_out: split -> texts that were left out, as equal to one before or near to one.
+        left_out: split -> how many texts were left out: those without a word, and those equal or near to one before.
     """
 
     vectors: dict[str, torch.Tensor]
@@ -59,7 +59,7 @@ def encode_texts(model, texts: Sequence[str], processor: LatentTextProcessor, ba
     Raises:
         ValueError: a latent that is no vector, whose posterior has no mean, or one that depends on more than the text.
     """
-    if getattr(getattr(model, "prior", None), "needs_condition", False):
+    if reads_conditions(model):
         raise ValueError(
             f"prior_type {model.config.prior_type!r} reads a condition beside each text, and here are texts alone: give a "
             "text VAE without one."
@@ -83,9 +83,10 @@ def distinct_texts(
 ) -> tuple[dict[str, list[str]], dict[str, int]]:
     """Texts of the splits without repetition: of training texts those with other words, of held-out ones those unlike all.
 
-    A validation or test text is left out where the Jaccard index of its set of words and that of a training text, of an
-    earlier text of its split, or for the test of a validation text, is `near_duplicates` or more: words that both have, over
-    words that one of them has. Capitals and punctuation do not count. All pairs are compared, without hashing.
+    Texts without a word are left out. A validation or test text is left out where the Jaccard index of its set of words and
+    that of a training text, of an earlier text of its split, or for the test of a validation text, is `near_duplicates` or
+    more: words that both have, over words that one of them has. Capitals and punctuation do not count. All pairs are
+    compared, without hashing.
 
     Args:
         splits: train, validation, test, in any order.

@@ -10,9 +10,15 @@ import torch
 from datasets import Dataset
 
 from hf_lvm.analysis.condition_report import ConditionExample, condition_examples, measure_conditions
-from hf_lvm.analysis.corpus import EncodedCorpus, derangement, encode_corpus, importance_weighted_likelihood
+from hf_lvm.analysis.corpus import (
+    EncodedCorpus,
+    derangement,
+    encode_corpus,
+    importance_weighted_likelihood,
+    text_counts,
+)
 from hf_lvm.analysis.inference_gap import measure_inference_gap
-from hf_lvm.analysis.latent_walks import score_interpolations
+from hf_lvm.analysis.latent_walks import decode, score_interpolations
 from hf_lvm.analysis.reverse_perplexity import JudgeProtocol, draw_samples, measure_reverse_perplexity
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.metrics.diversity.diversity import compute_diversity
@@ -82,11 +88,7 @@ def report_on(
     if len(dataset) < 2:
         raise ValueError(f"A report needs at least 2 texts, and this data set has {len(dataset)}.")
     texts, conditions = dataset["text"][:], _conditions_of(model, dataset)
-    counts = {
-        "num_tokens": [len(row) for row in dataset["labels"]],
-        "num_words": dataset["num_words"][:],
-        "num_bytes": dataset["num_bytes"][:],
-    }
+    counts = text_counts(dataset)
     corpus = encode_corpus(model, dataset, processor, batch_size, seed)
     metrics: dict[str, Any] = {
         "bound": compute_text_likelihood(corpus.negative_bound.tolist(), **counts),
@@ -116,8 +118,8 @@ def report_on(
     chosen = torch.linspace(0, len(texts) - 1, min(num_generated, len(texts))).long()
     originals = [texts[index] for index in chosen]
     modes = corpus.modes[chosen]
-    reconstructed = _decode(model, modes, processor, batch_size)
-    shuffled = _decode(model, modes[derangement(len(modes), seed)], processor, batch_size)
+    reconstructed = decode(model, modes, processor, batch_size)
+    shuffled = decode(model, modes[derangement(len(modes), seed)], processor, batch_size)
     own, others = compute_reconstruction(reconstructed, originals), compute_reconstruction(shuffled, originals)
     metrics["num_reconstructions"] = len(originals)
     metrics["greedy_reconstruction"] = own
@@ -130,7 +132,7 @@ def report_on(
         metrics["samples_given_conditions"] = compute_reconstruction(samples[: len(originals)], originals)
         metrics["samples_given_other_conditions"] = compute_reconstruction(samples[: len(originals)], others)
     if num_generated > 1:
-        # Self-BLEU grows with the number of sentences, so the real ones beside the samples are as many.
+        # Self-BLEU grows with the number of sentences, so as many samples as real texts are compared.
         both = min(num_generated, len(originals))
         metrics["sample_diversity"] = compute_diversity(samples[:both])
         metrics["text_diversity"] = compute_diversity(originals)
@@ -215,10 +217,6 @@ def _inference_gap(model, dataset, processor, num_sentences: int, corpus: Encode
     if corpus.standard_deviations is None:
         return {"left_out": "it compares with the best diagonal Gaussian, and this posterior is of another family"}
     return measure_inference_gap(model, dataset, processor, num_sentences, seed=seed)
-
-
-def _decode(model, latents: torch.Tensor, processor: LatentTextProcessor, batch_size: int) -> list[str]:
-    return [text for chunk in latents.split(batch_size) for text in model.decode_latents(chunk, processor=processor)]
 
 
 def _ratio(numerator: float | None, denominator: float | None) -> float | None:

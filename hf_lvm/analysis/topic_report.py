@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from hf_lvm.analysis.corpus import batches
 from hf_lvm.data import LatentTextProcessor
+from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.metrics.topics.topics import compute_topics
 
 TOP_WORDS = 10
@@ -49,27 +50,26 @@ def report_topics(
         num_importance_samples: samples of the shares for each document in the likelihood; 0 leaves it out.
         seed: of the samples.
     """
-    bound, likelihood, words, shares = [], [], [], []
+    bounds, likelihoods, words, shares = [], [], [], []
     generator = torch.Generator().manual_seed(seed)
     for _, inputs in batches(dataset, processor, batch_size, model.device, "Documents"):
-        with torch.no_grad():
-            output = model.eval()(**inputs, generator=generator)
-            bound.append((output.reconstruction + output.kl).double().cpu())
+        with in_evaluation_mode(model):
+            output = model(**inputs, generator=generator)
+            bounds.append((output.reconstruction + output.kl).double().cpu())
             words.append(model.bag_of(inputs["labels"]).sum(1).double().cpu())
             shares.append(model.topic_shares(inputs["input_ids"], inputs["attention_mask"]).double().cpu())
         if num_importance_samples:
             estimate = model.estimate_log_likelihood(**inputs, num_samples=num_importance_samples, generator=generator)
-            likelihood.append(-estimate.log_likelihood.cpu())
+            likelihoods.append(-estimate.log_likelihood.cpu())
     total, all_shares = torch.cat(words).sum(), torch.cat(shares)
+    topics = model.topics(top_words, processor=processor)
     metrics: dict[str, Any] = {
-        "topics": compute_topics(
-            topics := model.topics(top_words, processor=processor), words_of(model, dataset, processor), top_words
-        ),
-        "bound": _in_units(torch.cat(bound), total),
+        "topics": compute_topics(topics, words_of(model, dataset, processor), top_words),
+        "bound": _in_units(torch.cat(bounds), total),
         "shares": {"used": len(all_shares.argmax(1).unique()), "topics": all_shares.shape[1]},
     }
     if num_importance_samples:
-        metrics["log_likelihood"] = _in_units(torch.cat(likelihood), total) | {"num_samples": num_importance_samples}
+        metrics["log_likelihood"] = _in_units(torch.cat(likelihoods), total) | {"num_samples": num_importance_samples}
     return TopicReport(metrics, topics, all_shares.mean(0).tolist())
 
 

@@ -8,7 +8,7 @@ from transformers.utils import logging
 
 from hf_lvm.data import LatentTextProcessor, check_hub_repository, is_hub_id
 
-# What a method is for and a model that has it, where its name does not say so.
+# What a method is for where its name does not say so, and a model that has it.
 _MEANS = {"surprisal": "find trees", "meaning_prior": "judge meanings", "verbalize": "tell meanings"}
 _FOR_EXAMPLE = {
     "parse": "a URNNG",

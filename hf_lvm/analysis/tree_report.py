@@ -1,23 +1,21 @@
 """What a model of sentences with trees has learned: its likelihood in two conventions, and its trees beside gold ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from datasets import Dataset
 from nltk import Tree
-from tqdm.auto import tqdm
 
-from hf_lvm.data import LatentTextProcessor, TreeCollator, mask_to_tree, read_tree
+from hf_lvm.analysis.corpus import likelihood_in_units, row_generators, tree_batches
+from hf_lvm.data import LatentTextProcessor, mask_to_tree, read_tree
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.metrics.bracket_f1.bracket_f1 import compute_bracket_f1
 from hf_lvm.metrics.bracket_f1.protocols import PROTOCOLS
-from hf_lvm.metrics.text_likelihood.text_likelihood import compute_text_likelihood
 from hf_lvm.objectives import LikelihoodEstimate
 
 CONVENTIONS = ("normalized", "published")
-COLUMNS = ("input_ids", "word_ids", "labels", "decoder_word_ids")
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def report_trees(
         model: a `URNNGModel`.
         dataset: of `encode_trees`, with the column `text`.
         gold: bracketed strings, one a sentence, or None where one is not known; None where there are none.
-        num_importance_samples: K trees of each sentence; 0 leaves the likelihood out.
+        num_importance_samples: K, trees drawn for each sentence; 0 leaves the likelihood out.
         temperature: of the proposal, see `estimate_log_likelihood`.
         protocols: of `bracket_f1`. One that needs tags is left out where the gold trees have none.
         exact_words: sentences of so many words or fewer are summed over all their trees too, as a check; 0 leaves it out.
@@ -69,7 +67,7 @@ def report_trees(
     texts, lengths = dataset["text"][:], dataset["num_words"][:]
     for rows, inputs in tree_batches(dataset, processor, batch_size, model.device, "Trees"):
         with in_evaluation_mode(model):
-            output = model(**inputs, generator=_generators(rows, seed))
+            output = model(**inputs, generator=row_generators(rows, seed))
             spans = output.posterior.argmax.cpu()
         for row, mask in zip(rows, spans, strict=True):
             trees[row] = _tree(mask, texts[row])
@@ -79,23 +77,23 @@ def report_trees(
                 sums[convention][rows] = -estimate.log_likelihood.cpu()
                 if convention == "normalized":
                     errors[rows], sizes[rows] = estimate.standard_error.cpu(), estimate.effective_sample_size.cpu()
-        # Shortest first, so that those of a batch that are short enough stand in front.
+        # Rows come shortest first, so the short enough ones of a batch stand in front.
         short_rows = [row for row in rows if lengths[row] <= exact_words]
         if short_rows:
             some = {name: value[: len(short_rows)] for name, value in inputs.items()}
             exact[short_rows] = -model.estimate_log_likelihood(**some, method="exact").log_likelihood.cpu()
     reconstruction, kl, entropy = terms
     metrics: dict[str, Any] = {
-        "bound": _likelihood(reconstruction + kl, dataset),
+        "bound": likelihood_in_units(reconstruction + kl, dataset),
         "reconstruction_nats_per_sentence": reconstruction.mean().item(),
         "kl_nats_per_sentence": kl.mean().item(),
         "posterior_entropy_nats_per_sentence": entropy.mean().item(),
     }
     if num_importance_samples:
         metrics["likelihood"] = {
-            "normalized": _likelihood(sums["normalized"], dataset),
+            "normalized": likelihood_in_units(sums["normalized"], dataset),
             # The end of a sentence has no part in it, neither in the nats nor in the words.
-            "published": _likelihood(sums["published"], dataset, count_eos=False),
+            "published": likelihood_in_units(sums["published"], dataset, count_eos=False),
             "num_samples": num_importance_samples,
             "proposal_temperature": temperature,
             "sampling_standard_error": (errors.square().sum().sqrt() / count).item(),
@@ -127,7 +125,7 @@ def published_perplexity(
     total = torch.zeros((), dtype=torch.float64)
     for rows, inputs in tree_batches(dataset, processor, batch_size, model.device, "Perplexity"):
         estimate = model.estimate_log_likelihood(
-            **inputs, num_samples=num_samples, generator=_generators(rows, seed), convention="published"
+            **inputs, num_samples=num_samples, generator=row_generators(rows, seed), convention="published"
         )
         total -= estimate.log_likelihood.sum().cpu()
     return (total / sum(dataset["num_words"][:])).exp().item()
@@ -173,19 +171,6 @@ def _have_tags(gold: Sequence[str]) -> bool:
     return all(None not in read_tree(tree).tags for tree in gold)
 
 
-def tree_batches(
-    dataset: Dataset, processor: LatentTextProcessor, batch_size: int, device: torch.device, description: str
-) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
-    """Row numbers and tensors of batches of sentences of similar length, shortest first, without their brackets."""
-    collate = TreeCollator(processor)
-    lengths = dataset["num_words"][:]
-    order = sorted(range(len(dataset)), key=lengths.__getitem__)
-    columns = dataset.select_columns(list(COLUMNS))
-    for begin in tqdm(range(0, len(order), batch_size), desc=description, leave=False):
-        rows = order[begin : begin + batch_size]
-        yield rows, {name: value.to(device) for name, value in collate([columns[row] for row in rows]).items()}
-
-
 def _tree(mask: torch.Tensor, text: str) -> Tree:
     words = text.split()
     return mask_to_tree(mask[: len(words), : len(words)], words)
@@ -199,23 +184,8 @@ def _estimates(
             **inputs,
             num_samples=num_samples,
             temperature=temperature,
-            generator=_generators(rows, seed + 1),
+            generator=row_generators(rows, seed + 1),
             convention=convention,
         )
         for convention in CONVENTIONS
     }
-
-
-def _generators(rows: Sequence[int], seed: int) -> list[torch.Generator]:
-    """Noise that belongs to sentences: the same numbers whatever the batches."""
-    return [torch.Generator().manual_seed(1_000_003 * seed + row) for row in rows]
-
-
-def _likelihood(nll: torch.Tensor, dataset: Dataset, count_eos: bool = True) -> dict[str, Any]:
-    return compute_text_likelihood(
-        nll.tolist(),
-        num_tokens=[len(row) for row in dataset["labels"]],
-        num_words=dataset["num_words"][:],
-        num_bytes=dataset["num_bytes"][:],
-        count_eos=count_eos,
-    )

@@ -224,7 +224,7 @@ def _training(runs: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
         ("steps", "; ".join(f"{run['steps']:,}" for run in runs)),
     ]
     if first.get("epochs") is not None:
-        rows.append(("epochs", "; ".join(f"{run['epochs']:.2f}" for run in runs)))
+        rows.append(("epochs", "; ".join(f"{run['epochs']:.2f}" for run in runs if run.get("epochs") is not None)))
     rows += [
         ("seed", "; ".join(str(run["settings"].get("seed")) for run in runs)),
         ("finished", "; ".join(str(run.get("finished", "not said")) for run in runs)),

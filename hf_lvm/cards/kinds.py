@@ -1,4 +1,4 @@
-"""What each type of model is, in plain words, and what of its settings a card tells first."""
+"""What each type of model is, in plain words, and which of its settings a card tells first."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -215,7 +215,7 @@ def facts_of(settings: dict[str, Any], config: dict[str, Any] | None = None) -> 
 
 
 def _means_nothing(key: str, settings: dict[str, Any]) -> bool:
-    """Whether a setting has a value that the run did not use."""
+    """Whether the run did not use the value of a setting."""
     if key == "prior":
         return settings.get("prior_type") not in (None, "model")
     if key == "object_encoder":

@@ -27,7 +27,7 @@ def limits_of(runs: Sequence[dict[str, Any]], kind: ModelKind) -> list[str]:
     model_type = settings["model_type"]
     return [
         *_of_seeds(runs),
-        *_of_data(runs[0], settings, kind),
+        *_of_data(runs[0], settings),
         *_of_estimator(settings),
         *_of_each([_of_likelihood(run, kind) for run in runs], runs),
         *_of_each([_of_latent(run, model_type) for run in runs], runs),
@@ -42,7 +42,7 @@ def limits_of(runs: Sequence[dict[str, Any]], kind: ModelKind) -> list[str]:
 
 
 def _of_each(limits: Sequence[list[str]], runs: Sequence[dict[str, Any]]) -> list[str]:
-    """Limits of single runs, each once; with the seeds it is true of where it is not true of all."""
+    """Limits of single runs, each once; one that is not true of all runs names the seeds it is true of."""
     found = []
     for limit in dict.fromkeys(limit for own in limits for limit in own):
         seeds = [str(run["settings"].get("seed")) for run, own in zip(runs, limits, strict=True) if limit in own]
@@ -60,7 +60,7 @@ def _of_seeds(runs: Sequence[dict[str, Any]]) -> list[str]:
     return [f"One seed ({seeds[0]}): how far another seed would be from it is not known."]
 
 
-def _of_data(run: dict[str, Any], settings: dict[str, Any], kind: ModelKind) -> list[str]:
+def _of_data(run: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     limits = []
     found = _SIZES.search(run.get("corpus") or "")
     if found is not None:
@@ -86,7 +86,7 @@ def _of_estimator(settings: dict[str, Any]) -> list[str]:
         limits.append(f"The gradient estimator `{estimator}` is biased for the discrete model.")
     if settings.get("joint_weight") == 0 and settings.get("unlabelled_weight") == 0:
         limits.append("Only the posterior was trained, on labels: likelihoods are those of a p(x|z) that learned nothing.")
-    if settings.get("objective") == "reward":
+    if objective == "reward":
         limits.append("Trained by a reward, which is no likelihood.")
     limits += [
         f"Products were computed in {name} in training; the numbers were measured in float32."

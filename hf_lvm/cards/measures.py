@@ -5,7 +5,7 @@ from typing import Any
 
 from hf_lvm.cards.numbers import Measure, SplitNumbers
 
-# The splits that are reported, the first one there is; a hidden Markov model has its training texts, too.
+# The first of these splits with numbers is reported; of a hidden Markov model that may be the training texts.
 SPLITS = ("test", "validation", "train")
 NATS = "nats per sentence"
 

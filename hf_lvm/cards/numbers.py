@@ -1,4 +1,4 @@
-"""The numbers of a `results.json`: found by their path, missing ones told, each with its name and unit."""
+"""The numbers of a `results.json`: found by their path, each with its name and unit; a missing one is an error."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -81,7 +81,7 @@ class SplitNumbers:
         of: str | None = None,
         optional: bool = False,
     ) -> list[Measure]:
-        """The number at a path as a list of one; of none where it is not there and `optional`.
+        """The number at a path as a list of one, or an empty list where it is missing and `optional`.
 
         Args:
             scale: what it is multiplied with, such as 100 for a share that is shown in percent.
@@ -105,22 +105,18 @@ class SplitNumbers:
             )
         ]
 
-    def likelihood(self, path: str, name: str, section: Section = "results", optional: bool = False) -> list[Measure]:
+    def likelihood(self, path: str, name: str, *, optional: bool = False) -> list[Measure]:
         """Nats per sentence with what is derived from it, each perplexity with what it counts."""
         if optional and self.find(path) is None:
             return []
         end = "counted" if self.need(f"{path}.count_eos") else "not counted"
         measures = [
-            *self.measure(f"{path}.nats_per_sentence", name, "nats per sentence", section=section),
-            *self.measure(
-                f"{path}.word_perplexity", f"perplexity of {name}", f"per word, end of sentence {end}", section=section
-            ),
+            *self.measure(f"{path}.nats_per_sentence", name, "nats per sentence"),
+            *self.measure(f"{path}.word_perplexity", f"perplexity of {name}", f"per word, end of sentence {end}"),
         ]
         if self.find(f"{path}.tokens") != self.find(f"{path}.words"):
-            measures += self.measure(
-                f"{path}.token_perplexity", f"perplexity of {name}", f"per token, end of sentence {end}", section=section
-            )
-        return measures + self.measure(f"{path}.bits_per_byte", name, "bits per byte", 3, section, optional=True)
+            measures += self.measure(f"{path}.token_perplexity", f"perplexity of {name}", f"per token, end of sentence {end}")
+        return measures + self.measure(f"{path}.bits_per_byte", name, "bits per byte", 3, optional=True)
 
 
 def shown(values: Sequence[Measure]) -> str:

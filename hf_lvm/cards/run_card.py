@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import struct
 from collections.abc import Mapping
@@ -29,47 +30,59 @@ def model_card(run_folder: str | Path, *, model_id: str | None = None, **options
 
     Raises:
         FileNotFoundError: no such folder, or no results in it.
-        ValueError: results that cannot be read, of another layout, or of a model without a card.
+        ValueError: results that cannot be read, of another layout, or of a model without a card; a config or weights that
+            are damaged.
     """
     folder = Path(run_folder)
     results = read_results(folder)
     settings = results.get("settings")
     hub_id = settings.get("hub_model_id") if isinstance(settings, Mapping) else None
-    try:
-        return card_of_folder(folder, results, model_id or hub_id, **options)
-    except ValueError as error:
-        raise ValueError(f"{folder / RESULTS_NAME}: {error}") from error
+    return card_of_folder(folder, results, model_id or hub_id, **options)
 
 
 def card_of_folder(folder: Path, results: Mapping[str, Any], model_id: str | None = None, **options: Any) -> ModelCard:
     """The card of a folder with the results that are given instead of those that stand in it."""
-    config = folder / "config.json"
-    return card_from_results(
-        results,
-        name=model_id or folder.as_posix(),
-        model_name=(model_id or folder.resolve().as_posix()).rsplit("/", 1)[-1],
-        config=json.loads(config.read_text(encoding="utf-8")) if config.exists() else None,
-        figures=figures_of(folder),
-        num_parameters=count_parameters(folder / "model.safetensors"),
-        **options,
-    )
+    config, num_parameters = _read_config(folder / "config.json"), count_parameters(folder / "model.safetensors")
+    try:
+        return card_from_results(
+            results,
+            name=model_id or folder.as_posix(),
+            model_name=(model_id or folder.resolve().as_posix()).rsplit("/", 1)[-1],
+            config=config,
+            figures=figures_of(folder),
+            num_parameters=num_parameters,
+            **options,
+        )
+    except ValueError as error:
+        raise ValueError(f"{folder / RESULTS_NAME}: {error}") from error
+
+
+def _read_config(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): restore the file that the run wrote") from error
 
 
 def count_parameters(weights: Path) -> int | None:
-    """How many numbers a safetensors file holds, from its header alone; None where there is no such file."""
+    """How many numbers a safetensors file holds, from its header alone; None where there is no such file.
+
+    Raises:
+        ValueError: the file has no such header.
+    """
     if not weights.exists():
         return None
-    with weights.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            count = 1
-            for size in tensor["shape"]:
-                count *= size
-            total += count
-    return total
+    try:
+        with weights.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, weights.stat().st_size)))
+        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    except (struct.error, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{weights} is no whole safetensors file: train again, or restore the file that the run wrote"
+        ) from error
 
 
 def write_card(card: ModelCard, folder: str | Path, overwrite: bool = False) -> Path:

@@ -11,7 +11,7 @@ _LOAD = """\
 
 import hf_lvm  # tells the Auto classes of transformers about this model
 
-name = {name}  # {comment}
+name = {name}  # the folder of the run, or its hub id
 model = {auto_class}.from_pretrained(name).eval()
 """
 _PROCESSOR = "processor = AutoProcessor.from_pretrained(name)\n"
@@ -90,13 +90,12 @@ _OBJECTS = {
 }
 
 
-def usage_code(settings: dict[str, Any], name: str, comment: str = "the folder of the run, or its hub id") -> str:
+def usage_code(settings: dict[str, Any], name: str) -> str:
     """Python that loads a model and uses it.
 
     Args:
         settings: of `results.json`; the model type, and of a game what its objects are.
         name: folder or hub id.
-        comment: what stands behind the name.
     """
     model_type = settings["model_type"]
     reads_texts = model_type != "hf_lvm_task_and_talk"
@@ -113,9 +112,8 @@ def usage_code(settings: dict[str, Any], name: str, comment: str = "the folder o
     imports = ["import torch"] if "torch." in body else []
     classes = [auto_class, "AutoProcessor"] if reads_texts else [auto_class]
     imports.append(f"from transformers import {', '.join(classes)}")
-    load = _LOAD.format(
-        imports="\n".join(imports), name=json.dumps(name, ensure_ascii=False), comment=comment, auto_class=auto_class
-    )
+    quoted = json.dumps(name, ensure_ascii=False)
+    load = _LOAD.format(imports="\n".join(imports), name=quoted, auto_class=auto_class)
     return load + (_PROCESSOR if reads_texts else "") + body
 
 

@@ -43,7 +43,7 @@ class LatentTextCollator:
 
 
 def given_conditions(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Of a batch the texts that a conditional prior reads: `condition_input_ids` and `condition_attention_mask`, if there."""
+    """What a conditional prior reads of a batch: `condition_input_ids` and `condition_attention_mask`, where it has them."""
     return {name: value for name, value in batch.items() if name.startswith("condition_")}
 
 
@@ -54,9 +54,9 @@ class LengthBucketedSampler(Sampler[int]):
     it in batches and shuffles the order of the batches. The order depends on `seed` and epoch alone. With the default,
     batches of 32 sentences of the documentation corpus are 3 to 4% padding.
 
-    A batch that is not full comes last, and its rows are of any length. Were they the longest of a stretch, what is left
-    over by a sort, every epoch would end, and be evaluated, on a step away from most sentences: by that one step an LSTM
-    trained with SGD at a rate of .5 was .4 nats worse on the Penn Treebank.
+    A batch that is not full comes last, with neighbours from a random place of the sorted last stretch. Otherwise it would be
+    the longest rows, which a sort leaves over, and every epoch would end, and be evaluated, after a step on unusually long
+    sentences: this one step made an LSTM trained with SGD at a rate of .5 worse by .4 nats on the Penn Treebank.
 
     Args:
         lengths: The length of each row, the column `length` of `encode_dataset`.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from datasets import Dataset, DatasetDict
 
-from hf_lvm.data.loading import complete_texts, name_column, read_sources
+from hf_lvm.data.loading import complete_texts, name_columns, read_sources
 from hf_lvm.data.processor import IGNORED_LABEL, LatentTextProcessor, pad_rows
 from hf_lvm.data.splits import check_fractions
 from hf_lvm.data.tree_batching import TreeCollator, encode_trees
@@ -51,11 +51,12 @@ def load_compressions(
     # One that was not asked for by name may be missing.
     if summary_column == "summary" and not any("summary" in rows.column_names for rows in sources.values()):
         summary_column = None
-    sources = {
-        split: _with_compressions(name_column(rows, text_column, "text", f"{name} ({split})"), summary_column, keep_column,
-                                  f"{name} ({split})")
-        for split, rows in sources.items()
-    }  # fmt: skip
+    columns = {"text": text_column} | ({} if summary_column is None else {"summary": summary_column})
+    for split, rows in sources.items():
+        source = f"{name} ({split})"
+        sources[split] = _with_compressions(
+            name_columns(rows, columns, source), summary_column is not None, keep_column, source
+        )
     return complete_texts(sources, validation_fraction, test_fraction, min_words, max_words, name)
 
 
@@ -132,12 +133,11 @@ class CompressionCollator(TreeCollator):
         return batch
 
 
-def _with_compressions(rows: Dataset, summary_column: str | None, keep_column: str | None, source: str) -> Dataset:
-    for column in (summary_column, keep_column):
-        if column is not None and column not in rows.column_names:
-            raise ValueError(f"{source} has no column {column!r}; its columns are {', '.join(rows.column_names)}.")
+def _with_compressions(rows: Dataset, has_summaries: bool, keep_column: str | None, source: str) -> Dataset:
+    if keep_column is not None and keep_column not in rows.column_names:
+        raise ValueError(f"{source} has no column {keep_column!r}; its columns are {', '.join(rows.column_names)}.")
     texts = [(text or "").split() for text in rows["text"][:]]
-    summaries = [None] * len(rows) if summary_column is None else rows[summary_column][:]
+    summaries = rows["summary"][:] if has_summaries else [None] * len(rows)
     signs = [None] * len(rows) if keep_column is None else rows[keep_column][:]
     keeps = []
     for row, (words, summary, own) in enumerate(zip(texts, summaries, signs, strict=True)):
@@ -146,14 +146,21 @@ def _with_compressions(rows: Dataset, summary_column: str | None, keep_column: s
             keeps[row] = kept_words(words, summary.split())
         elif keeps[row] is not None and not summary:
             summaries[row] = " ".join(word for word, kept in zip(words, keeps[row], strict=True) if kept)
-    taken = {"summary", "keep", summary_column, keep_column} & set(rows.column_names)
+    taken = {"summary", "keep", keep_column} & set(rows.column_names)
     rows = rows.remove_columns(sorted(taken))
     return rows.add_column("summary", [summary or None for summary in summaries]).add_column("keep", keeps)
 
 
 def _read_signs(words: Sequence[str], signs: str | Sequence[bool] | None, name: str) -> list[bool] | None:
     """One sign a word as a list; None where there are none, or no word is kept."""
-    if signs is None or not len(signs):
+    if signs is None or signs == "":
+        return None
+    if not isinstance(signs, Sequence):
+        raise ValueError(
+            f"{name}: {signs!r} is a number where one sign a word is needed, a string such as '1101' or a list. A csv file "
+            "reads such strings as numbers: give jsonl or parquet."
+        )
+    if not len(signs):
         return None
     if len(signs) != len(words) or any(sign not in ("0", "1", 0, 1) for sign in signs):
         raise ValueError(

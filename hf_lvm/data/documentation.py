@@ -22,8 +22,8 @@ KINDS = {
     "summaries": "(body, summary) pairs",
     "signatures": "(summary, signature) pairs",
 }
-# Share of the rows that becomes the validation split, and as many the test split. Which words of a topic belong together is
-# counted in held-out documents, and 5% of them would hold most pairs of words never.
+# Share of the rows that becomes the validation split; the test split gets the same share. 5% by default, but the coherence of
+# topics is counted in held-out documents, and in so few of them most pairs of words would never occur together.
 HELD_OUT = {"documents": 0.15}
 NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
 # A body shorter than its summary has nothing to be summed up.

@@ -11,7 +11,7 @@ import torch
 
 from hf_lvm.data.splits import SPLITS, check_fractions
 
-# Combinations that are written down.
+# All combinations are held in memory: no more than these.
 MOST_OBJECTS = 1_000_000
 
 
@@ -51,8 +51,7 @@ def attribute_objects(
             for counts, value in zip(left, values, strict=True):
                 counts[value] -= 1
         rows[split].append(row)
-    short = {name: count for name, count in wanted.items() if len(rows[name]) < count}
-    if short:
+    if any(len(rows[name]) < count for name, count in wanted.items()):
         raise ValueError(
             f"validation_fraction {validation_fraction} and test_fraction {test_fraction} of {total:,} objects would leave "
             "values out of the training set: lower them, or take attributes with more combinations."
@@ -71,23 +70,43 @@ def load_feature_objects(path: str | Path) -> torch.Tensor:
         ValueError: another kind of file, no vectors, vectors of several sizes, or numbers that are not finite.
     """
     path = Path(path).expanduser()
-    if not path.exists():
+    if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}: give a .npy file of shape (N, F), or a .jsonl file of lists")
     if path.suffix == ".npy":
-        rows = np.load(path, allow_pickle=False)
+        try:
+            rows = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path} is no array of numbers: write one of shape (N, F) with np.save.") from error
     elif path.suffix in (".jsonl", ".json"):
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        rows = [line["features"] if isinstance(line, Mapping) else line for line in lines]
-        if len({len(row) for row in rows}) > 1:
-            raise ValueError(
-                f"{path}: the vectors have {min(map(len, rows))} to {max(map(len, rows))} features; one size is needed."
-            )
-        rows = np.asarray(rows, dtype=np.float64)
+        rows = _read_vectors(path)
     else:
         raise ValueError(f"{path}: features are read from .npy or .jsonl files.")
-    if rows.ndim != 2 or 0 in rows.shape or not np.isfinite(rows).all():
-        raise ValueError(f"{path}: finite numbers of shape (N, F) are needed, and these have shape {rows.shape}.")
+    if rows.dtype.kind not in "biuf" or rows.ndim != 2 or 0 in rows.shape or not np.isfinite(rows).all():
+        raise ValueError(
+            f"{path}: finite numbers of shape (N, F) are needed, and these are {rows.dtype} of shape {rows.shape}."
+        )
     return torch.as_tensor(np.ascontiguousarray(rows), dtype=torch.float32)
+
+
+def _read_vectors(path: Path) -> np.ndarray:
+    """(N, F) from a file with a vector on each line; (0,) from an empty one."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            row = row["features"] if isinstance(row, Mapping) else row
+            rows.append(np.array([float(value) for value in row]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}, line {number} is no vector: give a list of numbers, or an object with such a list under the key "
+                "'features'."
+            ) from error
+    sizes = [len(row) for row in rows]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"{path}: the vectors have {min(sizes)} to {max(sizes)} features; one size is needed.")
+    return np.array(rows)
 
 
 def split_objects(

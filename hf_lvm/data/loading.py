@@ -3,6 +3,7 @@
 import difflib
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, load_dataset
@@ -82,13 +83,12 @@ def load_texts(
         )
     sources, name = read_sources(dataset, data_dir, text_column, config_name, cache_dir)
     for split, rows in sources.items():
-        column, source = text_column, f"{name} ({split})"
-        # The conditions first: their column may have the name that the texts are given, and the other way round.
-        if condition_column is not None:
-            is_taken = text_column == "condition" and "condition" in rows.column_names
-            column = "condition_unused" if is_taken else text_column
-            rows = _with_conditions(name_column(rows, condition_column, "condition", source), split)
-        sources[split] = name_column(rows, column, "text", source)
+        source = f"{name} ({split})"
+        if condition_column is None:
+            sources[split] = name_columns(rows, {"text": text_column}, source)
+        else:
+            named = name_columns(rows, {"text": text_column, "condition": condition_column}, source)
+            sources[split] = _with_conditions(named, split)
     return complete_texts(sources, validation_fraction, test_fraction, min_words, max_words, name)
 
 
@@ -182,30 +182,38 @@ def _similar_names(path: Path) -> str:
     return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
-def name_column(rows: Dataset, column: str, name: str, source: str) -> Dataset:
-    """Rename a column of strings; another one that has the name already is called `..._unused`.
+def name_columns(rows: Dataset, columns: Mapping[str, str], source: str) -> Dataset:
+    """Rename columns of strings, all at once; another column that has such a name already is called `..._unused`.
 
     Args:
-        name: "text", "tree" or "condition"; the option that chooses the column is called by it too.
+        columns: "text", "tree", "condition" and the like -> the column that is read as it. The option that chooses the
+            column is called by it too, such as `text_column`. The columns may have each other's names.
         source: What to call the rows in an error.
 
     Raises:
-        ValueError: no such column, or one that holds no strings.
+        ValueError: no such column, one that holds no strings, or one column under two names.
     """
-    if column not in rows.column_names:
-        raise ValueError(
-            f"{source} has no column {column!r}; its columns are {', '.join(rows.column_names) or '(none)'}. "
-            f"Name one of them with {name}_column."
-        )
-    kind = rows.features[column]
-    if getattr(kind, "dtype", None) not in ("string", "large_string", "null"):
-        raise ValueError(f"The column {column!r} of {source} holds {kind}, not strings.")
-    if column == name:
-        return rows
-    if name in rows.column_names:
-        rows = rows.rename_column(name, f"{name}_unused")
-        logger.warning("%s: its column %r is renamed '%s_unused', because %r is read as %s.", source, name, name, column, name)
-    return rows.rename_column(column, name)
+    for name, column in columns.items():
+        if column not in rows.column_names:
+            raise ValueError(
+                f"{source} has no column {column!r}; its columns are {', '.join(rows.column_names) or '(none)'}. "
+                f"Name one of them with {name}_column."
+            )
+        kind = rows.features[column]
+        if getattr(kind, "dtype", None) not in ("string", "large_string", "null"):
+            raise ValueError(f"The column {column!r} of {source} holds {kind}, not strings.")
+    names = {column: name for name, column in columns.items()}
+    if len(names) < len(columns):
+        options = " and ".join(f"{name}_column={column!r}" for name, column in columns.items())
+        raise ValueError(f"{source}: {options} name one column twice; choose a column of its own for each.")
+    for name, column in columns.items():
+        if name in rows.column_names and name not in names:
+            logger.warning(
+                "%s: its column %r is renamed '%s_unused', because %r is read as %s.", source, name, name, column, name
+            )
+            names[name] = f"{name}_unused"
+    changed = {column: name for column, name in names.items() if column != name}
+    return rows.rename_columns(changed) if changed else rows
 
 
 def _with_conditions(rows: Dataset, split: str) -> Dataset:

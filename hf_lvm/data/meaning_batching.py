@@ -138,15 +138,16 @@ def choose_labelled(rows: Dataset, num_labelled: int, seed: int = 0) -> list[int
         seed: of the draw. The first n of a longer draw are a draw of n.
 
     Raises:
-        ValueError: fewer rows than are asked for, or none.
+        ValueError: no row with both, fewer than are asked for, or a negative number other than -1.
     """
     pairs = zip(rows["text"][:], rows["meaning"][:], strict=True)
     known = [row for row, (text, meaning) in enumerate(pairs) if text and meaning]
     if not known:
         raise ValueError("No training row has both an utterance and a meaning: a parser starts from some; label a few.")
-    if num_labelled > len(known):
+    if not -1 <= num_labelled <= len(known):
         raise ValueError(
-            f"num_labelled is {num_labelled}, and {len(known)} training rows have a meaning: ask for fewer, or -1."
+            f"num_labelled is {num_labelled}, and {len(known)} training rows have a meaning: ask for that many or fewer, "
+            "or for all by -1."
         )
     if num_labelled == -1:
         return known

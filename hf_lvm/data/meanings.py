@@ -11,7 +11,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, Features, Value
 
 from hf_lvm.data import documentation, synthetic_meanings
-from hf_lvm.data.loading import complete_texts, name_column, read_sources
+from hf_lvm.data.loading import complete_texts, name_columns, read_sources
 from hf_lvm.data.splits import check_fractions
 from hf_lvm.data.text_files import read_file
 from hf_lvm.grammars.abstract_syntax import Node
@@ -104,8 +104,9 @@ def load_meanings(
         sources = {split: reader.rows(rows, split, name) for split, rows in loaded.items()}
     else:
         sources, name = read_sources(dataset, data_dir, text_column, config_name, cache_dir)
+        columns = {"text": text_column, "meaning": meaning_column}
         sources = {
-            split: reader.rows(_named(rows, text_column, meaning_column, f"{name} ({split})"), split, name)
+            split: reader.rows(name_columns(rows, columns, f"{name} ({split})"), split, name)
             for split, rows in sources.items()
         }
     alone = reader.take_alone(sources)
@@ -199,7 +200,7 @@ def without_held_out(
 
 
 class _Reader:
-    """Checks meanings row by row, and keeps what is left out."""
+    """Checks meanings row by row, and collects the rows that are left out."""
 
     def __init__(self, language: Language, skip_invalid: bool):
         self.language, self.skip_invalid, self.skipped = language, skip_invalid, []
@@ -240,7 +241,7 @@ class _Reader:
     def extra(self, path: Path, meaning_column: str) -> list[str]:
         if not path.is_file():
             raise FileNotFoundError(f"There is no file {str(path)!r} with meanings alone (looked from {Path.cwd()}).")
-        rows = name_column(read_file(path, meaning_column), meaning_column, "meaning", str(path))
+        rows = name_columns(read_file(path, meaning_column), {"meaning": meaning_column}, str(path))
         return [
             meaning
             for row, meaning in enumerate(rows["meaning"][:])
@@ -267,12 +268,8 @@ class _Reader:
         self.skipped.append(SkippedMeaning(split, row, meaning, reason))
 
 
-def _named(rows: Dataset, text_column: str, meaning_column: str, source: str) -> Dataset:
-    return name_column(name_column(rows, text_column, "text", source), meaning_column, "meaning", source)
-
-
 def _with_meaning(rows: Dataset, split: str, name: str) -> Dataset:
-    """The rows of a split that was cut which can be held out."""
+    """Of a split that was cut from the training rows those with a meaning: others cannot be held out."""
     kept = [row for row, meaning in enumerate(rows["meaning"][:]) if meaning is not None]
     if not kept:
         raise ValueError(

@@ -43,7 +43,7 @@ def neighbour_vectors(sentences: Iterable[Sequence[int]], vocab_size: int, size:
     counts = coo_matrix((np.ones(len(rows)), (rows, np.concatenate(columns))), shape=shape).tocsr()
     matrix = _information(counts, vocab_size + 1)
     kept = min(size, min(shape) - 1, max(np.count_nonzero(np.diff(counts.indptr)) - 1, 1))
-    # A first vector of its own: otherwise it is drawn from a generator that nobody seeds.
+    # A fixed first vector: by default it is drawn from a generator that nobody seeds.
     left, values, _ = svds(matrix, k=kept, v0=np.ones(min(shape)))
     vectors = np.zeros((vocab_size, size))
     # The root of the singular values weighs both sides alike (Levy, Goldberg and Dagan 2015, section 3.3).
@@ -53,7 +53,7 @@ def neighbour_vectors(sentences: Iterable[Sequence[int]], vocab_size: int, size:
 
 
 def _information(counts: csr_matrix, block: int) -> csr_matrix:
-    """The positive pointwise mutual information of tokens and neighbours, each place a block of columns, summed by itself."""
+    """Positive pointwise mutual information of tokens and neighbours; each place is a block of columns, counted apart."""
     counts = counts.tocoo()
     place = counts.col // block
     total = np.bincount(place, counts.data)

@@ -13,7 +13,8 @@ from hf_lvm.data.word_alignment import NO_WORD, tokenize_words
 
 IGNORED_LABEL = -100
 PRIOR_FOLDER = "prior_tokenizer"
-# What the saved processor says of a third tokenizer, so that none is looked for in vain, nor an older one found.
+# Key in the saved processor that says whether there is a third tokenizer: without it, loading would look for one that is not
+# there, or find one that an earlier save left in the folder.
 _PRIOR_KEY = "prior_tokenizer_folder"
 
 
@@ -102,7 +103,7 @@ class LatentTextProcessor(ProcessorMixin):
         return found
 
     def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
-        # What transformers finds unchanged in the folder is not pushed, and the third tokenizer is saved before it looks.
+        # transformers pushes what changed since it looked, and the third tokenizer is saved before it looks.
         return {name: time for name, time in super()._get_files_timestamps(working_dir).items() if name != PRIOR_FOLDER}
 
     # ---- texts and ids -----------------------------------------------------------------------------------------------
@@ -202,8 +203,8 @@ class LatentTextProcessor(ProcessorMixin):
             conditions `condition_input_ids` and `condition_attention_mask` (B, C), padded likewise.
 
         Raises:
-            ValueError: for input that is no text, texts longer than `max_length` without `truncation`, or conditions that
-                are empty or as many as something else.
+            ValueError: for input that is no text, texts longer than `max_length` without `truncation`, a `max_length` to cut
+                at that has no room for a word, or conditions that are empty or not one for each text.
         """
         texts = [texts] if isinstance(texts, str) else texts
         decoder_texts = [decoder_texts] if isinstance(decoder_texts, str) else decoder_texts
@@ -239,7 +240,7 @@ class LatentTextProcessor(ProcessorMixin):
                     "or pass truncation=True to cut it."
                 )
         if truncation:
-            ids = self.tokenizer(list(conditions), truncation=True, max_length=max_length, verbose=False)["input_ids"]
+            ids = self._cut(conditions, max_length)
         return self.pad_conditions(ids, padding)
 
     def pad_conditions(self, ids: Sequence[Sequence[int]], padding: bool = True) -> dict[str, list[list[int]]]:
@@ -266,9 +267,18 @@ class LatentTextProcessor(ProcessorMixin):
                         "shorten it, raise max_length, or pass truncation=True to cut it."
                     )
             return input_ids, labels
-        # The tokenizer knows which of its special tokens have to survive the cut.
-        cut = self.tokenizer(list(texts), truncation=True, max_length=max_length, verbose=False)["input_ids"]
+        cut = self._cut(texts, max_length)
         return cut, [row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in labels]
+
+    def _cut(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
+        # A tokenizer knows which of its special tokens have to survive, and cuts nothing where there is no room for them.
+        special = self.tokenizer.num_special_tokens_to_add()
+        if max_length <= special:
+            raise ValueError(
+                f"max_length={max_length} has no room for a word beside the {special} special tokens of a text; set it to "
+                f"{special + 1} or more."
+            )
+        return self.tokenizer(list(texts), truncation=True, max_length=max_length, verbose=False)["input_ids"]
 
     def decode(self, token_ids, skip_special_tokens: bool = True, **kwargs) -> str | list[str]:
         """One row of ids (a tensor, array or list) as text; rows of ids go to `batch_decode`.
@@ -335,7 +345,7 @@ def cut_alike(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase) -
 
 
 def _behaviour(tokenizer: PreTrainedTokenizerBase) -> tuple:
-    """What decides how a tokenizer cuts and numbers texts; the padding of its last call does not."""
+    """What decides how a tokenizer cuts and numbers texts; the padding and truncation of its last call do not."""
     backend = None
     if tokenizer.is_fast:
         backend = json.loads(tokenizer.backend_tokenizer.to_str())

@@ -1,16 +1,16 @@
 """Sentences with gold trees from a probabilistic grammar that is written down here: a small fragment of English.
 
-No sentence is ambiguous under its grammar and all trees are binary, so that the gold tree is the only one there is to find. In
-the sentences of mixed branching, gold trees are also what makes words cheap, so that a parser that has never seen a tree can
-find them. There are four kinds of things, and words keep company: a verb has objects of its own kind (kings are thanked,
-pumps repaired), and the adverb at the end is one for the kind of the subject, however much stands between them:
+No sentence is ambiguous under its grammar and all trees are binary, so that each sentence has exactly one tree to find. In
+sentences of mixed branching the gold tree also helps to predict the words, so that a parser that has never seen a tree can
+find it. There are four kinds of things, and words go together by kind: a verb has objects of its own kind (kings are thanked,
+pumps repaired), and the adverb at the end belongs to the kind of the subject, however much stands between them:
 
     (((kings (driving (pumps (draining floods)))) (crossed tides)) politely)
 
-What has been put together under its subject is remembered; who reads word after word has to carry the kind of the subject past
-all others. Subjects branch to the right, sentences to the left, and trees that need no parser do not come near (sentence F1 by
-the protocol `prpn`: left-branching trees 40, random 25, balanced 11, right-branching 2; right-branching with the last word on
-top 62).
+A model that composes the gold constituents has the subject at hand when it comes to the adverb; one that reads word after word
+has to carry the kind of the subject past all others. Subjects branch to the right, sentences to the left, so that trees that
+need no parser score low (sentence F1 by the protocol `prpn`: left-branching trees 40, random 25, balanced 11, right-branching
+2; right-branching with the last word on top 62).
 """
 
 import random
@@ -26,8 +26,8 @@ BRANCHING = ("mixed", "left", "right")
 NAMES = {"synthetic_grammar": "mixed", "synthetic_grammar_left": "left", "synthetic_grammar_right": "right"}
 MIN_WORDS, MAX_WORDS = 4, 14
 
-# Kinds of things, and the words of each: nouns, pronouns that ask for one, what such a thing does and how it does it; and what
-# is done to one, in three forms.
+# Kind of thing -> its words by symbol: nouns, the pronoun that asks for it, what such a thing does, and how it does it; and
+# what is done to it, in three forms.
 KINDS = {
     "person": {
         "NN": "girls bakers teachers farmers kings doctors",
@@ -91,13 +91,13 @@ Rules = Mapping[str, Sequence[tuple[float, str]]]
 
 
 def _of_each_kind(rules: Rules) -> Rules:
-    """Rules for each kind of thing from rules in which KIND stands for one, and OTHER for another one."""
+    """Rules for each kind of thing from rules in which KIND stands for the kind and OTHER for any other kind."""
     found: dict[str, list[tuple[float, str]]] = {}
     for symbol, choices in rules.items():
         for kind in KINDS if "KIND" in symbol else ("",):
             expanded = found.setdefault(symbol.replace("KIND", kind), [])
             for weight, parts in choices:
-                # On the left no kind is set yet: there KIND on the right stands for any.
+                # A rule without KIND on its left has no kind yet: KIND on its right then stands for any.
                 marker = "OTHER" if kind else "KIND"
                 which = [each for each in KINDS if each != kind] if marker in parts else [kind]
                 for each in which:

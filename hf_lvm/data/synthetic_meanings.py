@@ -44,8 +44,8 @@ def load(num_sentences: int = 3000, num_extra: int = 0, seed: int = 0) -> Datase
         num_sentences (`int`, *optional*, defaults to 3000):
             How many questions there are in all splits together. Fewer are a part of more.
         num_extra (`int`, *optional*, defaults to 0):
-            How many meanings without a question there are in a further split `extra`: all different, none of them one of the
-            meanings of the other splits.
+            How many meanings without a question there are in a further split `extra`: all different, and none of
+            them occurs in the other splits.
         seed (`int`, *optional*, defaults to 0):
             Of the draws.
 
@@ -97,7 +97,7 @@ def _things(generator: random.Random, variable: str) -> tuple[str, list[str]]:
     for colour in generator.sample(_COLOURS, generator.choice((0, 0, 1, 2))):
         words.insert(0, colour)
         parts.insert(1, f"( {colour} {variable} )")
-    # One clause at most inside another thing: whatever stands behind "and" is then said of the outer one.
+    # At most one clause inside another thing, so that what stands behind "and" is always said of the outer thing.
     clauses = generator.sample((_where, _whose, _how_long, _not), generator.choice((0, 1, 1, 2 if variable == "$0" else 1)))
     for number, clause in enumerate(clauses):
         text, part = clause(generator, variable)
@@ -117,7 +117,7 @@ def _where(generator: random.Random, variable: str) -> tuple[str, str]:
 
 def _whose(generator: random.Random, variable: str) -> tuple[str, str]:
     if variable == "$0" and generator.random() < 0.4:
-        # Whoever it belongs to has another one: the second variable.
+        # A relation to another thing, which is the second variable.
         words, parts = _things(generator, "$1")
         wording = generator.choice(("towed by {}", "that follow {}"))
         return wording.format(words), f"( exists $1 {_joined('and', [*parts, f'( follows {variable} $1 )'])} )"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict
 
-from hf_lvm.data.loading import complete_texts, name_column, read_sources
+from hf_lvm.data.loading import complete_texts, name_columns, read_sources
 from hf_lvm.data.splits import check_fractions
 from hf_lvm.data.text_files import read_file, split_files
 from hf_lvm.grammars.brackets import Bracketing, casefolded, read_trees
@@ -90,7 +90,7 @@ def load_bracketings(
     known = {casefolded(words) for words in sentences}
     found: dict[tuple[str, ...], Bracketing] = {}
     for file in split_files(path).values() if path.is_dir() else (path,):
-        rows = name_column(read_file(file, tree_column), tree_column, "tree", str(file))
+        rows = name_columns(read_file(file, tree_column), {"tree": tree_column}, str(file))
         for tree in read_trees(known_trees(rows["tree"][:]), None, labelled, f"{file}, tree"):
             if tree is not None and (words := casefolded(tree.words)) in known:
                 found.setdefault(words, tree)
@@ -115,10 +115,11 @@ def known_trees(trees: Iterable[str | None]) -> list[str | None]:
 
 
 def _with_texts(rows: Dataset, tree_column: str, text_column: str, labelled: bool | None, source: str) -> Dataset:
-    rows = name_column(rows, tree_column, "tree", source)
-    sentences = None
-    if text_column in rows.column_names or text_column != "text":
-        rows = name_column(rows, text_column, "text", source)
+    columns, sentences = {"tree": tree_column}, None
+    # Trees may stand in a column "text", and then there is none with the words.
+    has_texts = text_column != "text" or ("text" in rows.column_names and tree_column != "text")
+    rows = name_columns(rows, columns | {"text": text_column} if has_texts else columns, source)
+    if has_texts:
         sentences = [(text or "").split() for text in rows["text"][:]]
     strings = known_trees(rows["tree"][:])
     trees = read_trees(strings, sentences, labelled, f"{source}, tree")

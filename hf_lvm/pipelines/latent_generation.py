@@ -83,7 +83,7 @@ class LatentGenerationPipeline(LatentPipeline):
 
     def _shape_of_one(self, latents: np.ndarray | torch.Tensor) -> int:
         """How many dimensions one latent has: two for points of the simplices of classes."""
-        floating = torch.as_tensor(latents[:0]).is_floating_point()
+        floating = torch.as_tensor(latents).is_floating_point()
         return 2 if floating and hasattr(self.model, "class_probabilities") else 1
 
     def _sanitize_parameters(
@@ -180,7 +180,7 @@ class LatentGenerationPipeline(LatentPipeline):
         return [texts[first : first + copies] for first in range(0, len(texts), copies)]
 
     def _prompt_inputs(self, prompts: Sequence[str | None]) -> dict[str, torch.Tensor]:
-        """Prompts as tokens, padded on the right; none is an empty one."""
+        """Prompts as tokens, padded on the right; no prompt is an empty one."""
         tokens = [
             self.processor.decoder_tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
             for prompt in prompts

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import Pipeline
 
+from hf_lvm.analysis.feature_extraction import reads_conditions
 from hf_lvm.data import LatentTextProcessor
 
 
@@ -43,7 +44,7 @@ class LatentPipeline(Pipeline):
     @property
     def reads_conditions(self) -> bool:
         """Whether each input needs a condition: those of a conditional text VAE."""
-        return bool(getattr(getattr(self.model, "prior", None), "needs_condition", False))
+        return reads_conditions(self.model)
 
     def check_condition(self, condition: Any) -> None:
         """Raise a `ValueError` for a condition that the model does not read, or none where it reads one."""

@@ -168,6 +168,12 @@ def test_numbers_are_written_for_people():
     assert number(None) == "–" and number(float("nan")) == "nan" and number("x") == "x"
 
 
+def test_columns_of_numbers_stand_to_the_right():
+    rows = {"a": {"size": 1e-7, "kind": "x"}, "b": {"size": -2.5, "kind": "y"}}
+    head = next(numbers({"group": rows})[0].iter("thead"))
+    assert [cell.get("class") for cell in head.iter("th")] == [None, "number", None]
+
+
 def test_every_number_of_nested_results_is_on_the_page():
     rows = [{"step": step, "f1": step / 7} for step in range(60)]
     results = {"a": {"b": {"c": 1.25}, "d": [1.5, 2.5]}, "many": [float(k) for k in range(30)], "rows": rows,

@@ -176,6 +176,18 @@ def test_a_run_leaves_a_card_that_somebody_wrote(copied, caplog):
     assert read(copied) == "# Mine\n" and "by hand" in caplog.text
 
 
+def test_damaged_files_are_named(copied):
+    (copied / "config.json").write_text('{"model_type": ')
+    with pytest.raises(ValueError, match=r"^\S+/config\.json is no JSON .*: restore the file"):
+        model_card(copied)
+    (copied / "config.json").unlink()
+    whole = (copied / "model.safetensors").read_bytes()
+    for content in (b"", b"abc", whole[:40], b"\xff" * 40):
+        (copied / "model.safetensors").write_bytes(content)
+        with pytest.raises(ValueError, match=r"^\S+/model\.safetensors is no whole safetensors file"):
+            model_card(copied)
+
+
 def test_a_folder_without_results_is_one_clear_error(tmp_path, capsys, copied):
     for folder, words in ((tmp_path / "nowhere", "no folder"), (tmp_path, "holds no results.json")):
         assert command(["card", str(folder)]) == 2

@@ -40,6 +40,20 @@ def test_kept_words_are_a_summary(tmp_path):
         load_compressions(data_dir=written(tmp_path, rows), text_column="tokens", keep_column="kept")
 
 
+def test_a_summary_in_a_column_text(tmp_path):
+    folder = written(tmp_path, [{"document": "a b c", "text": "a c"}, {"document": "d e", "text": None}])
+    train = load_compressions(data_dir=folder, text_column="document", summary_column="text")["train"]
+    assert train["text"][:] == ["a b c", "d e"] and train["summary"][:] == ["a c", None]
+    with pytest.raises(ValueError, match="text_column='text' and summary_column='text' name one column twice"):
+        load_compressions(data_dir=folder, summary_column="text")
+
+
+def test_signs_that_a_csv_file_made_numbers_of(tmp_path):
+    (tmp_path / "train.csv").write_text("text,keep\na b c,101\n")
+    with pytest.raises(ValueError, match="row 0: 101 is a number where .* csv .*: give jsonl or parquet"):
+        load_compressions(data_dir=tmp_path, keep_column="keep", validation_fraction=0, test_fraction=0)
+
+
 def test_leftmost_words():
     assert kept_words(["a", "b", "a", "b"], ["a", "b"]) == [True, True, False, False]
     assert kept_words(["a", "b"], ["b", "a"]) is None and kept_words(["a"], []) is None

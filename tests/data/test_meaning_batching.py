@@ -95,6 +95,8 @@ def test_labelled_rows_are_drawn_by_seed_and_nested():
     assert len({tuple(choose_labelled(table, 5, seed=seed)) for seed in range(6)}) > 3
     with pytest.raises(ValueError, match="num_labelled is 21, and 20 training rows have a meaning"):
         choose_labelled(table, 21)
+    with pytest.raises(ValueError, match="num_labelled is -2, .* or for all by -1"):
+        choose_labelled(table, -2)
     with pytest.raises(ValueError, match="No training row has both"):
         choose_labelled(rows(["a"], [None]), -1)
 

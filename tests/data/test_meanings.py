@@ -95,11 +95,16 @@ def test_columns_by_name_and_splits_by_hash(tmp_path):
     assert splits["train"].column_names == ["text", "meaning", "id"]
     # Utterances alone are trained on, and never held out.
     assert report.counts["train"]["utterances"] > 60 and None not in splits["test"]["meaning"][:]
+    # The meanings may stand in a column "text".
+    meanings_as_text = written(tmp_path / "other.jsonl", [row[1:] for row in rows], ("said", "text"))
+    others, _ = load_meanings(meanings_as_text, text_column="said", meaning_column="text")
+    assert others["train"]["text"][:] == splits["train"]["text"][:]
+    assert others["train"]["meaning"][:] == splits["train"]["meaning"][:]
     for rows in splits.values():
         for row in rows:
             assert row["text"] == f"boats {row['id']}" and row["meaning"] in (None, f"( f a{row['id']} )")
     with pytest.raises(
-        ValueError, match="no column 'mr'; its columns are id, text, form. Name one of them with meaning_column"
+        ValueError, match="no column 'mr'; its columns are id, said, form. Name one of them with meaning_column"
     ):
         load_meanings(path, text_column="said")
 

@@ -58,6 +58,8 @@ def test_truncation_keeps_the_end_token(two_sided):
 
 
 def test_nothing_is_cut_silently(two_sided):
+    with pytest.raises(ValueError, match="max_length=2 has no room for a word beside the 2 special tokens .* set it to 3"):
+        two_sided(TEXTS, truncation=True, max_length=2)
     with pytest.raises(ValueError, match=r"Text 0 has \d+ tokens, more than max_length=4; .*truncation=True"):
         two_sided(TEXTS, max_length=4)
     with pytest.raises(ValueError, match="needs max_length"):

@@ -65,6 +65,15 @@ def test_features_of_files(tmp_path):
     for name, said in (("d.jsonl", "have 1 to 2 features"), ("e.npy", "finite numbers"), ("f.npy", "there is no file")):
         with pytest.raises((ValueError, FileNotFoundError), match=said):
             load_feature_objects(tmp_path / name)
+    (tmp_path / "broken.npy").write_bytes(b"abc")
+    np.save(tmp_path / "words.npy", np.array([["a", "b"]]))
+    for name, said in (("broken.npy", "is no array of numbers"), ("words.npy", "these are <U1 of shape")):
+        with pytest.raises(ValueError, match=said):
+            load_feature_objects(tmp_path / name)
+    for line in ('{"x": [1]}', "[1, 2", "3", '["a"]', '{"features": null}'):
+        (tmp_path / "h.jsonl").write_text(f"[1, 2]\n{line}\n")
+        with pytest.raises(ValueError, match="h.jsonl, line 2 is no vector"):
+            load_feature_objects(tmp_path / "h.jsonl")
     (tmp_path / "g.txt").write_text("1 2")
     with pytest.raises(ValueError, match="read from .npy or .jsonl"):
         load_feature_objects(tmp_path / "g.txt")

@@ -41,6 +41,16 @@ def test_columns_are_renamed_and_the_others_kept(tmp_path, caplog):
     assert all_rows(loaded) == sorted(zip(SENTENCES, TREES, strict=True))
 
 
+def test_columns_may_have_each_others_names(tmp_path):
+    rows = [{"text": tree, "tree": sentence} for sentence, tree in zip(SENTENCES, TREES, strict=True)]
+    path = write(tmp_path / "trees.jsonl", rows)
+    assert all_rows(load_trees(path, tree_column="text", text_column="tree", **CUT)) == sorted(
+        zip(SENTENCES, TREES, strict=True)
+    )
+    path = write(tmp_path / "alone.jsonl", [{"text": tree} for tree in TREES])
+    assert all_rows(load_trees(path, tree_column="text", **CUT)) == sorted(zip(SENTENCES, TREES, strict=True))
+
+
 def test_a_folder_keeps_its_splits_and_trees_may_be_missing(tmp_path):
     for split, first in (("train", 0), ("valid", 20), ("test", 40)):
         rows = [{"text": SENTENCES[n], "tree": TREES[n] if n % 2 else ""} for n in range(first, first + 20)]

@@ -129,7 +129,7 @@ def exact_gradient(problem: Problem, objective: str, num_samples: int = 1, kl_we
     return torch.autograd.grad(loss.sum(), parameters)[0].squeeze(0)
 
 
-def _loss(problem, parameters, objective, estimator, num_samples, generator, kl_weight, features=None):
+def _loss(problem, parameters, objective, estimator, num_samples, generator, kl_weight, features):
     posterior, prior = problem.posterior(parameters), problem.prior(parameters)
     draws = draw_for(objective, estimator, posterior, num_samples, generator, features=features)
     log_likelihood = problem.log_likelihood(parameters, draws.latents)

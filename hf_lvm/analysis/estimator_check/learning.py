@@ -1,4 +1,4 @@
-"""What an estimator has to learn before it is looked at: baselines and control variates."""
+"""What an estimator has to learn before it is measured: baselines and control variates."""
 
 from collections.abc import Callable
 

@@ -26,7 +26,7 @@ from hf_lvm.estimators.score_function import ScoreFunction
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.objectives import OBJECTIVES
 
-# Logits held at once, in numbers: copies of the batch are drawn for together as long as there are fewer.
+# How many logits may be held at once: as many copies of the batch are drawn for together as stay below it.
 MAX_LOGITS = {"cpu": 2**23, "cuda": 2**27}
 LEARNING_RATE = 0.01
 # An estimator without variance is drawn a few times, to see that it has none.
@@ -116,7 +116,7 @@ def check_model(
     def loss() -> torch.Tensor:
         return model(**batch, generator=generator, kl_weight=kl_weight).loss
 
-    limit = MAX_LOGITS.get(model.device.type, MAX_LOGITS["cuda"])
+    limit = _logits_at_once(model.device)
     rows = []
     for case_config, estimator in cases:
         scored = _scored_latents(estimator, case_config.num_samples, posterior.support_size)
@@ -200,12 +200,16 @@ def exact_gradient_of(
 def _log_likelihoods(model: PreTrainedModel, labels: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """log p(x|z) of values (S, B, M), without a gradient: (S, B)."""
     first = model(labels=labels, latents=values[0])
-    limit = MAX_LOGITS.get(labels.device.type, MAX_LOGITS["cuda"])
+    limit = _logits_at_once(labels.device)
     scores = [-first.reconstruction.unsqueeze(0)]
     for some in values[1:].split(max(1, limit // first.logits.numel())):
         output = model(labels=labels.repeat(len(some), 1), latents=some.flatten(0, 1))
         scores.append(-output.reconstruction.unflatten(0, (len(some), -1)))
     return torch.cat(scores)
+
+
+def _logits_at_once(device: torch.device) -> int:
+    return MAX_LOGITS.get(device.type, MAX_LOGITS["cuda"])
 
 
 # ---- estimates of it -------------------------------------------------------------------------------------------------
@@ -218,7 +222,7 @@ def _gradients(
     output = model(**batch, generator=generator, kl_weight=kl_weight)
     posterior = output.posterior
     (gradient,) = torch.autograd.grad(output.loss * copies, posterior.logits)
-    # Through the normalisation of the logits, which a shift of all of them does not get through.
+    # Back through the normalisation of the logits, whose derivative takes out what is a shift of all of them.
     gradient = gradient - posterior.probs * gradient.sum(-1, keepdim=True)
     return gradient.detach().double().reshape(copies, -1)
 

@@ -61,12 +61,12 @@ def best_binary(gold: Counter[tuple[int, int]], kept: Sequence[bool], counts_all
     every gold span is matched, of n - 2 that the tree has.
 
     With `counts_all` (evalb) a binary tree over the m words that stay matches each different gold span of 2 words or more
-    once. What gold has beyond that are repeated spans and spans of one word. Each word that goes adds a bracket which
-    repeats a span next to it, and any span next to it can be chosen, so that the rest is a bipartite matching between the
-    places where words go and the spans that want one more bracket. Where none of the words at one place is matched, they
-    cost one bracket together: those inside it hold no word and are not counted. A further match costs at most one
-    further bracket, which raises F1 = 2 matched / (predicted + gold), being 1 at most; so the largest matching is the best,
-    and of those the one that uses the most places.
+    once. Beyond these, gold has repeated spans and spans of one word. Each removed word adds a bracket that repeats a span
+    next to it, and the tree can choose which of them, so that the rest is a bipartite matching between the places of removed
+    words and the spans that want one more bracket. Where none of the words removed at one place is matched, they cost one
+    bracket together: those inside it hold no word and are not counted. A further match costs at most one further bracket,
+    which raises F1 = 2 matched / (predicted + gold), as that is at most 1; so the largest matching is the best, and of those
+    the one that uses the most places.
 
     Args:
         gold: how often each span counts, as [`Protocol.count`] gives it.
@@ -85,7 +85,7 @@ def best_binary(gold: Counter[tuple[int, int]], kept: Sequence[bool], counts_all
     if removed and wanted:
         supplies = [*removed, *(removed - Counter(set(removed))).elements()]  # one word of each place, then the others
         fits = np.array([[place in (first, last + 1) for first, last in wanted] for place in supplies])
-        # A match counts 1, and so little more where it is the word of its place that no number of them makes up for a match.
+        # A match counts 1. That of the first word of a place counts a little more, all of them together less than one match.
         weights = fits * np.where(np.arange(len(supplies)) < len(removed), 1 + 1 / (len(supplies) + 1), 1)[:, None]
         pairs = [pair for pair in zip(*linear_sum_assignment(weights, maximize=True), strict=True) if fits[pair]]
         used = {supplies[supply] for supply, _ in pairs}

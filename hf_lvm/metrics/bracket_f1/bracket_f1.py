@@ -18,6 +18,7 @@ from hf_lvm.metrics.bracket_f1.baselines import (
     right_branching_last_on_top,
 )
 from hf_lvm.metrics.bracket_f1.protocols import PROTOCOLS, Protocol
+from hf_lvm.metrics.columns import check_pairs
 
 _DESCRIPTION = """\
 Unlabelled F1 of the brackets of predicted trees, by one of the protocols that published numbers follow. They differ in
@@ -129,11 +130,7 @@ def compute_bracket_f1(
     """
     rules = _protocol(protocol)
     _refuse_one_tree(predictions, references)
-    if len(predictions) != len(references) or len(references) == 0:
-        raise ValueError(
-            f"there are {len(predictions)} predictions and {len(references)} references; "
-            "one reference per prediction and at least one pair is needed"
-        )
+    check_pairs(predictions, references)
     generator = random.Random(seed)
     counts: dict[str, list[Counts]] = {}
     skipped = removed_words = 0

@@ -15,6 +15,8 @@ from scipy.special import entr
 from sklearn.metrics import adjusted_rand_score, homogeneity_completeness_v_measure
 from sklearn.metrics.cluster import contingency_matrix
 
+from hf_lvm.metrics.columns import check_pairs
+
 _DESCRIPTION = """\
 Compares classes that were found without labels (mixture components, states of a hidden Markov model) with gold classes.
 V-measure (Rosenberg and Hirschberg 2007) is the harmonic mean of homogeneity, how much of the gold class is known from the
@@ -104,11 +106,7 @@ def compute_clustering(
             0 on, or strings among whole numbers.
     """
     predicted, gold = _class_indices("predictions", predictions), _class_indices("references", references)
-    if len(predicted) != len(gold) or len(gold) == 0:
-        raise ValueError(
-            f"there are {len(predicted)} predictions and {len(gold)} references; "
-            "one reference per prediction and at least one pair is needed"
-        )
+    check_pairs(predicted, gold)
     counts = contingency_matrix(gold, predicted)  # (gold classes, predicted classes)
     homogeneity, completeness, v_measure = homogeneity_completeness_v_measure(gold, predicted)
     num_items = len(gold)

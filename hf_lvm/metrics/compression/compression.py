@@ -8,6 +8,7 @@ import numpy as np
 from datasets import Features, List, Value
 from numpy.typing import ArrayLike
 
+from hf_lvm.metrics.columns import check_is_column
 from hf_lvm.metrics.compression.scoring import MULTIPLE_REFERENCES, TextScorer
 from hf_lvm.metrics.compression.words import WORD_RULES, control_texts, split_words
 
@@ -196,8 +197,7 @@ def _check_options(multiple_references: str, limit_bytes: int | None, words: str
 
 def _check_lengths(predictions: Sequence, references: Sequence, sources: Sequence) -> None:
     for name, column in (("predictions", predictions), ("references", references), ("sources", sources)):
-        if isinstance(column, str):
-            raise ValueError(f"{name} is one string; a list with one entry for each sentence is needed")
+        check_is_column(name, column)
     if not len(predictions) == len(references) == len(sources) or len(sources) == 0:
         raise ValueError(
             f"there are {len(predictions)} predictions, {len(references)} references and {len(sources)} sources; "

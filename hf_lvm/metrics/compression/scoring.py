@@ -16,7 +16,7 @@ MULTIPLE_REFERENCES: dict[str, Callable[[Sequence[float]], float]] = {"best": ma
 
 
 class _CachingTokenizer(tokenizers.Tokenizer):
-    """That of rouge-score with stemming. References come again for each control, and most words again and again."""
+    """The stemming tokenizer of rouge-score with a cache: references come again for each control, and most words often."""
 
     def __init__(self):
         self.stem = functools.cache(PorterStemmer().stem)

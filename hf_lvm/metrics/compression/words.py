@@ -53,7 +53,7 @@ def random_words(text: str, count: int, generator: random.Random, rule: str = "w
 
 
 def common_count(source_lengths: Sequence[int], total: int) -> int:
-    """The k for which the first k words of every source make closest to `total` words; the smaller of two.
+    """The k for which the first k words of every source come closest to `total` words; the smaller of two.
 
     Args:
         source_lengths: (N,) words of each source; one of fewer than k words gives all it has.

@@ -8,6 +8,8 @@ import evaluate
 from datasets import Features, Value
 from sacrebleu.metrics import BLEU
 
+from hf_lvm.metrics.columns import check_sentences
+
 _DESCRIPTION = """\
 Says whether a model writes many different sentences or the same few again and again. Self-BLEU (Zhu et al. 2018) is the
 BLEU of each sentence with all others as its references, averaged: 100 when all are one sentence, near 0 when they share
@@ -122,9 +124,7 @@ def compute_diversity(predictions: Sequence[str], max_order: int = 4) -> dict[st
     Raises:
         ValueError: fewer than two sentences, something that is not a string, a `max_order` below 1.
     """
-    if isinstance(predictions, str) or any(not isinstance(text, str) for text in predictions):
-        kinds = "one string" if isinstance(predictions, str) else ", ".join(sorted({type(t).__name__ for t in predictions}))
-        raise ValueError(f"predictions is made of {kinds}; a list of strings is needed, one sentence each")
+    check_sentences("predictions", predictions)
     if len(predictions) < 2:
         raise ValueError(
             f"there are {len(predictions)} predictions; diversity compares sentences with each other and needs at least two"

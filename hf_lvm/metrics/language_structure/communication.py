@@ -1,4 +1,4 @@
-"""Is the target found, and by messages of which length?"""
+"""Is the target found, and with messages of what length?"""
 
 import numpy as np
 from numpy.typing import ArrayLike

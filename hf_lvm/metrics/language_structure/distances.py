@@ -7,7 +7,7 @@ from hf_lvm.metrics.language_structure.messages import MessageTable
 
 MESSAGE_DISTANCES = ("edit", "edit_over_longer", "edit_over_mean", "hamming")
 MEANING_DISTANCES = {"attributes": ("hamming",), "vectors": ("cosine", "euclidean")}
-# Pairs whose table of edit distances stays in the cache of one core; numbers that are held for vectors at a time.
+# Pairs at a time whose table of edit distances stays in the cache of one core; numbers of vectors that are held at a time.
 _PAIRS, _NUMBERS = 1 << 14, 1 << 21
 # Distances of all pairs that may be held, of 4,096 meanings.
 _SQUARE = 1 << 24
@@ -121,7 +121,7 @@ def _edit_distances_of_distinct(table: MessageTable, first: np.ndarray, second: 
 
 def _edit_distances(one: MessageTable, other: MessageTable) -> np.ndarray:
     count, longest, most = len(one), int(one.lengths.max(initial=0)), int(other.lengths.max(initial=0))
-    # One byte a number where it is enough: nothing else matters as much for the speed.
+    # The smallest whole numbers that hold all distances, most often of one byte: nothing else matters as much for the speed.
     number = np.min_scalar_type(-(longest + most + 2))
     symbols, others = np.ascontiguousarray(one.symbols.T), np.ascontiguousarray(other.symbols[:, :most].T)
     # Row j is D(i, j) - j for all pairs; D(0, j) = j.

@@ -171,7 +171,7 @@ def compute_language_structure(
     meaning_distance = check_distances(kind, message_distance, meaning_distance)
     if num_permutations < 0:
         raise ValueError(f"num_permutations is {num_permutations}; give how many permutations make the chance levels, or 0")
-    accuracy = _accuracy(table, logits, targets, correct)  # first: what is wrong is said at once
+    accuracy = _accuracy(table, logits, targets, correct)  # before the slow part, so that its errors come at once
     settings = {
         "meaning_type": kind,
         "message_distance": message_distance,
@@ -251,7 +251,7 @@ def _permuted(
         if topographic:
             values[SCORES[0]] = rank_correlation(message_distances(permuted, *pairs, distances["message_distance"]), meant)
         for name, own in drawn.items():
-            # Where rows are permuted no score loses its value, but for pairs that were drawn and happen to be all alike.
+            # A permutation leaves every score defined, except where the pairs that were drawn happen to be all alike.
             if not np.isnan(values[name]):
                 own.append(values[name])
     return {
@@ -290,7 +290,7 @@ def _information(table: MessageTable, rows: np.ndarray, kind: str) -> dict[str, 
 
 
 def _shares(information: np.ndarray, entropies: np.ndarray) -> np.ndarray:
-    """Of the entropy of each attribute; nothing is known of one that never changes, and that is all there is to know: 0."""
+    """Shares of the entropy of each attribute; 0 for one that never changes, of which there is nothing to know."""
     return np.divide(information, entropies, out=np.zeros_like(information), where=entropies > 0)
 
 

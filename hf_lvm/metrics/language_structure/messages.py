@@ -113,7 +113,7 @@ def meaning_table(
 
 def row_ids(table: np.ndarray) -> np.ndarray:
     """(N,): which of the distinct rows of (N, ...) each is, from 0 on, in the order in which they come first."""
-    # By their bytes, where -0.0 must be 0.0: sorting rows of thousands of numbers would take minutes.
+    # Compared by their bytes, since sorting rows of thousands of numbers would take minutes; + 0 turns -0.0 into 0.0.
     places: dict[bytes, int] = {}
     return np.array([places.setdefault(row.tobytes(), len(places)) for row in np.ascontiguousarray(table + 0)])
 

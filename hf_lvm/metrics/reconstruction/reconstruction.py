@@ -7,6 +7,8 @@ import evaluate
 import sacrebleu
 from datasets import Features, Value
 
+from hf_lvm.metrics.columns import check_pairs, check_sentences
+
 _DESCRIPTION = """\
 Compares reconstructions with the sentences they came from. Words are separated by white space, and differences of
 white space do not count. Content words are the lower-cased words of at least three characters, one of them a letter,
@@ -59,7 +61,7 @@ you'll you're you've your yours yourself yourselves
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 
-# <unk> and its like stand for words, they are none.
+# <unk> and the like stand for words and are not words themselves.
 _PLACEHOLDER = re.compile(r"<\w+>")
 _WORD = re.compile(r"\w+(?:'\w+)*")
 _EDGE_PUNCTUATION = re.compile(r"^\W+|\W+$")
@@ -129,14 +131,8 @@ def compute_reconstruction(predictions: Sequence[str], references: Sequence[str]
         ValueError: no sentence, lengths that differ, something that is not a string.
     """
     for name, texts in (("predictions", predictions), ("references", references)):
-        if isinstance(texts, str) or any(not isinstance(text, str) for text in texts):
-            kinds = "one string" if isinstance(texts, str) else ", ".join(sorted({type(text).__name__ for text in texts}))
-            raise ValueError(f"{name} is made of {kinds}; a list of strings is needed, one sentence each")
-    if len(predictions) != len(references) or len(predictions) == 0:
-        raise ValueError(
-            f"there are {len(predictions)} predictions and {len(references)} references; "
-            "one reference per prediction and at least one pair is needed"
-        )
+        check_sentences(name, texts)
+    check_pairs(predictions, references)
 
     pairs = [(text.split(), reference.split()) for text, reference in zip(predictions, references, strict=True)]
     matches = sum(left == right for pair in pairs for left, right in zip(*pair, strict=False))

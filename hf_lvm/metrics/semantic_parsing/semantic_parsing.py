@@ -10,6 +10,7 @@ from datasets import Features, List, Value
 
 from hf_lvm.grammars.abstract_syntax import Node
 from hf_lvm.grammars.languages import Language, build_language
+from hf_lvm.metrics.columns import check_is_column, check_pairs
 from hf_lvm.metrics.compression.words import token_f1
 
 _DESCRIPTION = """\
@@ -176,13 +177,8 @@ def _read(text: str, language: Language, name: str | None = None) -> _Read:
 
 def _check_columns(predictions: Sequence[Prediction], references: Sequence[str]) -> None:
     for name, column in (("predictions", predictions), ("references", references)):
-        if isinstance(column, str):
-            raise ValueError(f"{name} is one string; a list with one entry for each sentence is needed")
-    if len(predictions) != len(references) or len(references) == 0:
-        raise ValueError(
-            f"there are {len(predictions)} predictions and {len(references)} references; "
-            "one reference per prediction and at least one pair is needed"
-        )
+        check_is_column(name, column)
+    check_pairs(predictions, references)
 
 
 def _ranked(given: Prediction, name: str) -> list[str]:
