@@ -32,8 +32,8 @@ from hf_lvm.objectives import (
     draw_for,
     semi_supervised_mean,
 )
+from hf_lvm.objectives.known_latents import draw_mode
 from hf_lvm.objectives.likelihood import sentence_nll
-from hf_lvm.objectives.minimum_risk import Candidates
 
 
 @dataclass
@@ -325,10 +325,7 @@ class LatentClassModel(ClassesAndTexts, SummedVariables, ClassLikelihood, TextOp
         """The values of z that the objective is computed from."""
         config = self.config
         if is_certain:
-            if self.estimator is not None and self.training and torch.is_grad_enabled():
-                self.estimator.sit_out()
-            kind = Candidates if config.objective == "minimum_risk" else Draws
-            return kind(posterior.mode.unsqueeze(0), posterior)
+            return draw_mode(config.objective, self.estimator, posterior)
         if not self.training and isinstance(self.estimator, GumbelSoftmax):
             return Draws(posterior.sample((config.num_samples,), generator), posterior)
         return draw_for(

@@ -41,7 +41,7 @@ from hf_lvm.objectives import (
     semi_supervised_mean,
     structured_bound,
 )
-from hf_lvm.objectives.minimum_risk import Candidates
+from hf_lvm.objectives.known_latents import draw_mode, sit_out, terms_by_group
 
 
 @dataclass
@@ -281,26 +281,23 @@ class LatentSummarizerModel(
         if told is None:
             return self._output_of(*self._bound(source, encoded, decoder_input_ids, generator, *bound))
         values, known = told
-        rows = [mask.nonzero().squeeze(1) for mask in (~known, known)]
-        parts: list[BoundTerms] = []
         posterior = None
-        for chosen, labelled in zip(rows, (False, True), strict=True):
-            if not len(chosen):
-                continue
-            if not labelled and config.unlabelled_weight == 0:
-                # A batch of nothing else still has a gradient, of 0.
-                zero = encoded.features[chosen].sum(-1) * 0.0
-                parts.append(BoundTerms(zero, zero.detach(), zero.detach()))
-                continue
-            some = source.select(chosen), encoded.select(chosen), select_rows(decoder_input_ids, chosen)
-            if labelled:
-                parts.append(self._told(*some, values[chosen], kl_weight))
-            else:
-                terms, _, posterior = self._bound(*some, select_rows(generator, chosen), *bound)
-                parts.append(terms)
-        if not len(rows[0]):
-            self._sit_out()
-        place = torch.cat(rows).argsort()
+
+        def some(rows: torch.Tensor) -> tuple[SourceWords, EncodedWords, torch.Tensor | None]:
+            return source.select(rows), encoded.select(rows), select_rows(decoder_input_ids, rows)
+
+        def told_terms(rows: torch.Tensor) -> BoundTerms:
+            return self._told(*some(rows), values[rows], kl_weight)
+
+        def bound_terms(rows: torch.Tensor) -> BoundTerms:
+            nonlocal posterior
+            terms, _, posterior = self._bound(*some(rows), select_rows(generator, rows), *bound)
+            return terms
+
+        has_draws = config.unlabelled_weight > 0 and not bool(known.all())
+        parts, place = terms_by_group([(~known, bound_terms if has_draws else None), (known, told_terms)], encoded.features)
+        if not has_draws:
+            sit_out(self.estimator)
         row_loss, reconstruction, kl = (joined_terms(parts, name, place) for name in ("loss", "reconstruction", "kl"))
         loss = semi_supervised_mean(row_loss, known, unlabelled_weight=config.unlabelled_weight, counts=row_counts)
         return LatentSummarizerOutput(
@@ -309,7 +306,7 @@ class LatentSummarizerModel(
             reconstruction=reconstruction,
             kl=kl,
             non_canonical=joined_terms(parts, "non_canonical", place),
-            posterior=posterior if not len(rows[1]) else None,
+            posterior=posterior if not bool(known.any()) else None,
         )
 
     @staticmethod
@@ -397,17 +394,10 @@ class LatentSummarizerModel(
         """The compressions that the objective is computed from."""
         config = self.config
         if certain:
-            self._sit_out()
-            kind = Candidates if config.objective == "minimum_risk" else Draws
-            return kind(posterior.mode.unsqueeze(0), posterior)
+            return draw_mode(config.objective, self.estimator, posterior)
         if config.estimator in RELAXED:
             return Draws(posterior.sample((config.num_samples,), generator), posterior)
         return draw_for(config.objective, self.estimator, posterior, config.num_samples, generator, features=features)
-
-    def _sit_out(self) -> None:
-        """Say to the estimator that a training batch leaves nothing to draw."""
-        if self.estimator is not None and self.training and torch.is_grad_enabled():
-            self.estimator.sit_out()
 
 
 AutoConfig.register(LatentSummarizerConfig.model_type, LatentSummarizerConfig)

@@ -170,7 +170,8 @@ class TextsAndSummaries:
                 pairs = self.pair_log_probs(source)
                 counts = self.posterior_head.counts_of(values[0], source)
                 whole = self.log_likelihood(source, values, None, pairs)[0]
-                without = [self._without(values[0], place, source) for place in range(int(counts.max()))]
+                # One at least: a batch of empty summaries has nothing to leave out, and `stack` needs something.
+                without = [self._without(values[0], place, source) for place in range(max(1, int(counts.max())))]
                 scores = self.log_likelihood(source, torch.stack(without), None, pairs)
             for row, own in enumerate(sentences):
                 surface = self._surface(values[0, row], source, row, own, processor)

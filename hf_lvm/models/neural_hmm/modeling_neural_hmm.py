@@ -20,6 +20,7 @@ from transformers.utils import ModelOutput
 from hf_lvm.backbones.composition.adapter_checkpoints import AdapterCheckpoints
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.distributions import Generators, LinearChainCRF
+from hf_lvm.distributions.lengths import may_look, rows_of
 from hf_lvm.layers.decoder_interface import in_evaluation_mode
 from hf_lvm.layers.precision import linear_at_least_float32
 from hf_lvm.models.neural_hmm.configuration_neural_hmm import NeuralHMMConfig
@@ -132,6 +133,12 @@ class NeuralHMMModel(AdapterCheckpoints, PreTrainedModel):
         if labels.dim() != 2 or labels.shape[1] == 0:
             raise ValueError(f"labels has shape {tuple(labels.shape)}: sentences (B, T) with at least their end are needed.")
         is_token = labels != -100
+        unknown = (is_token & ((labels < 0) | (labels >= self.config.vocab_size))).any(1)
+        if may_look(labels, False) and unknown.any():
+            raise ValueError(
+                f"The labels of row(s) {rows_of(unknown)} have tokens outside the vocabulary, 0 to "
+                f"{self.config.vocab_size - 1}: use the tokenizer that the model was built for."
+            )
         start, transitions = self.transition_log_probs()
         emitted = functional.embedding(labels.masked_fill(~is_token, 0), emissions.T)
         unary = emitted if kl_weight == 1.0 else emitted / kl_weight
@@ -218,6 +225,8 @@ class NeuralHMMModel(AdapterCheckpoints, PreTrainedModel):
         generator: Generators = None,
     ) -> LikelihoodEstimate:
         """log p(x) in nats, summed exactly and without dropout; the other arguments are those of models that estimate it."""
+        if labels is None:
+            raise ValueError("Pass labels: the sentences, each with its end, -100 where padded.")
         with in_evaluation_mode(self):
             log_likelihood = self.encode(labels).log_partition.double()
         return LikelihoodEstimate(

@@ -39,7 +39,7 @@ from hf_lvm.models.referential_game.receiver import ReceivingPart
 from hf_lvm.models.referential_game.relaxed_game import PlayedGame, RelaxedGame
 from hf_lvm.models.referential_game.sender import SendingPart
 from hf_lvm.objectives import check_combination, discrete_bound, draw_for, stepwise_bound
-from hf_lvm.objectives.minimum_risk import Candidates
+from hf_lvm.objectives.known_latents import draw_mode
 
 
 @dataclass
@@ -273,10 +273,7 @@ class ReferentialGameModel(
         """The messages that the objective is computed from."""
         config = self.config
         if certain:
-            if self.estimator is not None and self.training and torch.is_grad_enabled():
-                self.estimator.sit_out()
-            kind = Candidates if config.objective == "minimum_risk" else Draws
-            return kind(posterior.mode.unsqueeze(0), posterior)
+            return draw_mode(config.objective, self.estimator, posterior)
         if config.estimator in RELAXED:
             return Draws(posterior.sample((config.num_samples,), generator), posterior)
         return draw_for(config.objective, self.estimator, posterior, config.num_samples, generator, features=told)

@@ -46,7 +46,7 @@ from hf_lvm.objectives import (
     semi_supervised_mean,
     structured_bound,
 )
-from hf_lvm.objectives.minimum_risk import Candidates
+from hf_lvm.objectives.known_latents import draw_mode, sit_out, terms_by_group
 
 
 @dataclass
@@ -207,29 +207,34 @@ class StructVAEModel(MeaningsAndTexts, MeaningLikelihood, Scoring, ParsingPart, 
             terms, values, posterior = self._bound(labels, encoded, decoder_input_ids, generator, sample_posterior, kl_weight)
             return self._output(terms.loss.mean(), [terms], None, values, posterior)
         guessed = torch.zeros_like(known) if guessed_ids is None else (guessed_ids != IGNORED).any(1) & ~known
-        rows = [mask.nonzero().squeeze(1) for mask in (~known & ~guessed, known, guessed)]
-        parts: list[BoundTerms] = []
+        inferred, has_weight = ~known & ~guessed, config.unlabelled_weight > 0
         values = posterior = None
-        for chosen, ids in zip(rows, (None, meaning_ids, guessed_ids), strict=True):
-            if not len(chosen):
-                continue
-            if ids is not meaning_ids and config.unlabelled_weight == 0:
-                # A batch of nothing else still has a gradient, of 0.
-                zero = encoded.features[chosen].sum(-1) * 0.0
-                parts.append(BoundTerms(zero, zero.detach(), zero.detach()))
-                continue
-            some = labels[chosen], encoded.select(chosen), select_rows(decoder_input_ids, chosen)
-            if ids is not None:
-                parts.append(self._told(*some, ids[chosen]))
-            else:
-                own = select_rows(generator, chosen)
-                terms, values, posterior = self._bound(*some, own, sample_posterior, kl_weight)
-                parts.append(terms)
-        if not len(rows[0]):
-            self._sit_out()
-        if len(rows[1]) + len(rows[2]):
+
+        def some(rows: torch.Tensor) -> tuple[torch.Tensor, EncodedSentences, torch.Tensor | None]:
+            return labels[rows], encoded.select(rows), select_rows(decoder_input_ids, rows)
+
+        def known_terms(rows: torch.Tensor) -> BoundTerms:
+            return self._told(*some(rows), meaning_ids[rows])
+
+        def guessed_terms(rows: torch.Tensor) -> BoundTerms:
+            return self._told(*some(rows), guessed_ids[rows])
+
+        def bound_terms(rows: torch.Tensor) -> BoundTerms:
+            nonlocal values, posterior
+            own = select_rows(generator, rows)
+            terms, values, posterior = self._bound(*some(rows), own, sample_posterior, kl_weight)
+            return terms
+
+        groups = [
+            (inferred, bound_terms if has_weight else None),
+            (known, known_terms),
+            (guessed, guessed_terms if has_weight else None),
+        ]
+        parts, place = terms_by_group(groups, encoded.features)
+        if not has_weight or not bool(inferred.any()):
+            sit_out(self.estimator)
+        if not bool(inferred.all()):
             values = posterior = None
-        place = torch.cat(rows).argsort()
         row_loss = joined_terms(parts, "loss", place)
         loss = semi_supervised_mean(row_loss, known, unlabelled_weight=config.unlabelled_weight, counts=row_counts)
         return self._output(loss, parts, place, values, posterior)
@@ -317,18 +322,11 @@ class StructVAEModel(MeaningsAndTexts, MeaningLikelihood, Scoring, ParsingPart, 
         """The trees that the objective is computed from."""
         config = self.config
         if certain:
-            self._sit_out()
-            kind = Candidates if config.objective == "minimum_risk" else Draws
-            return kind(posterior.mode.unsqueeze(0), posterior)
+            return draw_mode(config.objective, self.estimator, posterior)
         features = self.baseline_features(labels, encoded.features)
         if config.unlabelled_candidates == "beam":
             return draw_best(self.estimator, posterior, config.num_samples, features)
         return draw_for(config.objective, self.estimator, posterior, config.num_samples, generator, features=features)
-
-    def _sit_out(self) -> None:
-        """Say to the estimator that a training batch leaves nothing to draw."""
-        if self.estimator is not None and self.training and torch.is_grad_enabled():
-            self.estimator.sit_out()
 
 
 AutoConfig.register(StructVAEConfig.model_type, StructVAEConfig)

@@ -35,7 +35,7 @@ from hf_lvm.objectives import (
     semi_supervised_mean,
     structured_bound,
 )
-from hf_lvm.objectives.minimum_risk import Candidates
+from hf_lvm.objectives.known_latents import draw_mode
 
 
 @dataclass
@@ -171,8 +171,10 @@ class URNNGModel(TreesAndTexts, TreeLikelihood, TwoParts, PreTrainedModel):
 
     # ---- the model ---------------------------------------------------------------------------------------------------
 
-    def sentences_of(self, labels: torch.Tensor, decoder_word_ids: torch.Tensor | None) -> Sentences:
+    def sentences_of(self, labels: torch.Tensor | None, decoder_word_ids: torch.Tensor | None) -> Sentences:
         """Labels (B, T) as the decoder takes them; see `forward`."""
+        if labels is None:
+            raise ValueError("Pass labels: the sentences, each with its end, -100 where padded.")
         return Sentences.of_labels(labels, decoder_word_ids, self.config.eos_token_id, self.config.decoder.subwords)
 
     def forward(
@@ -213,8 +215,6 @@ class URNNGModel(TreesAndTexts, TreeLikelihood, TwoParts, PreTrainedModel):
         Raises:
             ValueError: sentences that do not fit the parts, or each other; brackets that cross; free bits.
         """
-        if labels is None:
-            raise ValueError("Pass labels: the sentences, each with its end, -100 where padded.")
         sentences = self.sentences_of(labels, decoder_word_ids)
         if latents is not None:
             trees = latents.unsqueeze(0) if latents.dim() == 3 else latents
@@ -278,10 +278,7 @@ class URNNGModel(TreesAndTexts, TreeLikelihood, TwoParts, PreTrainedModel):
         """The trees that the objective is computed from."""
         config = self.config
         if certain:
-            if self.estimator is not None and self.training and torch.is_grad_enabled():
-                self.estimator.sit_out()
-            kind = Candidates if config.objective == "minimum_risk" else Draws
-            return kind(posterior.mode.unsqueeze(0), posterior)
+            return draw_mode(config.objective, self.estimator, posterior)
         return draw_for(config.objective, self.estimator, posterior, config.num_samples, generator, features=features)
 
     # ---- its parts ---------------------------------------------------------------------------------------------------

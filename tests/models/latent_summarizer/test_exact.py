@@ -107,6 +107,18 @@ def test_a_ratio_is_a_number_of_words(ratio):
 # ---- what is known ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("known", [[True, False], [False, False], [True, True]])
+def test_rows_without_weight_draw_nothing_and_the_baseline_hears_of_it(known):
+    """Else a process with such rows and one without wait for each other: a moving average is over all processes."""
+    summarizer = model(estimator="reinforce_moving_average", unlabelled_weight=0.0).train()
+    heard: list[bool] = []
+    summarizer.estimator.sit_out = lambda: heard.append(True)
+    kept = torch.zeros(2, max(map(len, SENTENCES[:2])), dtype=torch.bool)
+    kept[:, 0] = torch.tensor(known)
+    summarizer(**batch_of([[*words, END] for words in SENTENCES[:2]]), kept=kept).loss.backward()
+    assert heard == [True]
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("estimator", ["exact", "rloo"])
 def test_known_and_unknown_compressions_in_one_batch(estimator):

@@ -58,6 +58,14 @@ def test_credit_is_what_a_word_explains(model, word_processor):
     assert credit.nats == pytest.approx(alone.explained, abs=1e-4)
 
 
+@torch.no_grad()
+def test_empty_summaries_have_no_words_to_credit(word_processor):
+    model = tiny_summarizer(allow_empty=True)
+    options = {"processor": word_processor, "word_bonus": -1e4}
+    assert model.summarize(TEXTS, **options) == [""] * len(TEXTS)
+    assert model.explain(TEXTS, **options) == [[] for _ in TEXTS]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -203,6 +203,8 @@ def test_under_autocast_it_computes_in_float32():
         (lambda: build()(labels=torch.tensor([[3, END]]), kl_weight=0.0), "kl_weight must be positive .* but is 0"),
         (lambda: build()(labels=torch.tensor([[3, END]]), free_bits_mode="kingma"), "has no KL term: set free_bits to 0"),
         (lambda: build()(labels=torch.tensor([3, END])), r"labels has shape \(2,\)"),
+        (lambda: build().encode(torch.tensor([[3, END], [VOCABULARY, END]])), r"row\(s\) \[1\] have tokens outside"),
+        (lambda: build().estimate_log_likelihood(input_ids=torch.tensor([[3]])), "Pass labels"),
         (lambda: build()(labels=torch.tensor([[3, END]]), latents=torch.tensor([[1]])), "there is one state a token"),
         (lambda: build().tag(torch.tensor([[3, END]]), "greedy"), "Unknown decoding 'greedy'"),
         (lambda: build()(labels=torch.tensor([[-100, -100]])), r"The length\(s\) .* are not from 1 to 2"),

@@ -288,3 +288,14 @@ def test_the_smallest_risk():
     output = model(**batch(model), generator=row_generators(3))
     output.loss.backward()
     assert output.loss.isfinite() and model.copying.query.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("known", [[True, False, True], [False] * 3, [True] * 3])
+def test_rows_without_weight_draw_nothing_and_the_baseline_hears_of_it(known):
+    """Else a process with such rows and one without wait for each other: a moving average is over all processes."""
+    model = tiny_struct_vae(**COPIES, estimator="reinforce_moving_average", unlabelled_weight=0.0).double().train()
+    heard: list[bool] = []
+    model.estimator.sit_out = lambda: heard.append(True)
+    given, _ = labelled(model, known)
+    model(**given).loss.backward()
+    assert heard == [True]

@@ -19,6 +19,14 @@ ROWS = [[5, 6, 7, END], [8, 9, END], [5, END]]
 # ---- tensors ---------------------------------------------------------------------------------------------------------
 
 
+def test_sentences_that_are_not_there():
+    model = tiny_urnng()
+    with pytest.raises(ValueError, match="Pass labels"):
+        model.estimate_log_likelihood(**{**batch_of(ROWS), "labels": None})
+    with pytest.raises(ValueError, match="Pass labels"):
+        model(**{**batch_of(ROWS), "labels": None})
+
+
 def test_a_sentence_longer_than_the_encoders_positions():
     model = tiny_urnng("bert")
     rows = [ROWS[0], [5] * 40 + [END], ROWS[1]]
