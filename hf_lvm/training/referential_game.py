@@ -24,7 +24,7 @@ from hf_lvm.training.game_building import RunObjects, build_game, objects_of_run
 from hf_lvm.training.game_trainer import GameTrainer
 from hf_lvm.training.message_prior import fit_message_prior, messages_of_run
 from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, run_description, write_results
+from hf_lvm.training.results import changed_settings, evaluations_of, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
 from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
 
@@ -34,6 +34,8 @@ ARGUMENTS = (ReferentialGameArguments, DataArguments, GameArguments, GameReportA
 SHOWN_GAMES = 30
 # Forms of a lexicon that results.json keeps; lexicon.json has all.
 LEXICON_LINES = 40
+# What results.json keeps of each evaluation.
+WATCHED = ("accuracy", "message_length", "reconstruction", "kl", "bound")
 # What a latent vector, a decoder of texts or an encoder that lags behind would use.
 OTHERS_KEYS = ("aggressive", "free_bits", "word_dropout", "autoencoder_warmup_steps", "labelled_share", "collapse_guard")
 # What weighs a KL term.
@@ -143,7 +145,7 @@ def train_and_report(
         "corpus": objects.corpus,
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
-        "validation": validation_of(trainer),
+        "evaluations": evaluations_of(trainer.state.log_history, WATCHED),
         "test": test,
         "language": language.metrics,
         "lexicon": {
@@ -209,16 +211,6 @@ def bags_of_words(texts: Sequence[Sequence[str]]) -> np.ndarray:
     for row, text in enumerate(texts):
         bags[row, [numbers[word] for word in text]] = 1.0
     return bags
-
-
-def validation_of(trainer: GameTrainer) -> list[dict[str, float]]:
-    """What each evaluation has said."""
-    keys = ("eval_accuracy", "eval_message_length", "eval_reconstruction", "eval_kl", "eval_bound")
-    return [
-        {"step": entry["step"]} | {key.removeprefix("eval_"): entry[key] for key in keys if key in entry}
-        for entry in trainer.state.log_history
-        if "eval_accuracy" in entry
-    ]
 
 
 def describe_games(played: PlayedGames, objects: RunObjects, rows: Sequence[int], names: Names) -> str:

@@ -4,6 +4,7 @@ import json
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -65,6 +66,24 @@ def model_settings(arguments: ComposedArguments, config: PreTrainedConfig) -> di
     if arguments.model is not None:
         settings |= {"decoder": config.decoder.model_type}
     return settings
+
+
+def evaluations_of(log_history: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, float]]:
+    """What the evaluations on the validation split said while a model was trained, one entry each, in their order.
+
+    Args:
+        log_history: of the trainer's state. Lines of one step are one evaluation: a callback may have logged its own.
+        keys: the values to keep, without their prefix `eval_`; those that an evaluation has not are left out.
+
+    Returns:
+        Dictionaries with `step`, `epoch` and the values.
+    """
+    found: dict[int, dict[str, float]] = {}
+    for line in log_history:
+        values = {key: line[f"eval_{key}"] for key in keys if f"eval_{key}" in line}
+        if values:
+            found.setdefault(line["step"], {"step": line["step"], "epoch": line["epoch"]}).update(values)
+    return list(found.values())
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ from hf_lvm.training.meaning_building import add_language_model, build_struct_va
 from hf_lvm.training.meaning_phases import fit_language_model, fit_prior, guess_meanings
 from hf_lvm.training.meaning_trainer import MeaningTrainer
 from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
+from hf_lvm.training.results import changed_settings, describe_corpus, evaluations_of, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
 from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
 from hf_lvm.training.word_vectors import begin_with_neighbours
@@ -302,7 +302,7 @@ def train_and_report(
         "prior_meanings": told["prior"],
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
-        "validation": validation_of(trainer),
+        "evaluations": evaluations_of(trainer.state.log_history, ("bound", "kl", "exact_match")),
         report.report_split: measured.metrics,
     }
     output = Path(args.output_dir)
@@ -310,16 +310,6 @@ def train_and_report(
     (output / "parses.txt").write_text(describe_parses(measured, rows), encoding="utf-8")
     finish_run(trainer, summary(measured.metrics, report.report_split))
     return results
-
-
-def validation_of(trainer: MeaningTrainer) -> list[dict[str, float]]:
-    """What each evaluation has said: the bound and exact match."""
-    keys = ("eval_bound", "eval_kl", "eval_exact_match")
-    return [
-        {"epoch": entry["epoch"]} | {key.removeprefix("eval_"): entry[key] for key in keys if key in entry}
-        for entry in trainer.state.log_history
-        if "eval_bound" in entry
-    ]
 
 
 def describe_parses(measured: MeaningReport, rows: Dataset) -> str:

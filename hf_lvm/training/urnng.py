@@ -22,7 +22,7 @@ from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, encoder_of_run, freeze_parts, trained_posterior, tree_decoder_of_run
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
+from hf_lvm.training.results import changed_settings, describe_corpus, evaluations_of, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
 from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
 from hf_lvm.training.trainer import LatentTrainer
@@ -36,6 +36,8 @@ OBJECTIVE_KEYS = (
     "objective", "estimator", "num_samples", "baseline_decay", "risk_sharpness", "classification_weight", "unlabelled_weight",
 )  # fmt: skip
 SHOWN_TREES = 8
+# What results.json keeps of each evaluation.
+WATCHED = ("bound", "kl", "published_perplexity", "corpus_f1", "sentence_f1")
 
 DESCRIPTION = """Train a grammar that nobody has drawn trees for (Kim et al. 2019): an encoder says which binary trees a
 sentence may have, and a decoder writes words and brackets, one after the other.
@@ -265,7 +267,7 @@ def train_and_report(
         "corpus": texts["corpus"],
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
-        "validation": epochs_of(trainer.state.log_history),
+        "evaluations": evaluations_of(trainer.state.log_history, WATCHED),
         "test": measured.metrics,
     }
     output = Path(args.output_dir)
@@ -276,20 +278,6 @@ def train_and_report(
         draw_tree(tree, output / "figures" / f"tree_{number}.svg")
     finish_run(trainer, summary(measured.metrics))
     return results
-
-
-def epochs_of(log_history: list[dict]) -> list[dict[str, float]]:
-    """What each evaluation has said: bound, perplexity as published, F1."""
-    found: dict[float, dict[str, float]] = {}
-    for entry in log_history:
-        values = {
-            key.removeprefix("eval_"): value
-            for key, value in entry.items()
-            if key in ("eval_bound", "eval_kl", "eval_published_perplexity", "eval_corpus_f1", "eval_sentence_f1")
-        }
-        if values:
-            found.setdefault(entry["epoch"], {"epoch": entry["epoch"]}).update(values)
-    return list(found.values())
 
 
 def describe_trees(measured: TreeReport, dataset) -> str:

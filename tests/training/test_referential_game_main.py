@@ -39,8 +39,8 @@ def test_what_is_written(run):
     assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results, default=str))
     assert results["steps"] == 12 and results["command"].startswith("train_referential_game.py --attribute_sizes")
     assert results["corpus"].endswith("36 train, 12 validation, 12 test")
-    assert [each["step"] for each in results["validation"]] == [6, 12]
-    for each in results["validation"]:
+    assert [each["step"] for each in results["evaluations"]] == [6, 12]
+    for each in results["evaluations"]:
         assert 0 <= each["accuracy"] <= 1 and each["bound"] == pytest.approx(-(each["reconstruction"] + each["kl"]))
     assert {"messages.txt", "lexicon.txt", "lexicon.json", "model.safetensors", "config.json"} <= {
         path.name for path in folder.iterdir()
