@@ -64,8 +64,7 @@ def prepare(
     if columns:
         names = class_names(texts["train"], columns)
         texts = add_classes(texts, columns, names)
-        if model_arguments.num_labelled is not None:
-            texts["train"] = hide_classes(texts["train"], model_arguments.num_labelled, model_arguments.label_seed)
+        texts["train"] = hide_classes(texts["train"], model_arguments.num_labelled, model_arguments.label_seed)
     if model_arguments.model is not None:
         model, processor = load_trained(model_arguments.model, "classify")
         if model_arguments.reset_decoder:

@@ -22,6 +22,7 @@ from hf_lvm.backbones.sources import check_exists, config_from_scratch, full_nam
 from hf_lvm.data import (
     CompressionCollator,
     LatentTextProcessor,
+    choose_labelled,
     cut_alike,
     encode_compressions,
     load_compressions,
@@ -104,7 +105,7 @@ def prepare(
     encoded = encode_compressions(
         texts, processor, max_length=data.max_length, max_positions=(encoder_positions(model.encoder), None)
     )
-    encoded["train"] = choose_labelled(encoded["train"], model, model_arguments)
+    encoded["train"] = hide_compressions(encoded["train"], model, model_arguments)
     for split in ("validation", "test"):
         encoded[split] = hide_unusable(encoded[split], model)
     if model_arguments.prior_epochs:
@@ -165,11 +166,11 @@ def hide_unusable(rows: Dataset, model: LatentSummarizerModel) -> Dataset:
     return rows.remove_columns(column).add_column(column, values, feature=rows.features[column])
 
 
-def choose_labelled(rows: Dataset, model: LatentSummarizerModel, arguments: SummarizerArguments) -> Dataset:
+def hide_compressions(rows: Dataset, model: LatentSummarizerModel, arguments: SummarizerArguments) -> Dataset:
     """The training texts, with as many known compressions as are asked for.
 
     Raises:
-        ValueError: compressions are asked for, and there are none that can be used.
+        ValueError: compressions are asked for, and there are none that can be used, or fewer than are asked for.
     """
     column, other = ("kept", "summary_ids") if model.config.posterior_type == "delete" else ("summary_ids", "kept")
     if arguments.num_labelled == 0:
@@ -182,7 +183,7 @@ def choose_labelled(rows: Dataset, model: LatentSummarizerModel, arguments: Summ
             "num_labelled asks for compressions, and there are none that can be used: name their column by summary_column or "
             "keep_column, or choose a posterior_type that can write them"
         )
-    chosen = set(known if arguments.num_labelled == -1 else known[: arguments.num_labelled])
+    chosen = set(choose_labelled(known, arguments.num_labelled))
     logger.info("Compressions of %s training texts are used.", f"{len(chosen):,}")
     if arguments.unlabelled_weight == 0:
         return rows.select(sorted(chosen))

@@ -125,7 +125,11 @@ class StructVAEArguments:
         default=1.0, metadata={"help": "Alpha, of log p(z) - log q(z|x) in the loss (0.1 in the published code)."}
     )
     num_labelled: int = field(
-        default=-1, metadata={"help": "Training rows that show their meaning, drawn by label_seed; -1: all that have one."}
+        default=-1,
+        metadata={
+            "help": "Training rows that show their meaning, drawn by label_seed: -1 for all that have one. 0, none, is "
+            "refused: a parser starts from some."
+        },
     )
     label_seed: int = field(default=0, metadata={"help": "Seed of this draw."})
     classification_weight: float = field(default=1.0, metadata={"help": "Weight of -log q(z|x) of these rows."})

@@ -309,8 +309,8 @@ class LatentClassArguments(ComposedArguments):
     num_labelled: int | None = field(
         default=None,
         metadata={
-            "help": "Training texts that keep their known classes, as many of each class as can be: 0 trains without any, and "
-            "by default all do."
+            "help": "Training texts that keep their known classes, as many of each class as can be, drawn by label_seed: "
+            "0 for none, -1 for all, as by default."
         },
     )
     label_seed: int = field(default=0, metadata={"help": "Seed of the choice of these texts."})

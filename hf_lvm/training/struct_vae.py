@@ -24,6 +24,7 @@ from hf_lvm.data import (
     load_meanings,
     meaning_actions,
     prior_meanings,
+    rows_with_meanings,
 )
 from hf_lvm.grammars.languages import Language, build_language, language_from_dict
 from hf_lvm.models.struct_vae import StructVAEModel
@@ -104,7 +105,8 @@ def prepare(
         model, processor = load_trained(model_arguments.model, "meaning_prior")
     language = language_of_run(data, meanings, model)
     splits, skipped = load_splits(data, meanings, language)
-    labelled = choose_labelled(splits["train"], model_arguments.num_labelled, model_arguments.label_seed)
+    known = rows_with_meanings(splits["train"])
+    labelled = choose_labelled(known, model_arguments.num_labelled, model_arguments.label_seed)
     prior = prior_meanings(splits, labelled, model_arguments.prior_meanings, canonical_meaning(language, "published"))
     logger.info("%s of %s training rows show their meaning.", f"{len(labelled):,}", f"{len(splits['train']):,}")
     logger.info("The prior may read %s.", prior.describe())

@@ -16,7 +16,15 @@ from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.analysis.tree_drawing import draw_tree, tree_text
 from hf_lvm.analysis.tree_report import TreeReport, bracket_scores, parse_dataset, published_perplexity, report_trees
 from hf_lvm.backbones.encoders import encoder_positions
-from hf_lvm.data import LatentTextProcessor, TreeCollator, encode_trees, load_bracketings, load_texts, load_trees
+from hf_lvm.data import (
+    LatentTextProcessor,
+    TreeCollator,
+    choose_labelled,
+    encode_trees,
+    load_bracketings,
+    load_texts,
+    load_trees,
+)
 from hf_lvm.models.urnng import URNNGModel
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, encoder_of_run, freeze_parts, trained_posterior, tree_decoder_of_run
@@ -144,7 +152,8 @@ def choose_brackets(texts: DatasetDict, arguments: URNNGArguments, trees: TreeDa
     """Give the training sentences the column `brackets` that they are trained with; whether there are any.
 
     Raises:
-        ValueError: brackets are asked for, and no trees are given; or trees of another parser, and no brackets are asked for.
+        ValueError: brackets are asked for, and no trees are given, or fewer than are asked for; or trees of another parser are
+            given, and no brackets are asked for.
     """
     count = arguments.num_bracketed
     if trees.bracketings is not None and count == 0:
@@ -158,7 +167,7 @@ def choose_brackets(texts: DatasetDict, arguments: URNNGArguments, trees: TreeDa
     else:
         raise ValueError("num_bracketed asks for brackets, and there are no trees: name their column by tree_column")
     known = [row for row, tree in enumerate(brackets) if tree is not None]
-    kept = set(known if count == -1 else known[:count])
+    kept = set(choose_labelled(known, count, name="num_bracketed"))
     brackets = [tree if row in kept else None for row, tree in enumerate(brackets)]
     logger.info("Brackets of %s training sentences are used.", f"{len(kept):,}")
     texts["train"] = texts["train"].add_column("brackets", brackets)

@@ -278,7 +278,7 @@ def test_commands_find_meanings_with_a_trained_model(data, supervised, tmp_path,
     [
         (["--self_training", "true"], "self_training begins with a parser"),
         (["--num_labelled", "0"], "num_labelled is 0; it is -1"),
-        (["--num_labelled", "1000"], "num_labelled is 1000, and 48 training rows have a meaning"),
+        (["--num_labelled", "1000"], "num_labelled is 1000, and 48 training rows have a label"),
         (["--prior_meanings", "extra"], "there are none: name a file"),
         (["--prior_meanings", "test"], "prior_meanings is 'test'; it is one of"),
         (["--meaning_column", "mr"], "has no column 'mr'"),

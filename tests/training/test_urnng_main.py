@@ -149,6 +149,7 @@ def test_texts_of_ones_own_need_no_trees(tmp_path, trained_urnng):
     [
         (["--tree_column", "parse"], "has no column 'parse'"),
         (["--num_bracketed", "-2"], "num_bracketed is -2"),
+        (["--num_bracketed", "5000"], "num_bracketed is 5000, and"),
         (["--bracketings", "trees.txt"], "num_bracketed is 0: set it to -1"),
         (["--bracketings", "nowhere.txt", "--num_bracketed", "-1"], "no file or folder 'nowhere.txt'"),
         (["--estimator", "exact"], "'exact' is not for structured latents"),
