@@ -20,7 +20,15 @@ from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, model_settings, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments, LatentClassArguments, ReportArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, check_decoder_is_new, finish_run, refuse_keys, train_and_save
+from hf_lvm.training.run_parts import (
+    begin_run,
+    build_trainer,
+    check_decoder_is_new,
+    finish_run,
+    log_model_size,
+    refuse_keys,
+    train_and_save,
+)
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
@@ -88,8 +96,7 @@ def prepare(
     if columns and args.labelled_share > 0.0:
         warn_of_heavy_labels(encoded["train"]["classes"], model.config.unlabelled_weight)
     trainer = build_trainer(model, args, encoded, processor)
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
+    log_model_size(model)
     return trainer, {"encoded": encoded, "corpus": describe_corpus(data, texts)}
 
 

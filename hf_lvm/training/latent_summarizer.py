@@ -31,12 +31,19 @@ from hf_lvm.data import (
 from hf_lvm.metrics.compression.table import compression_table
 from hf_lvm.models.latent_summarizer import LatentSummarizerModel
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.building import build_processor, decoder_of_run, encoder_of_run
+from hf_lvm.training.building import build_processor, decoder_of_run, encoder_of_run, limit_rows, take_objective
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
+from hf_lvm.training.run_parts import (
+    begin_run,
+    build_trainer,
+    finish_run,
+    log_model_size,
+    refuse_keys,
+    train_and_save,
+)
 from hf_lvm.training.summary_arguments import SummarizerArguments, SummaryDataArguments, SummaryReportArguments
 from hf_lvm.training.trainer import LatentTrainer
 
@@ -97,9 +104,9 @@ def prepare(
     logger.info("Texts: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
     if model_arguments.model is not None:
         model, processor = load_trained(model_arguments.model, "summarize")
-        take_objective(model, model_arguments)
+        take_objective(model, model_arguments, OBJECTIVE_KEYS)
     else:
-        processor = build_processor(data, model_arguments.encoder, _tokenized_as(model_arguments.decoder), texts)
+        processor = build_processor(data, model_arguments.encoder, full_name("decoder", model_arguments.decoder), texts)
         processor = with_prior_tokenizer(processor, model_arguments)
         model = build_summarizer(model_arguments, processor)
     encoded = encode_compressions(
@@ -116,8 +123,7 @@ def prepare(
         fit_lengths(model, encoded["train"])
     collator = CompressionCollator(processor, "kept" if model.config.posterior_type == "delete" else "summary_ids")
     trainer = build_trainer(model, args, encoded, processor, collator=collator)
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
+    log_model_size(model)
     return trainer, {"encoded": encoded, "corpus": describe_corpus(data, as_they_came(texts))}
 
 
@@ -133,10 +139,7 @@ def load_pairs(data: DataArguments, summaries: SummaryDataArguments) -> DatasetD
         max_words=data.max_words,
         config_name=data.dataset_config,
     )
-    for split, limit in (("train", data.max_train_samples), ("test", data.max_test_samples)):
-        if limit is not None:
-            texts[split] = texts[split].select(range(min(limit, len(texts[split]))))
-    return texts
+    return limit_rows(texts, data)
 
 
 def as_they_came(texts: DatasetDict) -> DatasetDict:
@@ -258,13 +261,6 @@ def build_summarizer(arguments: SummarizerArguments, processor: LatentTextProces
         **settings,
         **ids,
     )
-
-
-def take_objective(model: LatentSummarizerModel, arguments: SummarizerArguments) -> None:
-    """Train a model that is there by the objective of this run."""
-    for key in OBJECTIVE_KEYS:
-        setattr(model.config, key, getattr(arguments, key))
-    model.renew_estimator()
 
 
 def fit_prior(
@@ -419,8 +415,3 @@ def summary(metrics: dict[str, Any]) -> str:
     if metrics["compression"]:
         lines += ["", compression_table(metrics["compression"])]
     return "\n".join(lines)
-
-
-def _tokenized_as(decoder: str) -> str:
-    """What names the decoder's tokenizer: itself, or the model type of one that is built from scratch."""
-    return full_name("decoder", decoder)

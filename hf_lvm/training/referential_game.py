@@ -17,7 +17,6 @@ from hf_lvm.data import draw_games
 from hf_lvm.metrics.language_structure.lexicon import Names, lexicon_table
 from hf_lvm.models.referential_game import ReferentialGameModel
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.checkpoints import last_checkpoint
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.game_arguments import GameArguments, GameReportArguments, ReferentialGameArguments
 from hf_lvm.training.game_building import RunObjects, build_game, objects_of_run
@@ -26,7 +25,15 @@ from hf_lvm.training.message_prior import fit_message_prior, messages_of_run
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, evaluations_of, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
+from hf_lvm.training.run_parts import (
+    begin_run,
+    build_trainer,
+    finish_run,
+    log_model_size,
+    refuse_keys,
+    resumes,
+    train_and_save,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -87,11 +94,10 @@ def prepare(
     model = build_game(model_arguments, games, objects)
     symbols = fit_prior(model, model_arguments, objects, args)
     trainer = build_trainer(model, args, played, objects.processor, GameTrainer, objects.collator())
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     logger.info("Objects: %s.", objects.corpus)
-    logger.info("Model: %s parameters to train, of %s; %s messages of up to %d of %d symbols.",
-                f"{trained:,}", f"{model.num_parameters():,}", f"{model.config.number_of_messages:,}",
-                model.config.max_length, model.config.num_symbols)  # fmt: skip
+    config = model.config
+    size = f"{config.number_of_messages:,} messages of up to {config.max_length} of {config.num_symbols} symbols"
+    log_model_size(model, size)
     return trainer, {"encoded": played, "corpus": objects.corpus, "objects": objects, "symbols": symbols}
 
 
@@ -104,9 +110,8 @@ def fit_prior(
     texts = objects.names if objects.are_texts else None
     train = None if texts is None else [texts[row] for row in objects.rows["train"]]
     messages = messages_of_run(arguments.prior_messages, train, model.config)
-    given = args.resume_from_checkpoint
     # What was fitted before a checkpoint is in it.
-    if not given or (given is True and last_checkpoint(args.output_dir) is None):
+    if not resumes(args):
         fit_message_prior(model, messages.rows, arguments.prior_epochs)
     return messages.names
 

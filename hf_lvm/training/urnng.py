@@ -27,12 +27,27 @@ from hf_lvm.data import (
 )
 from hf_lvm.models.urnng import URNNGModel
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.building import build_processor, encoder_of_run, freeze_parts, trained_posterior, tree_decoder_of_run
+from hf_lvm.training.building import (
+    build_processor,
+    encoder_of_run,
+    freeze_parts,
+    limit_rows,
+    take_objective,
+    trained_posterior,
+    tree_decoder_of_run,
+)
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, evaluations_of, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
+from hf_lvm.training.run_parts import (
+    begin_run,
+    build_trainer,
+    finish_run,
+    log_model_size,
+    refuse_keys,
+    train_and_save,
+)
 from hf_lvm.training.trainer import LatentTrainer
 from hf_lvm.training.tree_arguments import TreeDataArguments, TreeReportArguments, URNNGArguments
 
@@ -91,7 +106,8 @@ def prepare(
     logger.info("Sentences: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
     if model_arguments.model is not None:
         model, processor = load_trained(model_arguments.model, "surprisal")
-        take_objective(model, model_arguments)
+        take_objective(model, model_arguments, OBJECTIVE_KEYS)
+        freeze_parts(model, model_arguments.freeze)
         if model_arguments.reset_decoder:
             model.reset_decoder(args.seed)
     else:
@@ -122,8 +138,7 @@ def prepare(
     trainer = build_trainer(model, args, encoded, processor, collator=TreeCollator(processor))
     if report.epoch_samples:
         trainer.add_callback(WatchTrees(trainer, report))
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
+    log_model_size(model)
     return trainer, {"encoded": encoded, "corpus": describe_corpus(data, texts)}
 
 
@@ -142,10 +157,7 @@ def load_sentences(data: DataArguments, trees: TreeDataArguments) -> DatasetDict
         texts = texts.remove_columns("tree") if "tree" in texts["train"].column_names else texts
     else:
         texts = load_trees(data.dataset, tree_column=trees.tree_column, **source)
-    for split, limit in (("train", data.max_train_samples), ("test", data.max_test_samples)):
-        if limit is not None:
-            texts[split] = texts[split].select(range(min(limit, len(texts[split]))))
-    return texts
+    return limit_rows(texts, data)
 
 
 def choose_brackets(texts: DatasetDict, arguments: URNNGArguments, trees: TreeDataArguments) -> bool:
@@ -203,14 +215,6 @@ def build_urnng(arguments: URNNGArguments, processor: LatentTextProcessor, texts
         model.take_posterior(trained)
     freeze_parts(model, arguments.freeze)
     return model
-
-
-def take_objective(model: URNNGModel, arguments: URNNGArguments) -> None:
-    """Train a model that is there by the objective of this run."""
-    for key in OBJECTIVE_KEYS:
-        setattr(model.config, key, getattr(arguments, key))
-    model.renew_estimator()
-    freeze_parts(model, arguments.freeze)
 
 
 class WatchTrees(TrainerCallback):
