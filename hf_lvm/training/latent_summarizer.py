@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,9 @@ from hf_lvm.metrics.compression.table import compression_table
 from hf_lvm.models.latent_summarizer import LatentSummarizerModel
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, decoder_of_run, encoder_of_run, limit_rows, take_objective
-from hf_lvm.training.config_file import parse
+from hf_lvm.training.config_file import parse_over_defaults
 from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
+from hf_lvm.training.results import changed_settings, describe_corpus, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments
 from hf_lvm.training.run_parts import (
     begin_run,
@@ -69,10 +68,8 @@ trains on sentences of the documentation that comes with Python, without labels.
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    with as_file(files("hf_lvm.training") / "defaults" / "latent_summarizer.yaml") as path:
-        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
-        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
-    if config:
+    arguments = parse_over_defaults(ARGUMENTS, argv, "latent_summarizer", DESCRIPTION, prog)
+    if flag_value(argv, "--config") is None:
         leave_defaults(argv, *arguments[:2])
     trainer, texts = prepare(*arguments)
     return train_and_report(trainer, texts, *arguments, command=[prog or sys.argv[0], *argv])
@@ -375,10 +372,7 @@ def train_and_report(
     if model_arguments.model is not None:
         settings |= {"encoder": model.config.encoder.model_type, "decoder": model.config.decoder.model_type}
     results = {
-        **run_description(command, settings, seconds),
-        "corpus": texts["corpus"],
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
+        **results_of_run(trainer, command, settings, seconds, texts["corpus"]),
         "test": measured.metrics,
     }
     output = Path(args.output_dir)

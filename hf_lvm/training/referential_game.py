@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,12 @@ from hf_lvm.data import draw_games
 from hf_lvm.metrics.language_structure.lexicon import Names, lexicon_table
 from hf_lvm.models.referential_game import ReferentialGameModel
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.config_file import parse
+from hf_lvm.training.config_file import parse_over_defaults
 from hf_lvm.training.game_arguments import GameArguments, GameReportArguments, ReferentialGameArguments
 from hf_lvm.training.game_building import RunObjects, build_game, objects_of_run
 from hf_lvm.training.game_trainer import GameTrainer
 from hf_lvm.training.message_prior import fit_message_prior, messages_of_run
-from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, evaluations_of, run_description, write_results
+from hf_lvm.training.results import changed_settings, evaluations_of, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments
 from hf_lvm.training.run_parts import (
     begin_run,
@@ -58,9 +56,7 @@ Without a config they talk about combinations of attributes. Afterwards the outp
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    with as_file(files("hf_lvm.training") / "defaults" / "referential_game.yaml") as path:
-        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
-        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
+    arguments = parse_over_defaults(ARGUMENTS, argv, "referential_game", DESCRIPTION, prog)
     trainer, told = prepare(*arguments)
     return train_and_report(trainer, told, *arguments, command=[prog or sys.argv[0], *argv])
 
@@ -146,10 +142,7 @@ def train_and_report(
         **asdict(model_arguments), **asdict(data), **asdict(games), **asdict(report), **changed_settings(args),
     }  # fmt: skip
     results = {
-        **run_description(command, settings, seconds),
-        "corpus": objects.corpus,
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
+        **results_of_run(trainer, command, settings, seconds, objects.corpus),
         "evaluations": evaluations_of(trainer.state.log_history, WATCHED),
         "test": test,
         "language": language.metrics,

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from datasets import DatasetDict
-from transformers import PreTrainedConfig, TrainingArguments
+from transformers import PreTrainedConfig, Trainer, TrainingArguments
 
 from hf_lvm.data import documentation
 from hf_lvm.data.loading import BUILT_IN, BUILT_IN_KINDS
@@ -37,6 +37,25 @@ def run_description(command: list[str], settings: dict[str, Any], seconds: float
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": _hardware(),
         "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
+    }
+
+
+def results_of_run(
+    trainer: Trainer, command: list[str], settings: dict[str, Any], seconds: float, corpus: str, **facts: Any
+) -> dict[str, Any]:
+    """How the results of every run of a `Trainer` begin; what was measured comes behind.
+
+    Args:
+        command, settings, seconds: see `run_description`.
+        corpus: what the numbers were measured on, see `describe_corpus`.
+        facts: more to say of the data.
+    """
+    return {
+        **run_description(command, settings, seconds),
+        "corpus": corpus,
+        **facts,
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
     }
 
 

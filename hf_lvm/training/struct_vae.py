@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,13 @@ from hf_lvm.grammars.languages import Language, build_language, language_from_di
 from hf_lvm.models.struct_vae import StructVAEModel
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, limit_rows, take_objective
-from hf_lvm.training.config_file import parse
+from hf_lvm.training.config_file import parse_over_defaults
 from hf_lvm.training.meaning_arguments import MeaningDataArguments, MeaningReportArguments, StructVAEArguments
 from hf_lvm.training.meaning_building import add_language_model, build_struct_vae
 from hf_lvm.training.meaning_phases import fit_language_model, fit_prior, guess_meanings
 from hf_lvm.training.meaning_trainer import MeaningTrainer
 from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, describe_corpus, evaluations_of, run_description, write_results
+from hf_lvm.training.results import changed_settings, describe_corpus, evaluations_of, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments
 from hf_lvm.training.run_parts import (
     begin_run,
@@ -71,10 +70,8 @@ processor, results.json, parses.txt and figures/."""
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    with as_file(files("hf_lvm.training") / "defaults" / "struct_vae.yaml") as path:
-        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
-        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
-    if config:
+    arguments = parse_over_defaults(ARGUMENTS, argv, "struct_vae", DESCRIPTION, prog)
+    if flag_value(argv, "--config") is None:
         _forget_default_texts(argv, arguments)
     trainer, told = prepare(*arguments)
     return train_and_report(trainer, told, *arguments, command=[prog or sys.argv[0], *argv])
@@ -299,12 +296,9 @@ def train_and_report(
     if model_arguments.model is not None:
         settings |= {"encoder": model.config.encoder.model_type, "decoder": model.config.decoder.model_type}
     results = {
-        **run_description(command, settings, seconds),
-        "corpus": told["corpus"],
-        "left_out": told["skipped"],
-        "prior_meanings": told["prior"],
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
+        **results_of_run(
+            trainer, command, settings, seconds, told["corpus"], left_out=told["skipped"], prior_meanings=told["prior"]
+        ),
         "evaluations": evaluations_of(trainer.state.log_history, ("bound", "kl", "exact_match")),
         report.report_split: measured.metrics,
     }

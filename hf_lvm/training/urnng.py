@@ -5,7 +5,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,9 @@ from hf_lvm.training.building import (
     trained_posterior,
     tree_decoder_of_run,
 )
-from hf_lvm.training.config_file import parse
+from hf_lvm.training.config_file import parse_over_defaults
 from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, describe_corpus, evaluations_of, run_description, write_results
+from hf_lvm.training.results import changed_settings, describe_corpus, evaluations_of, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments
 from hf_lvm.training.run_parts import (
     begin_run,
@@ -73,10 +72,8 @@ trains on sentences of a grammar with known trees, which it does not look at. Af
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    with as_file(files("hf_lvm.training") / "defaults" / "urnng.yaml") as path:
-        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
-        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
-    if config:
+    arguments = parse_over_defaults(ARGUMENTS, argv, "urnng", DESCRIPTION, prog)
+    if flag_value(argv, "--config") is None:
         _forget_default_texts(argv, *arguments[1:3])
     trainer, texts = prepare(*arguments)
     return train_and_report(trainer, texts, *arguments, command=[prog or sys.argv[0], *argv])
@@ -276,10 +273,7 @@ def train_and_report(
     if model_arguments.model is not None:
         settings |= {"encoder": model.config.encoder.model_type, "decoder": model.config.decoder.model_type}
     results = {
-        **run_description(command, settings, seconds),
-        "corpus": texts["corpus"],
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
+        **results_of_run(trainer, command, settings, seconds, texts["corpus"]),
         "evaluations": evaluations_of(trainer.state.log_history, WATCHED),
         "test": measured.metrics,
     }
