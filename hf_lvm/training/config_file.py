@@ -88,7 +88,7 @@ def parse(dataclass_types: Sequence[type], argv: Sequence[str], description: str
 def parse_over_defaults(
     dataclass_types: Sequence[type], argv: Sequence[str], defaults: str, description: str, prog: str | None
 ) -> tuple[Any, ...]:
-    """The arguments of a command line, over those of the packaged file `defaults/<defaults>.yaml` where it names no `--config`.
+    """The arguments of a command line, over the packaged `defaults/<defaults>.yaml` where it names no `--config`.
 
     Args:
         dataclass_types, argv, description, prog: see `parse`.

@@ -133,7 +133,9 @@ class StructVAEArguments:
     )
     label_seed: int = field(default=0, metadata={"help": "Seed of this draw."})
     classification_weight: float = field(default=1.0, metadata={"help": "Weight of -log q(z|x) of these rows."})
-    joint_weight: float = field(default=1.0, metadata={"help": "Weight of -log p(x|z) of these rows."})
+    joint_weight: float = field(
+        default=1.0, metadata={"help": "Weight of -log p(x|z) of these rows, and under train_prior of -log p(z) too."}
+    )
     unlabelled_weight: float = field(
         default=1.0, metadata={"help": "Weight of the rows without a known meaning beside those with; 0 leaves them out."}
     )
