@@ -19,7 +19,7 @@ from typing import Any
 from transformers import HfArgumentParser, TrainingArguments
 
 from hf_lvm.training.flat_yaml import read_flat_yaml, read_scalar
-from hf_lvm.training.recipes import flag_value
+from hf_lvm.training.mains import flag_value
 
 # The parts that most models are made of; a class with `part_options` may name others as `_part_names`.
 PARTS = ("encoder", "decoder")

@@ -16,7 +16,7 @@ from hf_lvm.models.text_vae import TextVAEModel
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_composed, build_processor, encode_texts, load_run_texts
 from hf_lvm.training.config_file import parse_over_defaults
-from hf_lvm.training.recipes import flag_value
+from hf_lvm.training.mains import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, model_settings, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
 from hf_lvm.training.run_parts import (

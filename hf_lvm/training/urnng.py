@@ -36,7 +36,7 @@ from hf_lvm.training.building import (
     tree_decoder_of_run,
 )
 from hf_lvm.training.config_file import parse_over_defaults
-from hf_lvm.training.recipes import flag_value
+from hf_lvm.training.mains import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, evaluations_of, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments
 from hf_lvm.training.run_parts import (
