@@ -134,8 +134,8 @@ def test_another_object_seed_holds_out_other_objects_and_draws_other_games():
 
 def test_no_message_is_shorter_than_min_message_length():
     flags = ["--attribute_sizes", "3", "4", "5", "--min_message_length", "2", "--max_message_length", "3",
-             "--num_symbols", "4", "--sender_hidden_size", "8", "--receiver_hidden_size", "8", "--object_size", "8", "--output_dir", "unused",
-             "--use_cpu"]  # fmt: skip
+             "--num_symbols", "4", "--sender_hidden_size", "8", "--receiver_hidden_size", "8", "--object_size", "8",
+             "--output_dir", "unused", "--use_cpu"]  # fmt: skip
     model_arguments, data, games, *_ = parse(ARGUMENTS, flags, "")
     objects = objects_of_run(model_arguments, data, games)
     model = build_game(model_arguments, games, objects)
