@@ -139,5 +139,5 @@ def test_no_message_is_shorter_than_min_message_length():
     model_arguments, data, games, *_ = parse(ARGUMENTS, flags, "")
     objects = objects_of_run(model_arguments, data, games)
     model = build_game(model_arguments, games, objects)
-    played = play_games(model, objects.games(3, 0)["train"], objects.collator(), 8, show_progress=False)
+    played = play_games(model, objects.games(3, 0)["test"], objects.collator(), 8, show_progress=False)
     assert model.config.min_length == 2 and set(played.lengths.tolist()) <= {2, 3}
