@@ -115,7 +115,7 @@ def _epoch_table() -> str:
         "| epoch | published code | " + " | ".join(f"seed {run['settings']['seed']}" for run in _runs("wsj_urnng")) + " |",
     ]
     lines.append("|" + "---|" * (lines[-1].count("|") - 1))
-    runs = [{round(entry["epoch"]): entry for entry in run["validation"]} for run in _runs("wsj_urnng")]
+    runs = [{round(entry["epoch"]): entry for entry in run["evaluations"]} for run in _runs("wsj_urnng")]
     if not runs:
         return ""
     for epoch in range(1, 1 + max(max(run) for run in runs)):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hf_lvm.training.recipes import main_of_recipe
+from hf_lvm.training.mains import main_of_recipe
 
 
 def main(argv: Sequence[str], prog: str) -> None:

@@ -7,14 +7,15 @@ from hf_lvm.data.compressions import CompressionCollator, encode_compressions, l
 from hf_lvm.data.encoding import encode_dataset
 from hf_lvm.data.game_objects import attribute_objects, load_feature_objects, split_objects
 from hf_lvm.data.hub import check_hub_repository, is_hub_id
+from hf_lvm.data.labelled_choice import choose_labelled
 from hf_lvm.data.loading import load_texts
 from hf_lvm.data.meaning_batching import (
     MeaningCollator,
     PriorMeanings,
-    choose_labelled,
     encode_meanings,
     meaning_actions,
     prior_meanings,
+    rows_with_meanings,
     trees_of,
 )
 from hf_lvm.data.meanings import (
@@ -93,6 +94,7 @@ __all__ = [
     "prior_meanings",
     "read_tree",
     "read_trees",
+    "rows_with_meanings",
     "spans_to_mask",
     "split_objects",
     "start_token_id",

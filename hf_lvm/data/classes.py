@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict
 
+from hf_lvm.data.labelled_choice import check_num_labelled
+
 UNKNOWN = -1
 
 
@@ -39,24 +41,22 @@ def add_classes(texts: DatasetDict, columns: Sequence[str], names: Sequence[Sequ
     return DatasetDict({split: _with_classes(rows, columns, numbers, split) for split, rows in texts.items()})
 
 
-def hide_classes(dataset: Dataset, num_labelled: int, seed: int = 0) -> Dataset:
+def hide_classes(dataset: Dataset, num_labelled: int | None, seed: int = 0) -> Dataset:
     """A data set in which only some texts keep their classes, as many of each class (of the first variable) as can be.
 
     Args:
         dataset: with a column `classes`.
-        num_labelled: texts that keep them.
+        num_labelled: texts that keep them; -1 or None for all, 0 for none. A text is counted where all its classes are known.
         seed: of the choice. With one seed, fewer labelled texts are a part of more.
 
     Raises:
-        ValueError: more than there are.
+        ValueError: more than there are, or below -1.
     """
     classes = np.asarray(dataset["classes"][:])
     known = np.flatnonzero((classes != UNKNOWN).all(1))
-    if not 0 <= num_labelled <= len(known):
-        raise ValueError(
-            f"num_labelled is {num_labelled:,}, and of the {len(classes):,} training texts {len(known):,} have classes: give "
-            f"0 to {len(known)}."
-        )
+    check_num_labelled(len(known), num_labelled)
+    if num_labelled is None or num_labelled == -1:
+        return dataset
     shuffled = known[np.random.default_rng(seed).permutation(len(known))]
     # The first of each class, then the second of each, and so on.
     first = classes[shuffled, 0]

@@ -1,7 +1,6 @@
 """Utterances with their meanings to tokens and actions, once, and to batches; which rows are labelled, what a prior reads."""
 
 import logging
-import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -129,30 +128,20 @@ class MeaningCollator(TreeCollator):
         return batch
 
 
-def choose_labelled(rows: Dataset, num_labelled: int, seed: int = 0) -> list[int]:
-    """The numbers of the rows that keep their meanings, in order.
+def rows_with_meanings(rows: Dataset) -> list[int]:
+    """The numbers of the rows that have both an utterance and a meaning, in order.
 
     Args:
         rows: with the columns `text` and `meaning`.
-        num_labelled: how many, drawn at random from the rows with both; -1 for all of them.
-        seed: of the draw. The first n of a longer draw are a draw of n.
 
     Raises:
-        ValueError: no row with both, fewer than are asked for, or a negative number other than -1.
+        ValueError: there is none.
     """
     pairs = zip(rows["text"][:], rows["meaning"][:], strict=True)
     known = [row for row, (text, meaning) in enumerate(pairs) if text and meaning]
     if not known:
         raise ValueError("No training row has both an utterance and a meaning: a parser starts from some; label a few.")
-    if not -1 <= num_labelled <= len(known):
-        raise ValueError(
-            f"num_labelled is {num_labelled}, and {len(known)} training rows have a meaning: ask for that many or fewer, "
-            "or for all by -1."
-        )
-    if num_labelled == -1:
-        return known
-    random.Random(seed).shuffle(known)
-    return sorted(known[:num_labelled])
+    return known
 
 
 @dataclass(frozen=True)

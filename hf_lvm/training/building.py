@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 import torch
 from datasets import DatasetDict
@@ -51,10 +52,17 @@ def load_run_texts(data: DataArguments, condition_column: str | None = None) -> 
         max_words=data.max_words,
         condition_column=condition_column,
     )
-    for split, limit in (("train", data.max_train_samples), ("test", data.max_test_samples)):
-        if limit is not None:
-            texts[split] = texts[split].select(range(min(limit, len(texts[split]))))
-    return texts
+    return limit_rows(texts, data)
+
+
+def limit_rows(splits: DatasetDict, data: DataArguments) -> DatasetDict:
+    """The splits with the first `max_train_samples` rows of train and `max_test_samples` rows of test, where these are set."""
+    limits = {"train": data.max_train_samples, "test": data.max_test_samples}
+    kept = {
+        split: rows if limits.get(split) is None else rows.select(range(min(limits[split], len(rows))))
+        for split, rows in splits.items()
+    }
+    return DatasetDict(kept)
 
 
 def build_processor(
@@ -157,6 +165,18 @@ def build_composed(
         model.take_posterior(trained)
     freeze_parts(model, arguments.freeze)
     return model
+
+
+def take_objective(model: PreTrainedModel, arguments: Any, keys: Sequence[str]) -> None:
+    """Train a model that is there by the objective of this run.
+
+    Args:
+        arguments: of the run's model, with the attributes `keys`.
+        keys: of the model's config that say how it is trained, not what it is.
+    """
+    for key in keys:
+        setattr(model.config, key, getattr(arguments, key))
+    model.renew_estimator()
 
 
 def freeze_parts(model: PreTrainedModel, parts: Sequence[str]) -> None:

@@ -13,11 +13,13 @@ import textwrap
 import typing
 from argparse import Action
 from collections.abc import Iterable, Sequence
+from importlib.resources import as_file, files
 from typing import Any
 
 from transformers import HfArgumentParser, TrainingArguments
 
 from hf_lvm.training.flat_yaml import read_flat_yaml, read_scalar
+from hf_lvm.training.mains import flag_value
 
 # The parts that most models are made of; a class with `part_options` may name others as `_part_names`.
 PARTS = ("encoder", "decoder")
@@ -81,6 +83,20 @@ def parse(dataclass_types: Sequence[type], argv: Sequence[str], description: str
         if _takes_part_options(cls):
             objects[-1].part_options = part_options
     return tuple(objects)
+
+
+def parse_over_defaults(
+    dataclass_types: Sequence[type], argv: Sequence[str], defaults: str, description: str, prog: str | None
+) -> tuple[Any, ...]:
+    """The arguments of a command line, over the packaged `defaults/<defaults>.yaml` where it names no `--config`.
+
+    Args:
+        dataclass_types, argv, description, prog: see `parse`.
+        defaults: name of the packaged file.
+    """
+    with as_file(files("hf_lvm.training") / "defaults" / f"{defaults}.yaml") as path:
+        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
+        return parse(dataclass_types, [*config, *argv], description, prog)
 
 
 class _ConfigParser(HfArgumentParser):

@@ -16,8 +16,8 @@ from hf_lvm.training.building import build_composed
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.demo_signatures import write_signatures
 from hf_lvm.training.demo_summaries import write_summaries
+from hf_lvm.training.mains import flag_value
 from hf_lvm.training.progress import LatentProgressCallback
-from hf_lvm.training.recipes import flag_value
 from hf_lvm.training.results import write_results
 from hf_lvm.training.run_parts import show_and_share
 from hf_lvm.training.trainer import LatentTrainer

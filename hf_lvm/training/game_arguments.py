@@ -67,7 +67,13 @@ class ReferentialGameArguments:
             "as exp(-prior_length_rate l); model: a language model. none: the loss is that of the game alone."
         },
     )
-    prior_length_rate: float = field(default=1.0, metadata={"help": "Nats that each further symbol costs under length."})
+    prior_length_rate: float = field(
+        default=1.0,
+        metadata={
+            "help": "Nats that each further symbol costs under length; below 0 each symbol gains, and -log(num_symbols) makes "
+            "all messages equally probable."
+        },
+    )
     train_prior: bool = field(default=False, metadata={"help": "Whether a model p(m) learns with the rest."})
     prior_messages: str | None = field(
         default=None,

@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,18 @@ from hf_lvm.data import add_classes, class_names, hide_classes
 from hf_lvm.models.latent_class import LatentClassModel
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_composed, build_processor, encode_texts, load_run_texts
-from hf_lvm.training.config_file import parse
-from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, describe_corpus, model_settings, run_description, write_results
+from hf_lvm.training.config_file import parse_over_defaults
+from hf_lvm.training.results import changed_settings, describe_corpus, model_settings, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments, LatentClassArguments, ReportArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, check_decoder_is_new, finish_run, refuse_keys, train_and_save
+from hf_lvm.training.run_parts import (
+    begin_run,
+    build_trainer,
+    check_decoder_is_new,
+    finish_run,
+    log_model_size,
+    refuse_keys,
+    train_and_save,
+)
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
@@ -42,9 +48,7 @@ config it trains on the documentation that comes with Python. Afterwards the out
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    with as_file(files("hf_lvm.training") / "defaults" / "latent_class.yaml") as path:
-        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
-        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
+    arguments = parse_over_defaults(ARGUMENTS, argv, "latent_class", DESCRIPTION, prog)
     trainer, texts = prepare(*arguments)
     return train_and_report(trainer, texts, *arguments, command=[prog or sys.argv[0], *argv])
 
@@ -64,8 +68,7 @@ def prepare(
     if columns:
         names = class_names(texts["train"], columns)
         texts = add_classes(texts, columns, names)
-        if model_arguments.num_labelled is not None:
-            texts["train"] = hide_classes(texts["train"], model_arguments.num_labelled, model_arguments.label_seed)
+        texts["train"] = hide_classes(texts["train"], model_arguments.num_labelled, model_arguments.label_seed)
     if model_arguments.model is not None:
         model, processor = load_trained(model_arguments.model, "classify")
         if model_arguments.reset_decoder:
@@ -89,8 +92,7 @@ def prepare(
     if columns and args.labelled_share > 0.0:
         warn_of_heavy_labels(encoded["train"]["classes"], model.config.unlabelled_weight)
     trainer = build_trainer(model, args, encoded, processor)
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
+    log_model_size(model)
     return trainer, {"encoded": encoded, "corpus": describe_corpus(data, texts)}
 
 
@@ -149,10 +151,7 @@ def train_and_report(
     built = model_settings(model_arguments, trainer.accelerator.unwrap_model(trainer.model).config)
     settings = built | asdict(data) | asdict(report) | changed_settings(args) | {"seed": args.seed}
     results = {
-        **run_description(command, settings, seconds),
-        "corpus": texts["corpus"],
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
+        **results_of_run(trainer, command, settings, seconds, texts["corpus"]),
         "test": measured.metrics,
     }
     output = Path(args.output_dir)

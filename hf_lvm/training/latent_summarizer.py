@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from hf_lvm.backbones.sources import check_exists, config_from_scratch, full_nam
 from hf_lvm.data import (
     CompressionCollator,
     LatentTextProcessor,
+    choose_labelled,
     cut_alike,
     encode_compressions,
     load_compressions,
@@ -30,12 +30,19 @@ from hf_lvm.data import (
 from hf_lvm.metrics.compression.table import compression_table
 from hf_lvm.models.latent_summarizer import LatentSummarizerModel
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.building import build_processor, decoder_of_run, encoder_of_run
-from hf_lvm.training.config_file import parse
-from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
+from hf_lvm.training.building import build_processor, decoder_of_run, encoder_of_run, limit_rows, take_objective
+from hf_lvm.training.config_file import parse_over_defaults
+from hf_lvm.training.mains import flag_value
+from hf_lvm.training.results import changed_settings, describe_corpus, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
+from hf_lvm.training.run_parts import (
+    begin_run,
+    build_trainer,
+    finish_run,
+    log_model_size,
+    refuse_keys,
+    train_and_save,
+)
 from hf_lvm.training.summary_arguments import SummarizerArguments, SummaryDataArguments, SummaryReportArguments
 from hf_lvm.training.trainer import LatentTrainer
 
@@ -61,10 +68,8 @@ trains on sentences of the documentation that comes with Python, without labels.
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    with as_file(files("hf_lvm.training") / "defaults" / "latent_summarizer.yaml") as path:
-        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
-        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
-    if config:
+    arguments = parse_over_defaults(ARGUMENTS, argv, "latent_summarizer", DESCRIPTION, prog)
+    if flag_value(argv, "--config") is None:
         leave_defaults(argv, *arguments[:2])
     trainer, texts = prepare(*arguments)
     return train_and_report(trainer, texts, *arguments, command=[prog or sys.argv[0], *argv])
@@ -96,15 +101,15 @@ def prepare(
     logger.info("Texts: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
     if model_arguments.model is not None:
         model, processor = load_trained(model_arguments.model, "summarize")
-        take_objective(model, model_arguments)
+        take_objective(model, model_arguments, OBJECTIVE_KEYS)
     else:
-        processor = build_processor(data, model_arguments.encoder, _tokenized_as(model_arguments.decoder), texts)
+        processor = build_processor(data, model_arguments.encoder, full_name("decoder", model_arguments.decoder), texts)
         processor = with_prior_tokenizer(processor, model_arguments)
         model = build_summarizer(model_arguments, processor)
     encoded = encode_compressions(
         texts, processor, max_length=data.max_length, max_positions=(encoder_positions(model.encoder), None)
     )
-    encoded["train"] = choose_labelled(encoded["train"], model, model_arguments)
+    encoded["train"] = hide_compressions(encoded["train"], model, model_arguments)
     for split in ("validation", "test"):
         encoded[split] = hide_unusable(encoded[split], model)
     if model_arguments.prior_epochs:
@@ -115,8 +120,7 @@ def prepare(
         fit_lengths(model, encoded["train"])
     collator = CompressionCollator(processor, "kept" if model.config.posterior_type == "delete" else "summary_ids")
     trainer = build_trainer(model, args, encoded, processor, collator=collator)
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
+    log_model_size(model)
     return trainer, {"encoded": encoded, "corpus": describe_corpus(data, as_they_came(texts))}
 
 
@@ -132,10 +136,7 @@ def load_pairs(data: DataArguments, summaries: SummaryDataArguments) -> DatasetD
         max_words=data.max_words,
         config_name=data.dataset_config,
     )
-    for split, limit in (("train", data.max_train_samples), ("test", data.max_test_samples)):
-        if limit is not None:
-            texts[split] = texts[split].select(range(min(limit, len(texts[split]))))
-    return texts
+    return limit_rows(texts, data)
 
 
 def as_they_came(texts: DatasetDict) -> DatasetDict:
@@ -165,11 +166,11 @@ def hide_unusable(rows: Dataset, model: LatentSummarizerModel) -> Dataset:
     return rows.remove_columns(column).add_column(column, values, feature=rows.features[column])
 
 
-def choose_labelled(rows: Dataset, model: LatentSummarizerModel, arguments: SummarizerArguments) -> Dataset:
+def hide_compressions(rows: Dataset, model: LatentSummarizerModel, arguments: SummarizerArguments) -> Dataset:
     """The training texts, with as many known compressions as are asked for.
 
     Raises:
-        ValueError: compressions are asked for, and there are none that can be used.
+        ValueError: compressions are asked for, and there are none that can be used, or fewer than are asked for.
     """
     column, other = ("kept", "summary_ids") if model.config.posterior_type == "delete" else ("summary_ids", "kept")
     if arguments.num_labelled == 0:
@@ -182,7 +183,7 @@ def choose_labelled(rows: Dataset, model: LatentSummarizerModel, arguments: Summ
             "num_labelled asks for compressions, and there are none that can be used: name their column by summary_column or "
             "keep_column, or choose a posterior_type that can write them"
         )
-    chosen = set(known if arguments.num_labelled == -1 else known[: arguments.num_labelled])
+    chosen = set(choose_labelled(known, arguments.num_labelled))
     logger.info("Compressions of %s training texts are used.", f"{len(chosen):,}")
     if arguments.unlabelled_weight == 0:
         return rows.select(sorted(chosen))
@@ -257,13 +258,6 @@ def build_summarizer(arguments: SummarizerArguments, processor: LatentTextProces
         **settings,
         **ids,
     )
-
-
-def take_objective(model: LatentSummarizerModel, arguments: SummarizerArguments) -> None:
-    """Train a model that is there by the objective of this run."""
-    for key in OBJECTIVE_KEYS:
-        setattr(model.config, key, getattr(arguments, key))
-    model.renew_estimator()
 
 
 def fit_prior(
@@ -378,10 +372,7 @@ def train_and_report(
     if model_arguments.model is not None:
         settings |= {"encoder": model.config.encoder.model_type, "decoder": model.config.decoder.model_type}
     results = {
-        **run_description(command, settings, seconds),
-        "corpus": texts["corpus"],
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
+        **results_of_run(trainer, command, settings, seconds, texts["corpus"]),
         "test": measured.metrics,
     }
     output = Path(args.output_dir)
@@ -418,8 +409,3 @@ def summary(metrics: dict[str, Any]) -> str:
     if metrics["compression"]:
         lines += ["", compression_table(metrics["compression"])]
     return "\n".join(lines)
-
-
-def _tokenized_as(decoder: str) -> str:
-    """What names the decoder's tokenizer: itself, or the model type of one that is built from scratch."""
-    return full_name("decoder", decoder)

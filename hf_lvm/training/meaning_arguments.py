@@ -125,11 +125,17 @@ class StructVAEArguments:
         default=1.0, metadata={"help": "Alpha, of log p(z) - log q(z|x) in the loss (0.1 in the published code)."}
     )
     num_labelled: int = field(
-        default=-1, metadata={"help": "Training rows that show their meaning, drawn by label_seed; -1: all that have one."}
+        default=-1,
+        metadata={
+            "help": "Training rows that show their meaning, drawn by label_seed: -1 for all that have one. 0, none, is "
+            "refused: a parser starts from some."
+        },
     )
     label_seed: int = field(default=0, metadata={"help": "Seed of this draw."})
     classification_weight: float = field(default=1.0, metadata={"help": "Weight of -log q(z|x) of these rows."})
-    joint_weight: float = field(default=1.0, metadata={"help": "Weight of -log p(x|z) of these rows."})
+    joint_weight: float = field(
+        default=1.0, metadata={"help": "Weight of -log p(x|z) of these rows, and under train_prior of -log p(z) too."}
+    )
     unlabelled_weight: float = field(
         default=1.0, metadata={"help": "Weight of the rows without a known meaning beside those with; 0 leaves them out."}
     )

@@ -15,7 +15,7 @@ from hf_lvm.models.neural_hmm import NeuralHMMConfig, NeuralHMMModel
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, load_run_texts
 from hf_lvm.training.config_file import parse
-from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
+from hf_lvm.training.results import changed_settings, describe_corpus, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments
 from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
 
@@ -90,10 +90,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
     }
     settings = asdict(model_arguments) | asdict(data) | changed_settings(args)
     results = {
-        **run_description([prog or sys.argv[0], *argv], settings, seconds),
-        "corpus": describe_corpus(data, texts),
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
+        **results_of_run(trainer, [prog or sys.argv[0], *argv], settings, seconds, describe_corpus(data, texts)),
         **{split: report.metrics for split, report in reports.items()},
     }
     output = Path(args.output_dir)

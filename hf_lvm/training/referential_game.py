@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,22 @@ from hf_lvm.data import draw_games
 from hf_lvm.metrics.language_structure.lexicon import Names, lexicon_table
 from hf_lvm.models.referential_game import ReferentialGameModel
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.checkpoints import last_checkpoint
-from hf_lvm.training.config_file import parse
+from hf_lvm.training.config_file import parse_over_defaults
 from hf_lvm.training.game_arguments import GameArguments, GameReportArguments, ReferentialGameArguments
 from hf_lvm.training.game_building import RunObjects, build_game, objects_of_run
 from hf_lvm.training.game_trainer import GameTrainer
 from hf_lvm.training.message_prior import fit_message_prior, messages_of_run
-from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, run_description, write_results
+from hf_lvm.training.results import changed_settings, evaluations_of, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
+from hf_lvm.training.run_parts import (
+    begin_run,
+    build_trainer,
+    finish_run,
+    log_model_size,
+    refuse_keys,
+    resumes,
+    train_and_save,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +39,8 @@ ARGUMENTS = (ReferentialGameArguments, DataArguments, GameArguments, GameReportA
 SHOWN_GAMES = 30
 # Forms of a lexicon that results.json keeps; lexicon.json has all.
 LEXICON_LINES = 40
+# What results.json keeps of each evaluation.
+WATCHED = ("accuracy", "message_length", "reconstruction", "kl", "bound")
 # What a latent vector, a decoder of texts or an encoder that lags behind would use.
 OTHERS_KEYS = ("aggressive", "free_bits", "word_dropout", "autoencoder_warmup_steps", "labelled_share", "collapse_guard")
 # What weighs a KL term.
@@ -49,9 +56,7 @@ Without a config they talk about combinations of attributes. Afterwards the outp
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    with as_file(files("hf_lvm.training") / "defaults" / "referential_game.yaml") as path:
-        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
-        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
+    arguments = parse_over_defaults(ARGUMENTS, argv, "referential_game", DESCRIPTION, prog)
     trainer, told = prepare(*arguments)
     return train_and_report(trainer, told, *arguments, command=[prog or sys.argv[0], *argv])
 
@@ -85,11 +90,10 @@ def prepare(
     model = build_game(model_arguments, games, objects)
     symbols = fit_prior(model, model_arguments, objects, args)
     trainer = build_trainer(model, args, played, objects.processor, GameTrainer, objects.collator())
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     logger.info("Objects: %s.", objects.corpus)
-    logger.info("Model: %s parameters to train, of %s; %s messages of up to %d of %d symbols.",
-                f"{trained:,}", f"{model.num_parameters():,}", f"{model.config.number_of_messages:,}",
-                model.config.max_length, model.config.num_symbols)  # fmt: skip
+    config = model.config
+    size = f"{config.number_of_messages:,} messages of up to {config.max_length} of {config.num_symbols} symbols"
+    log_model_size(model, size)
     return trainer, {"encoded": played, "corpus": objects.corpus, "objects": objects, "symbols": symbols}
 
 
@@ -102,9 +106,8 @@ def fit_prior(
     texts = objects.names if objects.are_texts else None
     train = None if texts is None else [texts[row] for row in objects.rows["train"]]
     messages = messages_of_run(arguments.prior_messages, train, model.config)
-    given = args.resume_from_checkpoint
     # What was fitted before a checkpoint is in it.
-    if not given or (given is True and last_checkpoint(args.output_dir) is None):
+    if not resumes(args):
         fit_message_prior(model, messages.rows, arguments.prior_epochs)
     return messages.names
 
@@ -139,11 +142,8 @@ def train_and_report(
         **asdict(model_arguments), **asdict(data), **asdict(games), **asdict(report), **changed_settings(args),
     }  # fmt: skip
     results = {
-        **run_description(command, settings, seconds),
-        "corpus": objects.corpus,
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
-        "validation": validation_of(trainer),
+        **results_of_run(trainer, command, settings, seconds, objects.corpus),
+        "evaluations": evaluations_of(trainer.state.log_history, WATCHED),
         "test": test,
         "language": language.metrics,
         "lexicon": {
@@ -209,16 +209,6 @@ def bags_of_words(texts: Sequence[Sequence[str]]) -> np.ndarray:
     for row, text in enumerate(texts):
         bags[row, [numbers[word] for word in text]] = 1.0
     return bags
-
-
-def validation_of(trainer: GameTrainer) -> list[dict[str, float]]:
-    """What each evaluation has said."""
-    keys = ("eval_accuracy", "eval_message_length", "eval_reconstruction", "eval_kl", "eval_bound")
-    return [
-        {"step": entry["step"]} | {key.removeprefix("eval_"): entry[key] for key in keys if key in entry}
-        for entry in trainer.state.log_history
-        if "eval_accuracy" in entry
-    ]
 
 
 def describe_games(played: PlayedGames, objects: RunObjects, rows: Sequence[int], names: Names) -> str:

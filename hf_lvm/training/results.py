@@ -4,6 +4,7 @@ import json
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 from datasets import DatasetDict
-from transformers import PreTrainedConfig, TrainingArguments
+from transformers import PreTrainedConfig, Trainer, TrainingArguments
 
 from hf_lvm.data import documentation
 from hf_lvm.data.loading import BUILT_IN, BUILT_IN_KINDS
@@ -36,6 +37,25 @@ def run_description(command: list[str], settings: dict[str, Any], seconds: float
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": _hardware(),
         "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
+    }
+
+
+def results_of_run(
+    trainer: Trainer, command: list[str], settings: dict[str, Any], seconds: float, corpus: str, **facts: Any
+) -> dict[str, Any]:
+    """How the results of every run of a `Trainer` begin; what was measured comes behind.
+
+    Args:
+        command, settings, seconds: see `run_description`.
+        corpus: what the numbers were measured on, see `describe_corpus`.
+        facts: more to say of the data.
+    """
+    return {
+        **run_description(command, settings, seconds),
+        "corpus": corpus,
+        **facts,
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
     }
 
 
@@ -65,6 +85,24 @@ def model_settings(arguments: ComposedArguments, config: PreTrainedConfig) -> di
     if arguments.model is not None:
         settings |= {"decoder": config.decoder.model_type}
     return settings
+
+
+def evaluations_of(log_history: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, float]]:
+    """What the evaluations on the validation split said while a model was trained, one entry each, in their order.
+
+    Args:
+        log_history: of the trainer's state. Lines of one step are one evaluation: a callback may have logged its own.
+        keys: the values to keep, without their prefix `eval_`; those that an evaluation has not are left out.
+
+    Returns:
+        Dictionaries with `step`, `epoch` and the values.
+    """
+    found: dict[int, dict[str, float]] = {}
+    for line in log_history:
+        values = {key: line[f"eval_{key}"] for key in keys if f"eval_{key}" in line}
+        if values:
+            found.setdefault(line["step"], {"step": line["step"], "epoch": line["epoch"]}).update(values)
+    return list(found.values())
 
 
 def write_results(path: Path, results: dict[str, Any]) -> None:

@@ -249,6 +249,11 @@ class TextVAEArguments(ComposedArguments):
         default=0.03,
         metadata={"help": "Rate of these steps, per nat of one text; the published 1.0 for batches of 32 is 0.03."},
     )
+    semi_amortized_momentum: float = field(default=0.5, metadata={"help": "Momentum of these steps."})
+    semi_amortized_max_grad_norm: float = field(
+        default=28.0,
+        metadata={"help": "Norm that their gradients are clipped to, of the mean and of the log variance; 0 for no clipping."},
+    )
 
     @property
     def vector_size(self) -> int:
@@ -309,8 +314,8 @@ class LatentClassArguments(ComposedArguments):
     num_labelled: int | None = field(
         default=None,
         metadata={
-            "help": "Training texts that keep their known classes, as many of each class as can be: 0 trains without any, and "
-            "by default all do."
+            "help": "Training texts that keep their known classes, as many of each class as can be, drawn by label_seed: "
+            "0 for none, -1 for all, as by default."
         },
     )
     label_seed: int = field(default=0, metadata={"help": "Seed of the choice of these texts."})
@@ -322,7 +327,9 @@ class LatentClassArguments(ComposedArguments):
         },
     )
     code_size: int = field(default=32, metadata={"help": "Size of a code vector of a vector_quantized posterior."})
-    prior_type: str = field(default="uniform", metadata={"help": "Family of p(z): uniform or learned."})
+    prior_type: str = field(
+        default="uniform", metadata={"help": "Family of p(z): uniform or learned; from Python also conditional."}
+    )
     objective: str = field(
         default="elbo",
         metadata={

@@ -15,6 +15,7 @@ from hf_lvm.analysis.html_report import write_html_report
 from hf_lvm.backbones.sources import full_name, is_from_scratch
 from hf_lvm.data import LatentTextCollator, LatentTextProcessor
 from hf_lvm.training.arguments import LatentTrainingArguments
+from hf_lvm.training.checkpoints import last_checkpoint
 from hf_lvm.training.memory import keep_freed_memory
 from hf_lvm.training.progress import LatentProgressCallback, start_logging
 from hf_lvm.training.run_arguments import ComposedArguments
@@ -53,6 +54,23 @@ def check_decoder_is_new(model_arguments: ComposedArguments, args: LatentTrainin
             f"reset_decoder_after_warmup would throw away the weights of {model_arguments.decoder!r}: it is for decoders "
             "built from scratch. Leave it out; autoencoder_warmup_steps alone helps a pretrained decoder too"
         )
+
+
+def resumes(args: LatentTrainingArguments) -> bool:
+    """Whether this run goes on from a checkpoint: the one that is named, or the newest whole one where there is any."""
+    given = args.resume_from_checkpoint
+    return bool(given) and (given is not True or last_checkpoint(args.output_dir) is not None)
+
+
+def log_model_size(model: PreTrainedModel, more: str = "") -> None:
+    """Log how many parameters a model has, and how many of them are trained.
+
+    Args:
+        more: what else there is to say of its size.
+    """
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    behind = f"; {more}" if more else ""
+    logger.info("Model: %s parameters to train, of %s%s.", f"{trained:,}", f"{model.num_parameters():,}", behind)
 
 
 def build_trainer(

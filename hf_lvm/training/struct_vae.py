@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +23,30 @@ from hf_lvm.data import (
     load_meanings,
     meaning_actions,
     prior_meanings,
+    rows_with_meanings,
 )
 from hf_lvm.grammars.languages import Language, build_language, language_from_dict
 from hf_lvm.models.struct_vae import StructVAEModel
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.building import build_processor
-from hf_lvm.training.checkpoints import last_checkpoint
-from hf_lvm.training.config_file import parse
+from hf_lvm.training.building import build_processor, limit_rows, take_objective
+from hf_lvm.training.config_file import parse_over_defaults
+from hf_lvm.training.mains import flag_value
 from hf_lvm.training.meaning_arguments import MeaningDataArguments, MeaningReportArguments, StructVAEArguments
 from hf_lvm.training.meaning_building import add_language_model, build_struct_vae
 from hf_lvm.training.meaning_phases import fit_language_model, fit_prior, guess_meanings
 from hf_lvm.training.meaning_trainer import MeaningTrainer
-from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
+from hf_lvm.training.neighbour_embeddings import begin_with_neighbours
+from hf_lvm.training.results import changed_settings, describe_corpus, evaluations_of, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
-from hf_lvm.training.word_vectors import begin_with_neighbours
+from hf_lvm.training.run_parts import (
+    begin_run,
+    build_trainer,
+    finish_run,
+    log_model_size,
+    refuse_keys,
+    resumes,
+    train_and_save,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +70,8 @@ processor, results.json, parses.txt and figures/."""
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    with as_file(files("hf_lvm.training") / "defaults" / "struct_vae.yaml") as path:
-        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
-        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
-    if config:
+    arguments = parse_over_defaults(ARGUMENTS, argv, "struct_vae", DESCRIPTION, prog)
+    if flag_value(argv, "--config") is None:
         _forget_default_texts(argv, arguments)
     trainer, told = prepare(*arguments)
     return train_and_report(trainer, told, *arguments, command=[prog or sys.argv[0], *argv])
@@ -104,18 +109,20 @@ def prepare(
         model, processor = load_trained(model_arguments.model, "meaning_prior")
     language = language_of_run(data, meanings, model)
     splits, skipped = load_splits(data, meanings, language)
-    labelled = choose_labelled(splits["train"], model_arguments.num_labelled, model_arguments.label_seed)
+    known = rows_with_meanings(splits["train"])
+    labelled = choose_labelled(known, model_arguments.num_labelled, model_arguments.label_seed)
     prior = prior_meanings(splits, labelled, model_arguments.prior_meanings, canonical_meaning(language, "published"))
     logger.info("%s of %s training rows show their meaning.", f"{len(labelled):,}", f"{len(splits['train']):,}")
     logger.info("The prior may read %s.", prior.describe())
     corpus = describe_corpus(data, splits, "signatures")
     texts = hide_meanings(splits, labelled)
     if model is None:
-        processor = build_processor(data, model_arguments.encoder, _tokenized_as(model_arguments.decoder), texts)
+        processor = build_processor(data, model_arguments.encoder, full_name("decoder", model_arguments.decoder), texts)
         model = build_struct_vae(model_arguments, processor, language, prior.texts, splits["train"].select(labelled))
         begin_with_word_vectors(model, model_arguments.word_vectors, processor, texts["train"])
     else:
-        take_objective(model, model_arguments, processor)
+        take_language_model(model, model_arguments, processor)
+        take_objective(model, model_arguments, OBJECTIVE_KEYS)
     utterances = texts["train"]
     if model.config.unlabelled_weight == 0:
         texts["train"] = texts["train"].select(labelled)
@@ -128,7 +135,7 @@ def prepare(
             "raise max_actions, or choose rows with values that its lexicons have"
         )
     # What was fitted before a checkpoint is in it.
-    if not _resumes(args):
+    if not resumes(args):
         fit_parts(model, model_arguments, prior, encoded, utterances, processor)
     if model_arguments.self_training:
         encoded["train"] = guess_meanings(model, encoded["train"], processor, model_arguments.self_training_beams)
@@ -137,9 +144,7 @@ def prepare(
         return MeaningTrainer(language=language, num_beams=report.validation_beams, **options)
 
     trainer = build_trainer(model, args, encoded, processor, trainer_class, MeaningCollator(processor))
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    logger.info("Model: %s parameters to train, of %s; %d actions, trees of up to %d steps.",
-                f"{trained:,}", f"{model.num_parameters():,}", model.grammar.size, model.grammar.max_actions)  # fmt: skip
+    log_model_size(model, f"{model.grammar.size} actions, trees of up to {model.grammar.max_actions} steps")
     pairs = zip(utterances["text"][:], utterances["meaning"][:], strict=True)
     return trainer, {
         "encoded": encoded,
@@ -189,9 +194,7 @@ def load_splits(data: DataArguments, meanings: MeaningDataArguments, language: L
         max_words=data.max_words,
         config_name=data.dataset_config,
     )
-    for split, limit in (("train", data.max_train_samples), ("test", data.max_test_samples)):
-        if limit is not None:
-            splits[split] = splits[split].select(range(min(limit, len(splits[split]))))
+    splits = limit_rows(splits, data)
     skipped = {split: sum(each.split == split for each in found.skipped) for split in splits}
     return splits, {split: count for split, count in skipped.items() if count}
 
@@ -204,15 +207,12 @@ def hide_meanings(splits: DatasetDict, labelled: Sequence[int]) -> DatasetDict:
     return DatasetDict({"train": shown, "validation": splits["validation"], "test": splits["test"]})
 
 
-def take_objective(model: StructVAEModel, arguments: StructVAEArguments, processor: LatentTextProcessor) -> None:
-    """Train a model that is there by the objective of this run."""
-    for key in OBJECTIVE_KEYS:
-        setattr(model.config, key, getattr(arguments, key))
+def take_language_model(model: StructVAEModel, arguments: StructVAEArguments, processor: LatentTextProcessor) -> None:
+    """Give a model that is there the language model that the baseline of this run needs, and none where it needs none."""
     if arguments.estimator != "reinforce_learned" and arguments.language_model is None:
         model.language_model = model.config.language_model = None
     if model.language_model is None and arguments.language_model is not None:
         add_language_model(model, arguments, processor)
-    model.renew_estimator()
 
 
 def begin_with_word_vectors(
@@ -296,13 +296,10 @@ def train_and_report(
     if model_arguments.model is not None:
         settings |= {"encoder": model.config.encoder.model_type, "decoder": model.config.decoder.model_type}
     results = {
-        **run_description(command, settings, seconds),
-        "corpus": told["corpus"],
-        "left_out": told["skipped"],
-        "prior_meanings": told["prior"],
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
-        "validation": validation_of(trainer),
+        **results_of_run(
+            trainer, command, settings, seconds, told["corpus"], left_out=told["skipped"], prior_meanings=told["prior"]
+        ),
+        "evaluations": evaluations_of(trainer.state.log_history, ("bound", "kl", "exact_match")),
         report.report_split: measured.metrics,
     }
     output = Path(args.output_dir)
@@ -310,16 +307,6 @@ def train_and_report(
     (output / "parses.txt").write_text(describe_parses(measured, rows), encoding="utf-8")
     finish_run(trainer, summary(measured.metrics, report.report_split))
     return results
-
-
-def validation_of(trainer: MeaningTrainer) -> list[dict[str, float]]:
-    """What each evaluation has said: the bound and exact match."""
-    keys = ("eval_bound", "eval_kl", "eval_exact_match")
-    return [
-        {"epoch": entry["epoch"]} | {key.removeprefix("eval_"): entry[key] for key in keys if key in entry}
-        for entry in trainer.state.log_history
-        if "eval_bound" in entry
-    ]
 
 
 def describe_parses(measured: MeaningReport, rows: Dataset) -> str:
@@ -357,13 +344,3 @@ def summary(metrics: dict[str, Any], split: str) -> str:
         likelihood = metrics["likelihood"]
         lines.append(f"  -log p(x), {likelihood['num_samples']} samples: {likelihood['nats_per_sentence']:.2f} nats/sentence")
     return "\n".join(lines)
-
-
-def _resumes(args: LatentTrainingArguments) -> bool:
-    given = args.resume_from_checkpoint
-    return bool(given) and (given is not True or last_checkpoint(args.output_dir) is not None)
-
-
-def _tokenized_as(decoder: str) -> str:
-    """What names the decoder's tokenizer: itself, or the model type of one that is built from scratch."""
-    return full_name("decoder", decoder)

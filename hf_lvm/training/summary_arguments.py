@@ -145,8 +145,8 @@ class SummarizerArguments:
     num_labelled: int = field(
         default=0,
         metadata={
-            "help": "Training texts whose compressions are used: 0 for none, whatever there are, -1 for all. Those of the "
-            "other splits serve the report alone."
+            "help": "Training texts whose compressions are used, the first ones: 0 for none, whatever there are, -1 for all. "
+            "Those of the other splits serve the report alone."
         },
     )
     classification_weight: float = field(default=1.0, metadata={"help": "Weight of -log q(c|x) of these texts."})

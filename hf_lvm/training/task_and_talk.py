@@ -55,12 +55,12 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str
         **run_description([prog or sys.argv[0], *argv], settings, seconds),
         "corpus": describe_world(world, split),
         "steps": trainer.state.global_step,
-        **summary_of(report, trainer),
+        **measured(report, trainer),
     }
     output = Path(args.output_dir)
     write_results(output / "results.json", results)
     (output / "dialogs.txt").write_text(report.text, encoding="utf-8")
-    finish_run(trainer, describe(results))
+    finish_run(trainer, summary(results))
     return results
 
 
@@ -78,7 +78,7 @@ def build_bots(arguments: TaskAndTalkArguments, world: WorldArguments, seed: int
     return TaskAndTalkModel(TaskAndTalkConfig(num_values=world.num_values, seeds=seeds, **settings))
 
 
-def summary_of(report: DialogReport, trainer: DialogTrainer) -> dict[str, Any]:
+def measured(report: DialogReport, trainer: DialogTrainer) -> dict[str, Any]:
     """What results.json says of the runs: shares and means first, then each run."""
     watched = trainer.runs
     runs = [
@@ -117,7 +117,7 @@ def describe_world(world: WorldArguments, split: ObjectSplit) -> str:
     return f"{sizes} values: {len(split.train)} training objects, {len(split.test)} held out {held_out}"
 
 
-def describe(results: dict[str, Any]) -> str:
+def summary(results: dict[str, Any]) -> str:
     """The results in a few lines."""
     lines = [f"{results['solved_runs']} of {results['num_runs']} runs solve 99% of training or more"]
     for title, key in (("of all runs", "all_runs"), ("of those", "of_solved_runs")):

@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,18 @@ from hf_lvm.backbones.sources import is_from_scratch
 from hf_lvm.models.text_vae import TextVAEModel
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_composed, build_processor, encode_texts, load_run_texts
-from hf_lvm.training.config_file import parse
-from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, describe_corpus, model_settings, run_description, write_results
+from hf_lvm.training.config_file import parse_over_defaults
+from hf_lvm.training.mains import flag_value
+from hf_lvm.training.results import changed_settings, describe_corpus, model_settings, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, check_decoder_is_new, finish_run, train_and_save
+from hf_lvm.training.run_parts import (
+    begin_run,
+    build_trainer,
+    check_decoder_is_new,
+    finish_run,
+    log_model_size,
+    train_and_save,
+)
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)
@@ -40,9 +46,7 @@ loads it after `import hf_lvm`), its processor, results.json, examples.txt, figu
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    with as_file(files("hf_lvm.training") / "defaults" / f"{_defaults(argv)}.yaml") as path:
-        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
-        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
+    arguments = parse_over_defaults(ARGUMENTS, argv, _defaults(argv), DESCRIPTION, prog)
     trainer, texts = prepare(*arguments)
     return train_and_report(trainer, texts, *arguments, command=[prog or sys.argv[0], *argv])
 
@@ -80,8 +84,7 @@ def prepare(
     if len(encoded["test"]) < 2:
         raise ValueError("The report needs at least 2 texts in the test split, and this one has 1: give more texts.")
     trainer = build_trainer(model, args, encoded, processor)
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
+    log_model_size(model)
     return trainer, {"encoded": encoded, "corpus": describe_corpus(data, texts)}
 
 
@@ -110,10 +113,7 @@ def train_and_report(
     built = model_settings(model_arguments, trainer.accelerator.unwrap_model(trainer.model).config)
     settings = built | asdict(data) | asdict(report) | changed_settings(args) | {"seed": args.seed}
     results = {
-        **run_description(command, settings, seconds),
-        "corpus": texts["corpus"],
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
+        **results_of_run(trainer, command, settings, seconds, texts["corpus"]),
         "test": measured.metrics,
     }
     output = Path(args.output_dir)

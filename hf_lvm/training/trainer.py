@@ -17,7 +17,7 @@ from hf_lvm.training.bucketed_batches import BucketingTrainer
 from hf_lvm.training.class_statistics import ClassStatistics, class_probabilities
 from hf_lvm.training.clipping import EncoderClipping
 from hf_lvm.training.composite_optimizer import with_own_optimizer
-from hf_lvm.training.divergence import stop_unless_finite
+from hf_lvm.training.finite_losses import stop_unless_finite
 from hf_lvm.training.labelled_rows import labelled_rows
 from hf_lvm.training.latent_statistics import LatentStatistics, posterior_means
 from hf_lvm.training.model_checks import check_model, check_optimizer_is_made_here

@@ -65,8 +65,8 @@ class URNNGArguments:
     num_bracketed: int = field(
         default=0,
         metadata={
-            "help": "Training sentences whose brackets are used: 0 for none, whatever trees there are, -1 for all. Those of "
-            "the other splits serve the report alone."
+            "help": "Training sentences whose brackets are used, the first ones: 0 for none, whatever trees there are, -1 for "
+            "all. Those of the other splits serve the report alone."
         },
     )
     classification_weight: float = field(

@@ -5,7 +5,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,38 @@ from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.analysis.tree_drawing import draw_tree, tree_text
 from hf_lvm.analysis.tree_report import TreeReport, bracket_scores, parse_dataset, published_perplexity, report_trees
 from hf_lvm.backbones.encoders import encoder_positions
-from hf_lvm.data import LatentTextProcessor, TreeCollator, encode_trees, load_bracketings, load_texts, load_trees
+from hf_lvm.data import (
+    LatentTextProcessor,
+    TreeCollator,
+    choose_labelled,
+    encode_trees,
+    load_bracketings,
+    load_texts,
+    load_trees,
+)
 from hf_lvm.models.urnng import URNNGModel
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.building import build_processor, encoder_of_run, freeze_parts, trained_posterior, tree_decoder_of_run
-from hf_lvm.training.config_file import parse
-from hf_lvm.training.recipes import flag_value
-from hf_lvm.training.results import changed_settings, describe_corpus, run_description, write_results
+from hf_lvm.training.building import (
+    build_processor,
+    encoder_of_run,
+    freeze_parts,
+    limit_rows,
+    take_objective,
+    trained_posterior,
+    tree_decoder_of_run,
+)
+from hf_lvm.training.config_file import parse_over_defaults
+from hf_lvm.training.mains import flag_value
+from hf_lvm.training.results import changed_settings, describe_corpus, evaluations_of, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments
-from hf_lvm.training.run_parts import begin_run, build_trainer, finish_run, refuse_keys, train_and_save
+from hf_lvm.training.run_parts import (
+    begin_run,
+    build_trainer,
+    finish_run,
+    log_model_size,
+    refuse_keys,
+    train_and_save,
+)
 from hf_lvm.training.trainer import LatentTrainer
 from hf_lvm.training.tree_arguments import TreeDataArguments, TreeReportArguments, URNNGArguments
 
@@ -36,6 +58,8 @@ OBJECTIVE_KEYS = (
     "objective", "estimator", "num_samples", "baseline_decay", "risk_sharpness", "classification_weight", "unlabelled_weight",
 )  # fmt: skip
 SHOWN_TREES = 8
+# What results.json keeps of each evaluation.
+WATCHED = ("bound", "kl", "published_perplexity", "corpus_f1", "sentence_f1")
 
 DESCRIPTION = """Train a grammar that nobody has drawn trees for (Kim et al. 2019): an encoder says which binary trees a
 sentence may have, and a decoder writes words and brackets, one after the other.
@@ -48,10 +72,8 @@ trains on sentences of a grammar with known trees, which it does not look at. Af
 def main(argv: Sequence[str] | None = None, prog: str | None = None) -> dict[str, Any]:
     """Train by the command line and return the results that are also written to `results.json`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    with as_file(files("hf_lvm.training") / "defaults" / "urnng.yaml") as path:
-        config = [] if flag_value(argv, "--config") is not None else ["--config", str(path)]
-        arguments = parse(ARGUMENTS, [*config, *argv], DESCRIPTION, prog)
-    if config:
+    arguments = parse_over_defaults(ARGUMENTS, argv, "urnng", DESCRIPTION, prog)
+    if flag_value(argv, "--config") is None:
         _forget_default_texts(argv, *arguments[1:3])
     trainer, texts = prepare(*arguments)
     return train_and_report(trainer, texts, *arguments, command=[prog or sys.argv[0], *argv])
@@ -81,7 +103,8 @@ def prepare(
     logger.info("Sentences: %s.", ", ".join(f"{len(rows):,} {split}" for split, rows in texts.items()))
     if model_arguments.model is not None:
         model, processor = load_trained(model_arguments.model, "surprisal")
-        take_objective(model, model_arguments)
+        take_objective(model, model_arguments, OBJECTIVE_KEYS)
+        freeze_parts(model, model_arguments.freeze)
         if model_arguments.reset_decoder:
             model.reset_decoder(args.seed)
     else:
@@ -112,8 +135,7 @@ def prepare(
     trainer = build_trainer(model, args, encoded, processor, collator=TreeCollator(processor))
     if report.epoch_samples:
         trainer.add_callback(WatchTrees(trainer, report))
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    logger.info("Model: %s parameters to train, of %s.", f"{trained:,}", f"{model.num_parameters():,}")
+    log_model_size(model)
     return trainer, {"encoded": encoded, "corpus": describe_corpus(data, texts)}
 
 
@@ -132,17 +154,15 @@ def load_sentences(data: DataArguments, trees: TreeDataArguments) -> DatasetDict
         texts = texts.remove_columns("tree") if "tree" in texts["train"].column_names else texts
     else:
         texts = load_trees(data.dataset, tree_column=trees.tree_column, **source)
-    for split, limit in (("train", data.max_train_samples), ("test", data.max_test_samples)):
-        if limit is not None:
-            texts[split] = texts[split].select(range(min(limit, len(texts[split]))))
-    return texts
+    return limit_rows(texts, data)
 
 
 def choose_brackets(texts: DatasetDict, arguments: URNNGArguments, trees: TreeDataArguments) -> bool:
     """Give the training sentences the column `brackets` that they are trained with; whether there are any.
 
     Raises:
-        ValueError: brackets are asked for, and no trees are given; or trees of another parser, and no brackets are asked for.
+        ValueError: brackets are asked for, and no trees are given, or fewer than are asked for; or trees of another parser are
+            given, and no brackets are asked for.
     """
     count = arguments.num_bracketed
     if trees.bracketings is not None and count == 0:
@@ -156,7 +176,7 @@ def choose_brackets(texts: DatasetDict, arguments: URNNGArguments, trees: TreeDa
     else:
         raise ValueError("num_bracketed asks for brackets, and there are no trees: name their column by tree_column")
     known = [row for row, tree in enumerate(brackets) if tree is not None]
-    kept = set(known if count == -1 else known[:count])
+    kept = set(choose_labelled(known, count, name="num_bracketed"))
     brackets = [tree if row in kept else None for row, tree in enumerate(brackets)]
     logger.info("Brackets of %s training sentences are used.", f"{len(kept):,}")
     texts["train"] = texts["train"].add_column("brackets", brackets)
@@ -192,14 +212,6 @@ def build_urnng(arguments: URNNGArguments, processor: LatentTextProcessor, texts
         model.take_posterior(trained)
     freeze_parts(model, arguments.freeze)
     return model
-
-
-def take_objective(model: URNNGModel, arguments: URNNGArguments) -> None:
-    """Train a model that is there by the objective of this run."""
-    for key in OBJECTIVE_KEYS:
-        setattr(model.config, key, getattr(arguments, key))
-    model.renew_estimator()
-    freeze_parts(model, arguments.freeze)
 
 
 class WatchTrees(TrainerCallback):
@@ -261,11 +273,8 @@ def train_and_report(
     if model_arguments.model is not None:
         settings |= {"encoder": model.config.encoder.model_type, "decoder": model.config.decoder.model_type}
     results = {
-        **run_description(command, settings, seconds),
-        "corpus": texts["corpus"],
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
-        "validation": epochs_of(trainer.state.log_history),
+        **results_of_run(trainer, command, settings, seconds, texts["corpus"]),
+        "evaluations": evaluations_of(trainer.state.log_history, WATCHED),
         "test": measured.metrics,
     }
     output = Path(args.output_dir)
@@ -276,20 +285,6 @@ def train_and_report(
         draw_tree(tree, output / "figures" / f"tree_{number}.svg")
     finish_run(trainer, summary(measured.metrics))
     return results
-
-
-def epochs_of(log_history: list[dict]) -> list[dict[str, float]]:
-    """What each evaluation has said: bound, perplexity as published, F1."""
-    found: dict[float, dict[str, float]] = {}
-    for entry in log_history:
-        values = {
-            key.removeprefix("eval_"): value
-            for key, value in entry.items()
-            if key in ("eval_bound", "eval_kl", "eval_published_perplexity", "eval_corpus_f1", "eval_sentence_f1")
-        }
-        if values:
-            found.setdefault(entry["epoch"], {"epoch": entry["epoch"]}).update(values)
-    return list(found.values())
 
 
 def describe_trees(measured: TreeReport, dataset) -> str:

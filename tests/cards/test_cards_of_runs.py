@@ -14,7 +14,7 @@ from hf_lvm.cards.kinds import KINDS
 from hf_lvm.cards.run_card import count_parameters
 from hf_lvm.cli.main import main as command
 from hf_lvm.training.config_file import parse
-from hf_lvm.training.recipes import RECIPES
+from hf_lvm.training.mains import RECIPES
 from hf_lvm.training.run_cards import address_card, write_run_card
 from hf_lvm.training.text_vae import ARGUMENTS, prepare
 from tests.cards import tiny_runs

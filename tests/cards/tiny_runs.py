@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from hf_lvm.data import synthetic_grammar, synthetic_meanings
-from hf_lvm.training.recipes import RECIPES
+from hf_lvm.training.mains import RECIPES
 
 COMMON = [
     "--max_steps", "1", "--per_device_train_batch_size", "8", "--learning_rate", "1e-2", "--logging_steps", "5", "--use_cpu",

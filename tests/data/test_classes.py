@@ -32,6 +32,7 @@ def test_hidden_classes_are_balanced_and_nested():
         assert len(kept[count]) == count and all(hidden[row] == row % 3 for row in kept[count])
     assert kept[3] < kept[6] < kept[7]
     assert [sum(row % 3 == value for row in kept[6]) for value in range(3)] == [2, 2, 2]
+    assert hide_classes(dataset, -1)["classes"][:] == hide_classes(dataset, None)["classes"][:] == classes
 
 
 def test_every_batch_has_its_share_and_every_unlabelled_row_comes_once():

@@ -8,10 +8,10 @@ from hf_lvm.data import (
     LatentTextProcessor,
     MeaningCollator,
     canonical_meaning,
-    choose_labelled,
     encode_meanings,
     meaning_actions,
     prior_meanings,
+    rows_with_meanings,
     train_word_tokenizer,
     trees_of,
 )
@@ -86,19 +86,11 @@ def test_a_meaning_that_the_model_cannot_write_stays_without_actions(processor, 
     assert "1 of 2 meanings cannot be written" in caplog.text
 
 
-def test_labelled_rows_are_drawn_by_seed_and_nested():
+def test_rows_with_an_utterance_and_a_meaning():
     table = rows(["a"] * 40, [MEANINGS[0] if row % 2 else None for row in range(40)])
-    assert choose_labelled(table, -1) == list(range(1, 40, 2))
-    drawn = choose_labelled(table, 5, seed=3)
-    assert len(drawn) == 5 and all(row % 2 for row in drawn) and drawn == sorted(drawn)
-    assert set(drawn) < set(choose_labelled(table, 9, seed=3)) and drawn == choose_labelled(table, 5, seed=3)
-    assert len({tuple(choose_labelled(table, 5, seed=seed)) for seed in range(6)}) > 3
-    with pytest.raises(ValueError, match="num_labelled is 21, and 20 training rows have a meaning"):
-        choose_labelled(table, 21)
-    with pytest.raises(ValueError, match="num_labelled is -2, .* or for all by -1"):
-        choose_labelled(table, -2)
+    assert rows_with_meanings(table) == list(range(1, 40, 2))
     with pytest.raises(ValueError, match="No training row has both"):
-        choose_labelled(rows(["a"], [None]), -1)
+        rows_with_meanings(rows(["a"], [None]))
 
 
 def test_the_prior_reads_no_meaning_of_held_out_rows_but_those_that_training_has():

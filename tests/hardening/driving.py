@@ -16,7 +16,7 @@ import torch
 from transformers import Trainer
 
 from hf_lvm.cli.main import exit_status, main
-from hf_lvm.training.recipes import RECIPES
+from hf_lvm.training.mains import RECIPES
 from tests.trained_text_vae import write_texts
 
 # Of a processor's time, so that a busy machine changes nothing. A model of a thousand layers takes longer, and is no mistake.

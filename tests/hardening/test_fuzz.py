@@ -19,7 +19,7 @@ import pytest
 import hf_lvm
 from hf_lvm.cli.main import COMMANDS
 from hf_lvm.training.arguments import LatentTrainingArguments
-from hf_lvm.training.recipes import RECIPES
+from hf_lvm.training.mains import RECIPES
 from tests.hardening.driving import Outcome, outcome, stopping_at, write_places
 from tests.hardening.mutations import damaged_config, damaged_flags
 from tests.recipes.test_recipes import CLASSES_OF

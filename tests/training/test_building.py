@@ -219,7 +219,15 @@ def test_backbones_of_the_literature_by_their_short_names(texts, decoder, inject
 
 def test_a_limited_context_and_refinement_come_from_the_run(texts):
     model, processor = build(
-        texts, encoder="bert", decoder="gpt2", context_window=3, semi_amortized_steps=2, part_options=SCRATCH
+        texts,
+        encoder="bert",
+        decoder="gpt2",
+        context_window=3,
+        semi_amortized_steps=2,
+        semi_amortized_momentum=0.9,
+        semi_amortized_max_grad_norm=1.0,
+        part_options=SCRATCH,
     )
     assert model.conditioning.window.reach == 3 and model.config.semi_amortized_steps == 2
+    assert (model.config.semi_amortized_momentum, model.config.semi_amortized_max_grad_norm) == (0.9, 1.0)
     assert loss_of(model, processor, texts).isfinite()

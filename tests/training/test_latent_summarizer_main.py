@@ -174,6 +174,7 @@ def test_asc_and_fsc_with_words_dropped(data, tmp_path):
         (["--posterior_type", "pointer"], "A segment decoder fills the gaps"),
         (["--summary_column", "short"], "has no column 'short'"),
         (["--num_labelled", "-2"], "num_labelled is -2"),
+        (["--num_labelled", "5000"], "num_labelled is 5000, and"),
         (["--estimator", "reparameterization"], "'reparameterization' is not for summed latents"),
         (["--target_ratio", "1.5"], "target_ratio is 1.5"),
         (["--report_ratios", "0"], "report_ratios holds 0"),

@@ -10,9 +10,13 @@ import pytest
 import torch
 
 from hf_lvm import ReferentialGameConfig, ReferentialGameModel
+from hf_lvm.analysis.game_report import play_games
 from hf_lvm.training.building import load_run_texts
+from hf_lvm.training.config_file import parse
 from hf_lvm.training.dialog_arguments import WorldArguments
+from hf_lvm.training.game_building import build_game, objects_of_run
 from hf_lvm.training.objective_arguments import ObjectiveArguments
+from hf_lvm.training.referential_game import ARGUMENTS
 from hf_lvm.training.run_arguments import DataArguments
 from hf_lvm.training.task_and_talk import split_of
 from tests.models.latent_summarizer.tiny_summarizers import tiny_summarizer
@@ -114,3 +118,26 @@ def test_momentum_and_clipping_of_the_refinement():
     assert torch.allclose(plain, clipped, atol=1e-5)
     heavy, light = (divergence(semi_amortized_steps=3, semi_amortized_momentum=value) for value in (0.9, 0.0))
     assert not torch.allclose(heavy, light, atol=1e-4) and not torch.allclose(plain, light, atol=1e-4)
+
+
+def test_another_object_seed_holds_out_other_objects_and_draws_other_games():
+    """`object_seed` splits the objects and draws the distractors of held-out games."""
+    runs = []
+    for seed in ("0", "0", "1"):
+        flags = ["--attribute_sizes", "3", "4", "5", "--object_seed", seed, "--output_dir", "unused", "--use_cpu"]
+        model_arguments, data, games, *_ = parse(ARGUMENTS, flags, "")
+        objects = objects_of_run(model_arguments, data, games)
+        runs.append((objects.of_split("test"), objects.games(4, games.object_seed)["test"][:]))
+    assert runs[0][0].equal(runs[1][0]) and runs[0][1] == runs[1][1]
+    assert not runs[0][0].equal(runs[2][0]) and runs[0][1] != runs[2][1]
+
+
+def test_no_message_is_shorter_than_min_message_length():
+    flags = ["--attribute_sizes", "3", "4", "5", "--min_message_length", "2", "--max_message_length", "3",
+             "--num_symbols", "4", "--sender_hidden_size", "8", "--receiver_hidden_size", "8", "--object_size", "8",
+             "--output_dir", "unused", "--use_cpu"]  # fmt: skip
+    model_arguments, data, games, *_ = parse(ARGUMENTS, flags, "")
+    objects = objects_of_run(model_arguments, data, games)
+    model = build_game(model_arguments, games, objects)
+    played = play_games(model, objects.games(3, 0)["test"], objects.collator(), 8, show_progress=False)
+    assert model.config.min_length == 2 and set(played.lengths.tolist()) <= {2, 3}

@@ -39,8 +39,8 @@ def test_what_is_written(run):
     assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results, default=str))
     assert results["steps"] == 12 and results["command"].startswith("train_referential_game.py --attribute_sizes")
     assert results["corpus"].endswith("36 train, 12 validation, 12 test")
-    assert [each["step"] for each in results["validation"]] == [6, 12]
-    for each in results["validation"]:
+    assert [each["step"] for each in results["evaluations"]] == [6, 12]
+    for each in results["evaluations"]:
         assert 0 <= each["accuracy"] <= 1 and each["bound"] == pytest.approx(-(each["reconstruction"] + each["kl"]))
     assert {"messages.txt", "lexicon.txt", "lexicon.json", "model.safetensors", "config.json"} <= {
         path.name for path in folder.iterdir()
@@ -208,7 +208,8 @@ def test_latents_of_a_text_vae(trained_run, tmp_path):
         (["--num_distractors", "8"], "The validation split: num_distractors is 8, and there are 6 objects"),
         (["--per_device_train_batch_size", "60"], "There are 48 training objects, fewer than a batch of 60"),
         (["--num_symbols", "1"], "num_symbols is 1: a language needs 2 symbols or more"),
-        (["--max_message_length", "0"], "max_length is 0: a message without a symbol says nothing"),
+        (["--max_message_length", "0"], r"\(max_message_length of a run\) is 0: a message without a symbol says nothing"),
+        (["--min_message_length", "4"], r"min_length is 4 and max_length 3 \(min_message_length and max_message_length of"),
         (["--objects", "pictures"], "objects is 'pictures'"),
         (["--features", "a.npy"], "features goes with objects: features"),
         (["--objects", "text_latents"], "objects is text_latents: name what they are read from by text_vae"),

@@ -92,8 +92,8 @@ def going_on(data, supervised, folder, *more: str) -> list[str]:
 def test_what_is_written_is_the_model_its_parses_and_its_numbers(data, supervised):
     results, folder = supervised
     written = json.loads((folder / "results.json").read_text())
-    assert written["steps"] == 6 and [entry["epoch"] for entry in written["validation"]] == [1, 2]
-    assert all(0 <= entry["exact_match"] <= 100 for entry in written["validation"])
+    assert written["steps"] == 6 and [entry["epoch"] for entry in written["evaluations"]] == [1, 2]
+    assert all(0 <= entry["exact_match"] <= 100 for entry in written["evaluations"])
     counts = written["prior_meanings"]
     assert (counts["labelled"], counts["extra"], counts["extra_held_out"]) == (24, 6, 1)
     test = written["test"]
@@ -119,11 +119,19 @@ def test_values_are_those_of_labelled_rows_and_what_the_prior_may_read(data, sup
     assert held_out
 
 
+def test_a_report_on_the_validation_split_leaves_the_evaluations_alone(data, supervised, tmp_path):
+    more = ("--report_split", "validation", "--max_steps", "2", "--eval_strategy", "steps", "--eval_steps", "1",
+            "--save_strategy", "no", "--load_best_model_at_end", "false")  # fmt: skip
+    results = main(going_on(data, supervised, tmp_path / "run", *more))
+    assert [entry["step"] for entry in results["evaluations"]] == [1, 2] and "test" not in results
+    assert results["validation"]["parsing"]["sentences"] == 6
+
+
 def test_the_others_join_by_a_bound_with_a_baseline(semi_supervised):
     results, folder = semi_supervised
     model = AutoModel.from_pretrained(folder)
     assert model.config.unlabelled_candidates == "beam" and model.language_model is not None
-    assert "exact_match" not in results["validation"][0]
+    assert "exact_match" not in results["evaluations"][0]
     assert results["steps"] == 12  # 24 others, 4 of 8 rows of a batch, twice
     assert results["settings"]["prior_weight"] == 0.1
 
@@ -270,7 +278,7 @@ def test_commands_find_meanings_with_a_trained_model(data, supervised, tmp_path,
     [
         (["--self_training", "true"], "self_training begins with a parser"),
         (["--num_labelled", "0"], "num_labelled is 0; it is -1"),
-        (["--num_labelled", "1000"], "num_labelled is 1000, and 48 training rows have a meaning"),
+        (["--num_labelled", "1000"], "num_labelled is 1000, and 48 training rows have a label"),
         (["--prior_meanings", "extra"], "there are none: name a file"),
         (["--prior_meanings", "test"], "prior_meanings is 'test'; it is one of"),
         (["--meaning_column", "mr"], "has no column 'mr'"),

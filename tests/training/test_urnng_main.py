@@ -39,10 +39,10 @@ def test_what_is_written_is_the_model_its_trees_and_its_numbers(trained_urnng):
         assert key in written
     assert written["steps"] == 16 and re.fullmatch(r"data: \d+ train, \d+ validation, \d+ test", written["corpus"])
     assert written["settings"]["num_samples"] == 4 and written["settings"]["tree_column"] == "tree"
-    assert [entry["epoch"] for entry in written["validation"]] == [1, 2, 3, 4]
-    assert {"bound", "kl", "published_perplexity", "corpus_f1", "sentence_f1"} <= written["validation"][-1].keys()
+    assert [entry["epoch"] for entry in written["evaluations"]] == [1, 2, 3, 4]
+    assert {"bound", "kl", "published_perplexity", "corpus_f1", "sentence_f1"} <= written["evaluations"][-1].keys()
     assert {"bound", "likelihood", "brackets", "exact"} <= written["test"].keys()
-    assert written["validation"][-1]["bound"] > written["validation"][0]["bound"]
+    assert written["evaluations"][-1]["bound"] > written["evaluations"][0]["bound"]
     model, processor = AutoModel.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
     assert type(model).__name__ == "URNNGModel"
     (tree,) = model.parse("the girl saw Anna", processor=processor)
@@ -149,6 +149,7 @@ def test_texts_of_ones_own_need_no_trees(tmp_path, trained_urnng):
     [
         (["--tree_column", "parse"], "has no column 'parse'"),
         (["--num_bracketed", "-2"], "num_bracketed is -2"),
+        (["--num_bracketed", "5000"], "num_bracketed is 5000, and"),
         (["--bracketings", "trees.txt"], "num_bracketed is 0: set it to -1"),
         (["--bracketings", "nowhere.txt", "--num_bracketed", "-1"], "no file or folder 'nowhere.txt'"),
         (["--estimator", "exact"], "'exact' is not for structured latents"),

@@ -195,10 +195,14 @@ class ReferentialGameConfig(AdaptedConfig):
                 f"num_symbols is {self.num_symbols}: a language needs 2 symbols or more; the end of a message is none of them."
             )
         if self.max_length < 1:
-            raise ValueError(f"max_length is {self.max_length}: a message without a symbol says nothing, so set 1 or more.")
+            raise ValueError(
+                f"max_length (max_message_length of a run) is {self.max_length}: a message without a symbol says nothing, so "
+                "set 1 or more."
+            )
         if not 0 <= self.min_length <= self.max_length:
             raise ValueError(
-                f"min_length is {self.min_length} and max_length {self.max_length}: 0 <= min_length <= max_length is needed."
+                f"min_length is {self.min_length} and max_length {self.max_length} (min_message_length and max_message_length "
+                "of a run): 0 <= min_length <= max_length is needed."
             )
 
     def validate_game(self) -> None:

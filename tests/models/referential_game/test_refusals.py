@@ -9,7 +9,7 @@ from tests.tiny_parts import tiny_config
 
 CONFIGS = [
     ({"num_symbols": 1}, "num_symbols is 1: a language needs 2 symbols or more"),
-    ({"max_length": 0}, "max_length is 0: a message without a symbol says nothing"),
+    ({"max_length": 0}, r"max_length \(max_message_length of a run\) is 0: a message without a symbol says nothing"),
     ({"min_length": 3, "max_length": 2}, "min_length is 3 and max_length 2"),
     ({"num_distractors": 0}, "num_distractors is 0: set 1 or more"),
     ({"object_type": "images"}, "Unknown object_type 'images': choose one of 'attributes', 'features', 'text'"),
