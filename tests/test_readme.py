@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.models.referential_game.tiny_games import tiny_game
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -34,6 +36,17 @@ def test_the_file_tree_names_folders_that_exist():
         name = line.strip().split()[0]
         folder = ROOT / "hf_lvm" / name if line.startswith("  ") else ROOT / name
         assert folder.exists(), name
+
+
+def test_the_example_of_a_game_runs_as_it_stands(monkeypatch, tmp_path, capsys):
+    code = re.search(r"<!-- game -->\n```python\n(.*?)```\n<!-- /game -->", README, flags=re.DOTALL).group(1)
+    # The attributes are those that `hf-lvm train` takes where nothing else is said.
+    sizes = (ROOT / "hf_lvm" / "training" / "defaults" / "referential_game.yaml").read_text(encoding="utf-8")
+    assert "attribute_sizes: [8, 8, 8, 8]" in sizes
+    tiny_game(attribute_sizes=[8, 8, 8, 8]).save_pretrained(tmp_path / "runs" / "language")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    assert re.fullmatch(r"tensor\(\[\d, \d, \d\]\)\n", capsys.readouterr().out)
 
 
 def test_constraints_pin_every_dependency_of_the_package():

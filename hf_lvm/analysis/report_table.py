@@ -12,7 +12,7 @@ def report_rows(metrics: dict[str, Any]) -> list[Row]:
     Args:
         metrics: those of a `TextVAEReport`; instruments that were left out have no row.
     """
-    return [*_likelihood(metrics), *_latent(metrics), *_inference(metrics), *_writing(metrics)]
+    return [*_likelihood(metrics), *_latent(metrics), *_inference(metrics), *_noise(metrics), *_writing(metrics)]
 
 
 def class_report_rows(metrics: dict[str, Any]) -> list[Row]:
@@ -205,6 +205,28 @@ def _inference(metrics: dict[str, Any]) -> Iterator[Row]:
         _nats(gap["amortization_gap"]),
         f"± {gap['amortization_gap_standard_error']:.3f}: of it, what q(z|x) loses against the best one of each sentence",
     )
+
+
+def _noise(metrics: dict[str, Any]) -> Iterator[Row]:
+    noise = metrics.get("noise_robustness")
+    if noise is None:
+        return
+    lost = noise["lost_content_words_recovered"]
+    if noise["kl_nats"] is not None:
+        yield (
+            f"q(z|x) moves without {noise['dropped_share']:.0%} of the words",
+            _nats(noise["kl_nats"]),
+            f"KL(q(z|x') || q(z|x)), {noise['distance']:.2f} standard deviations; q of another text "
+            f"{noise['kl_nats_of_other_texts']:.2f} nats, {noise['distance_of_other_texts']:.2f}",
+        )
+    if noise["content_words_left"] is not None:
+        yield (
+            "content words recovered from the rest",
+            f"{noise['content_words_recovered']:.1%}",
+            f"of those of the whole text, {noise['content_words_left']:.1%} of which were left, and "
+            f"{noise['content_words_recovered_without_noise']:.1%} recovered from the whole text"
+            + ("" if lost is None else f"; {lost:.1%} of the lost ones come back"),
+        )
 
 
 def _writing(metrics: dict[str, Any]) -> Iterator[Row]:

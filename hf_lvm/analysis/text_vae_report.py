@@ -19,6 +19,7 @@ from hf_lvm.analysis.corpus import (
 )
 from hf_lvm.analysis.inference_gap import measure_inference_gap
 from hf_lvm.analysis.latent_walks import decode, score_interpolations
+from hf_lvm.analysis.noise_robustness import measure_noise_robustness
 from hf_lvm.analysis.reverse_perplexity import JudgeProtocol, draw_samples, measure_reverse_perplexity
 from hf_lvm.data import LatentTextProcessor
 from hf_lvm.metrics.diversity.diversity import compute_diversity
@@ -63,6 +64,7 @@ def report_on(
     num_generated: int = 100,
     num_interpolations: int = 3,
     num_gap_sentences: int = 0,
+    dropped_words: float = 0.0,
     judge_texts: Dataset | None = None,
     judge_protocol: JudgeProtocol | None = None,
     batch_size: int = 64,
@@ -77,6 +79,8 @@ def report_on(
         num_importance_samples: samples of z for each text in the importance-weighted likelihood; 0 leaves it out.
         num_generated: texts to reconstruct (spread over the data set), and texts to sample.
         num_gap_sentences: texts on which the inference gap is split; 0 leaves it out (see `measure_inference_gap`).
+        dropped_words: share of the words that is left out of the texts to reconstruct, to see how robust latents are to such
+            noise (see `measure_noise_robustness`); 0 leaves it out.
         judge_texts: encoded texts to train language models on that judge the samples, the training split; None leaves
             reverse perplexity out (see `measure_reverse_perplexity`).
         judge_protocol: how these language models are trained.
@@ -126,6 +130,9 @@ def report_on(
     metrics["greedy_reconstruction_from_shuffled_latents"] = others
     metrics["content_word_recovery_ratio"] = _ratio(own["content_word_recall"], others["content_word_recall"])
     given = None if conditions is None else [conditions[index] for index in chosen]
+    if dropped_words:
+        noise = {"share": dropped_words, "conditions": given, "batch_size": batch_size, "seed": seed}
+        metrics["noise_robustness"] = measure_noise_robustness(model, originals, processor, **noise)
     samples = draw_samples(model, processor, num_generated, seed=seed, conditions=given)
     if given is not None:
         others = [originals[index] for index in derangement(len(originals), seed)]

@@ -11,7 +11,7 @@ from hf_lvm.data import LatentTextProcessor, check_hub_repository, is_hub_id
 # What a method is for where its name does not say so, and a model that has it.
 _MEANS = {"surprisal": "find trees", "meaning_prior": "judge meanings", "verbalize": "tell meanings"}
 _FOR_EXAMPLE = {
-    "parse": "a URNNG",
+    "parse": "a URNNG, a StructVAE, a neural hidden Markov model or a neural topic model",
     "surprisal": "a URNNG",
     "summarize": "a latent summarizer",
     "meaning_prior": "a StructVAE",

@@ -27,7 +27,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("run", help="output_dir of a finished run")
     parser.add_argument("--model_id", help="hub id (owner/name) for the code (default: that of the run, or its folder)")
-    parser.add_argument("--language", help="language of the texts, such as en (default: that of corpora of which it is known)")
+    parser.add_argument(
+        "--language", help="human language of the texts, such as en (default: none, unless the corpus is known)"
+    )
     parser.add_argument("--license", help="licence of the model, such as apache-2.0 (default: none is claimed)")
     parser.add_argument("--tags", nargs="+", default=[], help="more tags of the hub, beside its own")
     parser.add_argument("--print", action="store_true", help="print the card instead of writing it")

@@ -28,12 +28,13 @@ from hf_lvm.cli.evaluate_summaries import add_summary_options, check_summary_opt
 from hf_lvm.cli.evaluate_trees import evaluate_trees
 from hf_lvm.cli.options import add_model_options, reads_conditions
 from hf_lvm.data import add_classes, class_names, encode_dataset, load_texts, load_trees
+from hf_lvm.data.run_results import read_results
 from hf_lvm.training.results import describe_corpus, run_description, write_results
 from hf_lvm.training.run_arguments import DataArguments
 
 # Wide enough for a row a line where nobody's terminal sets the width.
 TABLE_WIDTH = 150
-# Samples of z a text in the likelihood; trees of a grammar are slow to draw.
+# Samples of z a text in the likelihood of a model whose run says no number; trees of a grammar are slow to draw.
 NUM_SAMPLES, NUM_MEANING_SAMPLES = 500, 20
 
 
@@ -47,12 +48,16 @@ def main(argv: Sequence[str], prog: str) -> None:
             f"--reverse_perplexity trains language models on the train split and measures on texts they have not seen, and "
             f"--split {options.split} has seen ones: choose --split test or --split validation"
         )
+    if not 0 <= options.noise_robustness < 1:
+        raise ValueError(
+            f"--noise_robustness {options.noise_robustness}: give a share from 0 (left out) to below 1, such as 0.2"
+        )
     if options.judge_steps < 1:
         raise ValueError(f"--judge_steps {options.judge_steps}: an untrained language model judges nothing; give 1 or more")
     model, processor = load_trained(options.model, ("encode_texts", "surprisal", "summarize", "verbalize"), options.revision)
     has_classes, has_trees = hasattr(model, "class_probabilities"), hasattr(model, "surprisal")
     has_summaries, has_meanings = hasattr(model, "summarize"), hasattr(model, "verbalize")
-    for key in ("inference_gap", "reverse_perplexity"):
+    for key in ("inference_gap", "noise_robustness", "reverse_perplexity"):
         if (has_classes or has_trees or has_summaries or has_meanings) and getattr(options, key):
             latent = "a tree" if has_trees else "a summary" if has_summaries else "a vector of categories"
             latent = "a meaning" if has_meanings else latent
@@ -72,7 +77,9 @@ def main(argv: Sequence[str], prog: str) -> None:
             "--dataset or --data_dir"
         )
     if options.num_importance_samples is None:
-        options.num_importance_samples = NUM_MEANING_SAMPLES if has_meanings else NUM_SAMPLES
+        options.num_importance_samples = _samples_of_run(options.model) or (
+            NUM_MEANING_SAMPLES if has_meanings else NUM_SAMPLES
+        )
     model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     source = {
         "data_dir": options.data_dir,
@@ -121,6 +128,7 @@ def main(argv: Sequence[str], prog: str) -> None:
         judge_texts = encoded(splits["train"]) if options.reverse_perplexity else None
         more = {
             "num_gap_sentences": options.inference_gap,
+            "dropped_words": options.noise_robustness,
             "judge_texts": judge_texts,
             "judge_protocol": JudgeProtocol(steps=options.judge_steps),
         }
@@ -168,11 +176,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--min_words", type=int, help="leave out texts with fewer words")
     parser.add_argument("--max_words", type=int, help="leave out texts with more words")
     parser.add_argument("--max_length", type=int, help="leave out texts with more tokens")
-    parser.add_argument("--max_samples", type=int, help="only the first so many texts")
+    parser.add_argument("--max_samples", type=int, help="only the first so many texts, as max_test_samples of hf-lvm train")
     parser.add_argument(
         "--num_importance_samples",
         type=int,
-        help="samples of z a text in the likelihood (default: 500, and 20 for meanings; 0 leaves it out)",
+        help="samples of z for each text in the likelihood, 0 leaves it out; with fewer, log p(x) is estimated lower in the "
+        "mean (default: as many as the run itself took, by its results.json; else 500, and 20 for meanings)",
     )
     parser.add_argument(
         "--num_generated", type=int, default=100, help="texts to reconstruct, and texts to sample (default: 100)"
@@ -184,6 +193,14 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="SENTENCES",
         help="split the gap between -ELBO and -log p(x) in approximation and amortization, on so many texts (default: 0, "
         "for it takes 200 gradient steps a text)",
+    )
+    parser.add_argument(
+        "--noise_robustness",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="leave out this share of the words of each text that is reconstructed, such as 0.2: how far q(z|x) moves, and "
+        "how many words of the whole text are recovered (default: 0, left out)",
     )
     parser.add_argument(
         "--reverse_perplexity",
@@ -202,6 +219,16 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--output", default="results.json", help="JSON file for all numbers (default: results.json in this folder)"
     )
     return parser
+
+
+def _samples_of_run(model: str) -> int | None:
+    """How many importance samples a run took for its own results; None where it says none, or took none."""
+    try:
+        settings = read_results(Path(model).expanduser()).get("settings")
+    except (FileNotFoundError, ValueError):  # of the hub, unfinished, or not by a run
+        return None
+    found = settings.get("num_importance_samples") if isinstance(settings, dict) else None
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def _check_output(output: Path) -> None:

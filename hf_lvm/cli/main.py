@@ -11,7 +11,7 @@ COMMANDS = {
     "train": ("hf_lvm.cli.train", "train a model on your texts"),
     "evaluate": ("hf_lvm.cli.evaluate", "measure a trained model on texts"),
     "sample": ("hf_lvm.cli.sample", "write new texts from draws of the prior"),
-    "parse": ("hf_lvm.cli.parse", "find the trees of sentences"),
+    "parse": ("hf_lvm.cli.parse", "find the structure of sentences: trees, meanings, states of words, or topics"),
     "summarize": ("hf_lvm.cli.summarize", "compress texts"),
     "interpolate": ("hf_lvm.cli.interpolate", "write the texts between two texts"),
     "traverse": ("hf_lvm.cli.traverse", "move single dimensions of a latent and write the texts"),

@@ -16,9 +16,9 @@ from hf_lvm.data import read_tree
 
 FORMATS = ("text", "brackets", "json")
 SCORES = {"posterior": "log q(z|x)", "joint": "log p(x, z)"}
-# Options that a model without trees cannot take; none is set by itself.
-OF_TREES = ("num_trees", "scored_by", "surprisal", "svg")
-BEAM_SIZE = 100
+# Options that models of states and of topics have no use for; all are unset by default, so that a given one is seen.
+OF_TREES = ("num_trees", "scored_by", "surprisal", "svg", "ascii", "num_beams", "batch_size")
+NUM_BEAMS, BATCH_SIZE = 100, 64
 Surprisal = Sequence[tuple[str, float]]
 
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     model, processor = load_trained(options.model, "parse", options.revision)
     finds_trees, finds_meanings = hasattr(model, "surprisal"), hasattr(model, "verbalize")
     if not finds_trees and not finds_meanings:
-        _refuse_what_is_of_trees(options)
+        _refuse_options_of_trees(options)
     model.to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     find = _trees if finds_trees else meanings_of if finds_meanings else _other_parses
     blocks = options.format == "text" and (finds_trees or (finds_meanings and options.num_trees is not None))
@@ -44,7 +44,11 @@ def main(argv: Sequence[str], prog: str) -> None:
 def _trees(model, processor, sentences: list[str], options: argparse.Namespace) -> Iterator[str]:
     """What is said of each sentence by a model that finds trees, several of them if asked."""
     scored_by = options.scored_by or "posterior"
-    effort = {"processor": processor, "beam_size": options.beam_size or BEAM_SIZE, "batch_size": options.batch_size}
+    effort = {
+        "processor": processor,
+        "beam_size": options.num_beams or NUM_BEAMS,
+        "batch_size": options.batch_size or BATCH_SIZE,
+    }
     found = model.parse_n_best(sentences, options.num_trees or 1, scored_by=scored_by, **effort)
     costs = model.surprisal(sentences, **effort) if options.surprisal else [None] * len(sentences)
     write = _WRITERS[options.format]
@@ -93,16 +97,19 @@ _WRITERS: dict[str, Callable[..., str]] = {"text": _as_text, "brackets": _as_bra
 
 
 def _other_parses(model, processor, sentences: list[str], options: argparse.Namespace) -> Iterator[str]:
-    """What is said by a model that has one parse of a sentence: a string, or its words with their classes."""
+    """A line for each sentence: its words with their states, or its largest topics with their shares."""
+    finds_topics = hasattr(model, "topic_shares")
     for parse in model.parse(sentences, processor=processor):
         if options.format == "json":
             yield json.dumps(parse, ensure_ascii=False)
+        elif finds_topics:
+            yield ", ".join(f"topic {topic}: {share:.1%}" for topic, share in parse)
         else:
-            yield parse if isinstance(parse, str) else " ".join(f"{word}/{state}" for word, state in parse)
+            yield " ".join(f"{word}/{state}" for word, state in parse)
 
 
 def _check(options: argparse.Namespace) -> None:
-    for key in ("num_trees", "beam_size", "batch_size"):
+    for key in ("num_trees", "num_beams", "batch_size"):
         value = getattr(options, key)
         if value is not None and value < 1:
             raise ValueError(f"--{key} {value}: give 1 or more")
@@ -114,17 +121,18 @@ def _check(options: argparse.Namespace) -> None:
         raise FileNotFoundError(f"there is no folder {str(Path(options.output).parent)!r} to write --output into")
 
 
-def _refuse_what_is_of_trees(options: argparse.Namespace) -> None:
+def _refuse_options_of_trees(options: argparse.Namespace) -> None:
     given = [f"--{key}" for key in OF_TREES if getattr(options, key)]
     given += ["--format brackets"] if options.format == "brackets" else []
     if given:
-        raise ValueError(f"{given[0]} is for a model of trees, and {options.model} is none: leave it out")
+        raise ValueError(f"{given[0]} is for a model of trees or meanings, and {options.model} is neither: leave it out")
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Find the trees of sentences with a trained URNNG, or their meanings with a StructVAE. Sentences are "
+        description="Find the structure of sentences with a trained model: trees (URNNG), meanings (StructVAE), a state of "
+        "each word (neural hidden Markov model), or the largest topics with their shares (neural topic model). Sentences are "
         "arguments, lines of a file, or lines of the standard input; words are separated by blanks, as in the texts the model "
         "was trained on.",
     )
@@ -137,12 +145,14 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         choices=FORMATS,
         default="text",
         help="text: trees drawn in characters; brackets: one bracketed string a line, which `bracketings` of `hf-lvm train` "
-        "reads, too; json: one object a line (default: text). Meanings are text, one a line, or json",
+        "reads, too; json: one object a line (default: text). Meanings, states and topics are text, a line for each "
+        "sentence, or json",
     )
     parser.add_argument("--ascii", action="store_true", help="draw with -, + and | where box characters are not shown")
     parser.add_argument("--svg", metavar="FOLDER", help="also draw every tree as an SVG file, sentence_0.svg and so on")
     parser.add_argument(
         "--num_trees",
+        "--num_parses",
         type=int,
         help="so many trees or meanings of each sentence, best first, with their scores (default: the best one)",
     )
@@ -155,8 +165,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--surprisal", action="store_true", help="also -log p of each word given the words before it, in nats, by a beam"
     )
     parser.add_argument(
-        "--beam_size", type=int, help="partial trees of a sentence on the beam (default: 100, and 5 for meanings)"
+        "--num_beams",
+        "--beam_size",
+        type=int,
+        help="partial trees or meanings of a sentence on the beam (default: 100 for trees, 5 for meanings)",
     )
-    parser.add_argument("--batch_size", type=int, default=64, help="sentences at once (default: 64)")
+    parser.add_argument("--batch_size", type=int, help="sentences at once, of a model of trees or meanings (default: 64)")
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:1 (default: a GPU where there is one)")
     return parser

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 # Options that are of trees over words; none is set by itself.
 OF_WORDS = ("surprisal", "svg", "ascii")
-NUM_BEAMS = 5
+NUM_BEAMS, BATCH_SIZE = 5, 64
 
 
 def meanings_of(model, processor, sentences: list[str], options: argparse.Namespace) -> Iterator[str]:
@@ -25,8 +25,8 @@ def meanings_of(model, processor, sentences: list[str], options: argparse.Namesp
         options.num_trees or 1,
         processor=processor,
         scored_by=scored_by,
-        num_beams=options.beam_size or NUM_BEAMS,
-        batch_size=options.batch_size,
+        num_beams=options.num_beams or NUM_BEAMS,
+        batch_size=options.batch_size or BATCH_SIZE,
     )
     for sentence, best in zip(sentences, found, strict=True):
         # Not every tree of Python has a text.

@@ -12,7 +12,7 @@ def main(argv: Sequence[str], prog: str) -> None:
     options = _parser(prog).parse_args(argv)
     if options.dry_run:
         check_repository_name(options.repository)
-        files = run_files(options.run, options.exclude)
+        files = run_files(options.run, options.exclude, options.without_texts)
         print(files)
         if CARD not in files.shared:
             print(f"no card: make one with `hf-lvm card {options.run}`, or add --without_card")
@@ -25,6 +25,7 @@ def main(argv: Sequence[str], prog: str) -> None:
         commit_message=options.commit_message,
         token=options.token,
         exclude=options.exclude,
+        without_texts=options.without_texts,
         without_card=options.without_card,
     )
     print(published.files)
@@ -53,7 +54,15 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="files to leave out, such as examples.txt where the texts are not yours to share; can be given again",
+        help="files to leave out, such as 'figures/*'; can be given again",
+    )
+    parser.add_argument(
+        "--without_texts",
+        action="store_true",
+        help="for texts that are not yours to share: leave out every file that may show some of them, examples.txt, "
+        "classes.txt, trees.txt, summaries.txt, parses.txt, messages.txt, dialogs.txt, lexicon.txt, lexicon.json, latent "
+        "maps, drawn trees and lexicons. Single words stay, in the tokenizer for example, and so does what you wrote into the "
+        "card",
     )
     parser.add_argument("--without_card", action="store_true", help="share it even though the folder has no README.md")
     parser.add_argument("--dry_run", action="store_true", help="list files and sizes, ask no Hub and upload nothing")

@@ -49,6 +49,7 @@ def publish_run(
     commit_message: str | None = None,
     token: str | None = None,
     exclude: Sequence[str] = (),
+    without_texts: bool = False,
     without_card: bool = False,
 ) -> PublishedRun:
     """Upload a run in one commit, after a check that it is whole; see [`hf_lvm.training.run_files.run_files`] for what goes.
@@ -66,6 +67,7 @@ def publish_run(
         commit_message: *optional*.
         token: *optional*, defaults to that of `HF_TOKEN` or `hf auth login`.
         exclude: patterns of files to leave out.
+        without_texts: leave out every report that may show texts of the corpus.
         without_card: share it even without a card.
 
     Raises:
@@ -75,9 +77,9 @@ def publish_run(
             answer to the commit itself was lost; to upload again is always right.
     """
     check_repository_name(repository)
-    run_files(folder, exclude)
+    run_files(folder, exclude, without_texts)
     address_card(folder, repository)
-    files = run_files(folder, exclude)
+    files = run_files(folder, exclude, without_texts)
     if revision is not None and _COMMIT.fullmatch(revision):
         raise ValueError(f"revision {revision!r} is a commit, and a commit does not change: give the name of a branch")
     if CARD not in files.shared and not without_card:

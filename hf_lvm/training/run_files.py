@@ -30,11 +30,17 @@ LOADED = (
     "config.json", "generation_config.json", WEIGHTS, INDEX, "model-?????-of-?????.safetensors", "processor_config.json",
     *_TOKENIZER, *(f"{folder}/{name}" for folder in _TOKENIZER_FOLDERS for name in _TOKENIZER),
 )  # fmt: skip
-# What the recipes report, each file under the name that its recipe gives it. Not report.html, which repeats them: whoever
+# What the recipes report without showing texts of the corpus: numbers, curves, and lists of single words, which the tokenizer
+# holds as well. A report that is not listed here may show texts.
+WITHOUT_TEXTS = (
+    CARD, "results.json", "states.txt", "topics.txt", "figures/training_curves.png", "figures/kl_per_dimension.png",
+    "figures/message_lengths.png", "figures/length_accuracy.png", "figures/position_information.png",
+)  # fmt: skip
+# All that the recipes report, each file under the name that its recipe gives it. Not report.html, which repeats them: whoever
 # leaves out examples.txt does not want its texts shared by another name, and `hf-lvm report` makes it of what is there.
 REPORTED = (
-    CARD, "results.json", "examples.txt", "classes.txt", "states.txt", "topics.txt", "trees.txt", "summaries.txt",
-    "parses.txt", "messages.txt", "dialogs.txt", "lexicon.txt", "lexicon.json", "figures/*.png", "figures/*.svg",
+    *WITHOUT_TEXTS, "examples.txt", "classes.txt", "trees.txt", "summaries.txt", "parses.txt", "messages.txt", "dialogs.txt",
+    "lexicon.txt", "lexicon.json", "figures/*.png", "figures/*.svg",
 )  # fmt: skip
 _ACCESS_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b")
 
@@ -61,12 +67,14 @@ class RunFiles:
         return "\n".join([*lines, *([f"not shared: {', '.join(self.kept)}"] if self.kept else [])])
 
 
-def run_files(folder: str | Path, exclude: Sequence[str] = ()) -> RunFiles:
+def run_files(folder: str | Path, exclude: Sequence[str] = (), without_texts: bool = False) -> RunFiles:
     """What of a run is shared: model, processor, card, figures and results.
 
     Args:
         folder: `output_dir` of a run, or any folder that `save_pretrained` wrote into.
         exclude: patterns of files to leave out, such as `examples.txt` or `figures/*`.
+        without_texts: leave out every report that may show texts of the corpus, see `WITHOUT_TEXTS`. Single words stay, in
+            the tokenizer too, and so does whatever somebody wrote into the card by hand.
 
     Raises:
         FileNotFoundError: no such folder, no model in it, or a part of the model is missing.
@@ -78,7 +86,8 @@ def run_files(folder: str | Path, exclude: Sequence[str] = ()) -> RunFiles:
         raise FileNotFoundError(f"there is no folder {str(folder)!r}: give the output_dir of a run")
     needed = _parts_of_model(folder)
     present = {path.relative_to(folder).as_posix(): path for path in _files_below(folder)}
-    shared = {name for name in present if name in needed or (_is_one_of(name, (*LOADED, *REPORTED)) and not _is_weight(name))}
+    listed = (*LOADED, *(WITHOUT_TEXTS if without_texts else REPORTED))
+    shared = {name for name in present if name in needed or (_is_one_of(name, listed) and not _is_weight(name))}
     for pattern in exclude:
         left_out = {name for name in shared if fnmatchcase(name, pattern)}
         if not left_out:

@@ -71,6 +71,15 @@ def test_costly_instruments_and_all_texts_on_request(evaluate, trained_run, tmp_
     assert metrics["bound"]["sentences"] == lines and metrics["inference_gap"]["sentences"] == 1
 
 
+def test_the_samples_of_the_run_are_the_default_and_noise_is_measured_on_request(evaluate, tmp_path):
+    status, output, _ = evaluate("--num_generated", 4, "--max_samples", 6, "--noise_robustness", 0.4)
+    assert status == 0 and "q(z|x) moves without 40% of the words" in output and "content words recovered from" in output
+    metrics = json.loads((tmp_path / "results.json").read_text())["test"]
+    assert metrics["importance_weighted"]["num_samples"] == 5, "as in the settings of the run"
+    assert metrics["noise_robustness"]["sentences"] == 4 and metrics["noise_robustness"]["kl_nats"] > 0
+    assert_one_line_error(*evaluate("--noise_robustness", 1), "hf-lvm evaluate", "--noise_robustness 1.0", "below 1")
+
+
 def test_samples_are_judged_on_request(evaluate, tmp_path):
     quick = ("--num_importance_samples", 0, "--num_generated", 2)
     status, output, _ = evaluate(*quick, "--reverse_perplexity", "--judge_steps", 3)

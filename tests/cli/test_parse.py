@@ -9,6 +9,8 @@ import pytest
 from hf_lvm.analysis.trained_model import load_trained
 from hf_lvm.data import read_tree
 from tests.cli.test_commands import assert_one_line_error, run
+from tests.models.neural_hmm import test_neural_hmm
+from tests.models.neural_topic import test_neural_topic
 
 SENTENCES = ["the girl saw Anna", "Peter slept", "dog"]
 
@@ -97,6 +99,43 @@ def test_sentences_of_a_file_or_a_pipe_and_svg(parse, tmp_path, monkeypatch):
 )
 def test_what_cannot_be_parsed_is_one_line(parse, texts, options, expected):
     assert_one_line_error(*parse(*options, texts=texts), "hf-lvm parse", expected)
+
+
+def test_the_beam_and_the_number_of_parses_have_two_names(parse):
+    by_one = parse("--num_trees", 2, "--scored_by", "joint", "--beam_size", 7)
+    assert by_one[0] == 0 and by_one == parse("--num_parses", 2, "--scored_by", "joint", "--num_beams", 7)
+    assert_one_line_error(*parse("--beam_size", 0), "hf-lvm parse", "--num_beams 0: give 1 or more")
+
+
+@pytest.fixture(scope="module")
+def flat_models(tmp_path_factory, word_processor):
+    """A hidden Markov model and a topic model, saved untrained."""
+    place = tmp_path_factory.mktemp("flat")
+    contracts = {"states": test_neural_hmm.TestNeuralHMM, "topics": test_neural_topic.TestLogisticNormal}
+    for name, contract in contracts.items():
+        contract().build_small().save_pretrained(place / name)
+        word_processor.save_pretrained(place / name)
+    return place
+
+
+def test_states_stand_behind_words_and_topics_beside_shares(capsys, flat_models):
+    status, output, _ = run(capsys, "parse", "a b c", "d", "--model", flat_models / "states")
+    assert status == 0 and re.fullmatch(r"a/\d+ b/\d+ c/\d+( \S+/\d+)?\nd/\d+( \S+/\d+)?\n", output), output
+    status, output, _ = run(capsys, "parse", "a b c", "d", "--model", flat_models / "topics")
+    lines = output.splitlines()
+    assert status == 0 and len(lines) == 2
+    for line in lines:
+        shares = [float(share) for _, share in re.findall(r"topic (\d+): ([\d.]+)%", line)]
+        assert shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 100.5
+    _, output, _ = run(capsys, "parse", "a b c", "--model", flat_models / "topics", "--format", "json")
+    assert all(0 <= share <= 1 for _, share in json.loads(output))
+
+
+@pytest.mark.parametrize("option", [("--num_beams", 5), ("--batch_size", 2), ("--ascii",), ("--num_parses", 2)])
+@pytest.mark.parametrize("name", ["states", "topics"])
+def test_options_of_trees_are_refused_where_there_are_none(capsys, flat_models, name, option):
+    refused = run(capsys, "parse", "a b", "--model", flat_models / name, *option)
+    assert_one_line_error(*refused, "hf-lvm parse", "is for a model of trees or meanings")
 
 
 def test_a_model_without_trees_is_refused(capsys, trained_run):

@@ -63,6 +63,35 @@ def test_files_can_be_left_out(run):
         run_files(run, exclude=["*.json"])
 
 
+def test_a_run_without_texts_shows_none_of_them(trained_run):
+    texts = [line for line in trained_run.texts.read_text().splitlines() if len(line.split()) > 2]
+    everything = run_files(trained_run.folder).shared
+    assert any(text in (trained_run.folder / "examples.txt").read_text() for text in texts)
+    assert {"examples.txt", "figures/latent_map.png"} <= everything.keys()
+    files = run_files(trained_run.folder, without_texts=True)
+    assert {
+        "README.md",
+        "results.json",
+        "config.json",
+        "model.safetensors",
+        "figures/training_curves.png",
+    } <= files.shared.keys()
+    assert {"examples.txt", "figures/latent_map.png"} <= set(files.kept)
+    for name in files.shared:
+        content = (trained_run.folder / name).read_bytes()
+        assert not any(text.encode() in content for text in texts), name
+
+
+def test_every_figure_without_texts_is_one_that_is_drawn():
+    package = Path(hf_lvm.__file__).parent
+    sources = "".join(path.read_text() for part in ("training", "analysis") for path in (package / part).glob("*.py"))
+    for name in files_of_runs.WITHOUT_TEXTS:
+        assert "/" not in name or f'"{name.partition("/")[2]}"' in sources, name
+    # Each of these writes texts beside its points, nodes or bars.
+    for name in ("latent_map.png", "latent_map_tsne.png", "tree_0.svg", "lexicon_symbol.png"):
+        assert f"figures/{name}" not in files_of_runs.WITHOUT_TEXTS
+
+
 def shard(folder):
     (folder / "model.safetensors").unlink()
     tiny_vae().save_pretrained(folder, max_shard_size="10kB")

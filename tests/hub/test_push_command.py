@@ -34,6 +34,14 @@ def test_dry_run_lists_and_asks_nobody(capsys, hub, run):
     assert output.splitlines()[-1].startswith("not shared: .cache/, checkpoint-3/, notes.txt")
 
 
+def test_texts_can_be_left_out(capsys, hub, run):
+    status, output, _ = push(capsys, run, "tester/vae", "--without_texts", "--dry_run")
+    assert status == 0 and " B  examples.txt" not in output and "figures/training_curves.png" in output
+    assert push(capsys, run, "tester/vae", "--without_texts")[0] == 0
+    shared = hub.files("tester/vae")
+    assert "examples.txt" not in shared and {"README.md", "results.json", "model.safetensors"} <= shared.keys()
+
+
 @pytest.mark.parametrize(
     ("argv", "token", "expected"),
     [
