@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hf_lvm.training.dialog_trainer import NEXT_SEED
+from hf_lvm.training.task_and_talk_trainer import NEXT_SEED
 
 RESULTS = Path(__file__).parent / "task_and_talk" / "results"
 

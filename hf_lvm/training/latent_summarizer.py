@@ -32,6 +32,7 @@ from hf_lvm.models.latent_summarizer import LatentSummarizerModel
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, decoder_of_run, encoder_of_run, limit_rows, take_objective
 from hf_lvm.training.config_file import parse_over_defaults
+from hf_lvm.training.latent_summarizer_arguments import SummarizerArguments, SummaryDataArguments, SummaryReportArguments
 from hf_lvm.training.mains import flag_value
 from hf_lvm.training.results import changed_settings, describe_corpus, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments
@@ -43,7 +44,6 @@ from hf_lvm.training.run_parts import (
     refuse_keys,
     train_and_save,
 )
-from hf_lvm.training.summary_arguments import SummarizerArguments, SummaryDataArguments, SummaryReportArguments
 from hf_lvm.training.trainer import LatentTrainer
 
 logger = logging.getLogger(__name__)

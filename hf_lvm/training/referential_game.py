@@ -17,10 +17,10 @@ from hf_lvm.metrics.language_structure.lexicon import Names, lexicon_table
 from hf_lvm.models.referential_game import ReferentialGameModel
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.config_file import parse_over_defaults
-from hf_lvm.training.game_arguments import GameArguments, GameReportArguments, ReferentialGameArguments
-from hf_lvm.training.game_building import RunObjects, build_game, objects_of_run
-from hf_lvm.training.game_trainer import GameTrainer
-from hf_lvm.training.message_prior import fit_message_prior, messages_of_run
+from hf_lvm.training.referential_game_arguments import GameArguments, GameReportArguments, ReferentialGameArguments
+from hf_lvm.training.referential_game_building import RunObjects, build_game, objects_of_run
+from hf_lvm.training.referential_game_prior import fit_message_prior, messages_of_run
+from hf_lvm.training.referential_game_trainer import GameTrainer
 from hf_lvm.training.results import changed_settings, evaluations_of, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments
 from hf_lvm.training.run_parts import (

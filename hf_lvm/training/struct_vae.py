@@ -31,10 +31,6 @@ from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_processor, limit_rows, take_objective
 from hf_lvm.training.config_file import parse_over_defaults
 from hf_lvm.training.mains import flag_value
-from hf_lvm.training.meaning_arguments import MeaningDataArguments, MeaningReportArguments, StructVAEArguments
-from hf_lvm.training.meaning_building import add_language_model, build_struct_vae
-from hf_lvm.training.meaning_phases import fit_language_model, fit_prior, guess_meanings
-from hf_lvm.training.meaning_trainer import MeaningTrainer
 from hf_lvm.training.neighbour_embeddings import begin_with_neighbours
 from hf_lvm.training.results import changed_settings, describe_corpus, evaluations_of, results_of_run, write_results
 from hf_lvm.training.run_arguments import DataArguments
@@ -47,6 +43,10 @@ from hf_lvm.training.run_parts import (
     resumes,
     train_and_save,
 )
+from hf_lvm.training.struct_vae_arguments import MeaningDataArguments, MeaningReportArguments, StructVAEArguments
+from hf_lvm.training.struct_vae_building import add_language_model, build_struct_vae
+from hf_lvm.training.struct_vae_phases import fit_language_model, fit_prior, guess_meanings
+from hf_lvm.training.struct_vae_trainer import MeaningTrainer
 
 logger = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from hf_lvm.analysis.dialog_report import DialogReport, report_dialogs
 from hf_lvm.data.task_and_talk import ObjectSplit, instances, published_split, split_objects
 from hf_lvm.models.task_and_talk import TaskAndTalkConfig, TaskAndTalkModel
 from hf_lvm.training.config_file import parse
-from hf_lvm.training.dialog_arguments import DialogTrainingArguments, TaskAndTalkArguments, WorldArguments
-from hf_lvm.training.dialog_trainer import SOLVED, DialogTrainer
 from hf_lvm.training.progress import LatentProgressCallback
 from hf_lvm.training.results import changed_settings, run_description, write_results
 from hf_lvm.training.run_parts import begin_run, finish_run, refuse_keys, train_and_save
+from hf_lvm.training.task_and_talk_arguments import DialogTrainingArguments, TaskAndTalkArguments, WorldArguments
+from hf_lvm.training.task_and_talk_trainer import SOLVED, DialogTrainer
 
 logger = logging.getLogger(__name__)
 

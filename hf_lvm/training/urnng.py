@@ -48,7 +48,7 @@ from hf_lvm.training.run_parts import (
     train_and_save,
 )
 from hf_lvm.training.trainer import LatentTrainer
-from hf_lvm.training.tree_arguments import TreeDataArguments, TreeReportArguments, URNNGArguments
+from hf_lvm.training.urnng_arguments import TreeDataArguments, TreeReportArguments, URNNGArguments
 
 logger = logging.getLogger(__name__)
 

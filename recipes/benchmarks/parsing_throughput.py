@@ -22,7 +22,7 @@ from hf_lvm.data import LatentTextProcessor, synthetic_meanings, train_word_toke
 from hf_lvm.grammars.languages import build_language
 from hf_lvm.grammars.transition_system import ActionVocabulary, ClosedLexicon
 from hf_lvm.training.building import decoder_of_run, encoder_of_run
-from hf_lvm.training.meaning_building import part_over_actions
+from hf_lvm.training.struct_vae_building import part_over_actions
 
 AT_LEAST = 5.0
 BATCHES = (32, 64)

@@ -13,12 +13,12 @@ from hf_lvm import ReferentialGameConfig, ReferentialGameModel
 from hf_lvm.analysis.game_report import play_games
 from hf_lvm.training.building import load_run_texts
 from hf_lvm.training.config_file import parse
-from hf_lvm.training.dialog_arguments import WorldArguments
-from hf_lvm.training.game_building import build_game, objects_of_run
 from hf_lvm.training.objective_arguments import ObjectiveArguments
 from hf_lvm.training.referential_game import ARGUMENTS
+from hf_lvm.training.referential_game_building import build_game, objects_of_run
 from hf_lvm.training.run_arguments import DataArguments
 from hf_lvm.training.task_and_talk import split_of
+from hf_lvm.training.task_and_talk_arguments import WorldArguments
 from tests.models.latent_summarizer.tiny_summarizers import tiny_summarizer
 from tests.tiny_parts import batch_of, perturb, random_rows, row_generators, tiny_vae
 

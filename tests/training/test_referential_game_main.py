@@ -11,8 +11,8 @@ from hf_lvm.analysis.game_report import report_games
 from hf_lvm.cli.main import main as command
 from hf_lvm.data import GameCollator, draw_games
 from hf_lvm.training.config_file import parse
-from hf_lvm.training.message_prior import messages_of_run
 from hf_lvm.training.referential_game import ARGUMENTS, language_of, main, prepare
+from hf_lvm.training.referential_game_prior import messages_of_run
 
 SMALL = [
     "--attribute_sizes", "3", "4", "5", "--num_distractors", "5", "--num_symbols", "6", "--max_message_length", "3",

@@ -9,9 +9,9 @@ from transformers import AutoModel
 from hf_lvm import TaskAndTalkConfig, TaskAndTalkModel
 from hf_lvm.analysis.dialog_report import purity_of
 from hf_lvm.data.task_and_talk import instances, published_split, split_objects
-from hf_lvm.training.dialog_arguments import DialogTrainingArguments
-from hf_lvm.training.dialog_trainer import DialogTrainer, clip_runs
 from hf_lvm.training.task_and_talk import main
+from hf_lvm.training.task_and_talk_arguments import DialogTrainingArguments
+from hf_lvm.training.task_and_talk_trainer import DialogTrainer, clip_runs
 
 # A world that is soon understood: two attributes of two values.
 EASY = [

@@ -16,7 +16,7 @@ from hf_lvm.grammars.transition_system import ActionVocabulary, Source, actions_
 from hf_lvm.models.struct_vae import StructVAEModel
 from hf_lvm.models.struct_vae.configuration_struct_vae import ACTION_IDS
 from hf_lvm.training.building import SCRATCH_SIZES, decoder_of_run, encoder_of_run
-from hf_lvm.training.meaning_arguments import StructVAEArguments
+from hf_lvm.training.struct_vae_arguments import StructVAEArguments
 
 # A word is copied only where it can be spelled in so many steps, on average over the steps of the longest tree.
 COPIED_STEPS = 8

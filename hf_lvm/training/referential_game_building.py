@@ -27,7 +27,7 @@ from hf_lvm.data.splits import SPLITS
 from hf_lvm.models.referential_game import ReferentialGameConfig, ReferentialGameModel
 from hf_lvm.models.referential_game.configuration_referential_game import EXTRA_IDS, SCRATCH
 from hf_lvm.training.building import SCRATCH_SIZES, build_processor, encoder_of_run, load_run_texts
-from hf_lvm.training.game_arguments import FILES, GameArguments, ReferentialGameArguments
+from hf_lvm.training.referential_game_arguments import FILES, GameArguments, ReferentialGameArguments
 from hf_lvm.training.results import describe_corpus
 from hf_lvm.training.run_arguments import DataArguments
 
