@@ -78,6 +78,6 @@ def card_from_config(
             class_name=kind.name,
             model_type=model_type,
             facts=[(label, " ".join(value.split()).replace("|", "\\|")) for label, value in facts],
-            usage=usage_code(settings, repository, comment="the repository").rstrip(),
+            usage=usage_code(settings, repository).rstrip(),
             citations="\n\n".join(map(bibtex, papers_of(settings, kind.papers))),
         )

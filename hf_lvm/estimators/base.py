@@ -93,4 +93,4 @@ def _has(posterior: Distribution, attribute: str) -> bool:
     """
     of_class = getattr(type(posterior), attribute, None)
     declared_only = of_class is None or of_class is getattr(Distribution, attribute, None)
-    return not declared_only or attribute in vars(posterior)
+    return not declared_only or attribute in getattr(posterior, "__dict__", {})
