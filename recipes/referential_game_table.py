@@ -28,9 +28,10 @@ GAMES = {
         "Sentences, as the latent of a text VAE",
         (
             ("text_latents_straight_through", "straight-through"),
-            ("text_latents_rloo", "score function, four messages of each object"),
-            ("text_latents_long", "straight-through, twice the steps"),
-            ("text_latents_entropy", "straight-through, a nat of entropy worth .03"),
+            ("text_latents_state", "straight-through, the object in the first state alone"),
+            ("text_latents_state_rloo", "score function, four messages of each object, likewise"),
+            ("text_latents_state_long", "straight-through, likewise, twice the steps"),
+            ("text_latents_state_entropy", "straight-through, likewise, a nat of entropy worth .03"),
         ),
     ),
 }
