@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hf_lvm.analysis.class_report import report_classes
+from hf_lvm.analysis.feature_extraction import reads_conditions
 from hf_lvm.analysis.report_table import Row, class_report_rows, report_rows
 from hf_lvm.analysis.reverse_perplexity import JudgeProtocol
 from hf_lvm.analysis.text_vae_report import report_on
@@ -26,7 +27,7 @@ from hf_lvm.cli.evaluate_meanings import (
 )
 from hf_lvm.cli.evaluate_summaries import add_summary_options, check_summary_options, evaluate_summaries
 from hf_lvm.cli.evaluate_trees import evaluate_trees
-from hf_lvm.cli.options import add_model_options, reads_conditions
+from hf_lvm.cli.options import add_model_options
 from hf_lvm.data import add_classes, class_names, encode_dataset, load_texts, load_trees
 from hf_lvm.data.run_results import read_results
 from hf_lvm.training.results import describe_corpus, run_description, write_results
