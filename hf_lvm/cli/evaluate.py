@@ -53,6 +53,12 @@ def main(argv: Sequence[str], prog: str) -> None:
         raise ValueError(
             f"--noise_robustness {options.noise_robustness}: give a share from 0 (left out) to below 1, such as 0.2"
         )
+    if options.num_generated < 0 or options.num_generated == 1:
+        raise ValueError(
+            f"--num_generated {options.num_generated}: give 2 or more, to compare texts with others, or 0 to write none"
+        )
+    if options.noise_robustness and not options.num_generated:
+        raise ValueError("--noise_robustness is measured on the texts to reconstruct: give --num_generated 2 or more")
     if options.judge_steps < 1:
         raise ValueError(f"--judge_steps {options.judge_steps}: an untrained language model judges nothing; give 1 or more")
     model, processor = load_trained(options.model, ("encode_texts", "surprisal", "summarize", "verbalize"), options.revision)
@@ -185,7 +191,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "mean (default: as many as the run itself took, by its results.json; else 500, and 20 for meanings)",
     )
     parser.add_argument(
-        "--num_generated", type=int, default=100, help="texts to reconstruct, and texts to sample (default: 100)"
+        "--num_generated",
+        type=int,
+        default=100,
+        help="texts to reconstruct, and texts to sample (default: 100); 0 leaves out whatever the model would write",
     )
     parser.add_argument(
         "--inference_gap",
