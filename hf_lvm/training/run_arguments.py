@@ -72,6 +72,12 @@ class DataArguments:
         default=None, metadata={"help": "Token the decoder starts from, for tokenizers that name none."}
     )
 
+    def __post_init__(self) -> None:
+        for key in ("max_train_samples", "max_test_samples"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ValueError(f"{key} is {value}; give a number of texts, 1 or more, or leave it out to take all of them")
+
 
 @dataclass
 class ComposedArguments:
