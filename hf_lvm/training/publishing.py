@@ -88,6 +88,7 @@ def publish_run(
         raise FileNotFoundError(
             f"{files.folder} holds no card ({CARD}): make one with `hf-lvm card {files.folder}`, or share it --without_card"
         )
+    contents = {name: _content(files, name) for name in files.shared}
     api = HfApi(token=token)
     create_repository(api, repository, private)
     with _clear_errors(api, repository):
@@ -101,7 +102,7 @@ def publish_run(
             repository,
             [
                 *(CommitOperationDelete(name, is_folder=False) for name in stale),
-                *(CommitOperationAdd(name, _content(files, name)) for name in files.shared),
+                *(CommitOperationAdd(name, content) for name, content in contents.items()),
             ],
             commit_message=commit_message or _MESSAGE,
             revision=revision,
@@ -116,11 +117,10 @@ def _content(files: RunFiles, name: str) -> str | bytes:
     path = files.folder / name
     if name != CARD:
         return str(path)
-    card = path.read_bytes()
     try:
-        return with_figures(card.decode("utf-8"), files.shared).encode("utf-8")
-    except UnicodeDecodeError:  # written by somebody, in another encoding
-        return card
+        return with_figures(path.read_bytes().decode("utf-8"), files.shared).encode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text ({error}), and the Hub takes no other card: save it as UTF-8") from error
 
 
 def check_repository_name(repository: str) -> None:

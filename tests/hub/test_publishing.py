@@ -118,10 +118,14 @@ def test_the_card_that_is_shared_links_no_figure_that_is_left_out(run, hub, opti
 
 
 def test_a_card_by_hand_is_shared_as_it_is(run, hub):
-    written = "# Mine, \u00e9dited\n\n![map](figures/latent_map.png)\n".encode("latin-1")
-    (run / "README.md").write_bytes(written)
+    text = "# Mine, \u00e9dited\r\n\n![map](figures/latent_map.png)\n"
+    (run / "README.md").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match="README.md is no UTF-8 text .* save it as UTF-8"):
+        publish_run(run, "tester/vae", without_texts=True)
+    assert hub.requests == []
+    (run / "README.md").write_bytes(text.encode())
     publish_run(run, "tester/vae", without_texts=True)
-    assert hub.files("tester/vae")["README.md"] == written
+    assert hub.files("tester/vae")["README.md"] == text.encode()
 
 
 def shard(folder):
