@@ -1,10 +1,9 @@
 """The rows of recipes/latent_class/README.md: runs of recipes, and the estimators side by side."""
 
-import json
-import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from table_rows import machine, read, several, table_head, table_row
 
 RESULTS = Path(__file__).parent / "latent_class" / "results"
 COLUMNS = (
@@ -25,8 +24,8 @@ QUARTERS = 4
 
 def latent_class_table(folder: Path = RESULTS) -> str:
     """A line for each file of results, on the test split, and what it was run on; then each comparison of several rows."""
-    results = {file: json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))}
-    lines = [_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
+    results = {file: read(file) for file in sorted(folder.glob("*.json"))}
+    lines = table_head(COLUMNS)
     notes, comparisons = [], []
     for file, run in results.items():
         if "trials" in run:
@@ -35,9 +34,9 @@ def latent_class_table(folder: Path = RESULTS) -> str:
         if "rows" in run:
             comparisons.append(_comparison(file, run))
             continue
-        lines.append(_row([f"`{run['command']}`", *_cells(run), str(run["settings"]["seed"])]))
+        lines.append(table_row([f"`{run['command']}`", *_cells(run), str(run["settings"]["seed"])]))
         notes.append(
-            f"- `{file.stem}`: {run['corpus']}; {run['steps']:,} steps in {run['training_seconds']:.0f} s on {_machine(run)}."
+            f"- `{file.stem}`: {run['corpus']}; {run['steps']:,} steps in {run['training_seconds']:.0f} s on {machine(run)}."
         )
     return "\n".join([*lines, "", *notes, "", *"\n".join(comparisons).splitlines()]).rstrip() + "\n"
 
@@ -70,18 +69,16 @@ def _comparison(file: Path, run: dict[str, Any]) -> str:
     lines = [
         f"`{file.stem}`: the estimators side by side, on the test split.",
         "",
-        _row(ESTIMATOR_COLUMNS),
-        "|" + "---|" * len(ESTIMATOR_COLUMNS),
-        *(_row(_estimator_cells(name, own)) for name, own in of_name.items()),
+        *table_head(ESTIMATOR_COLUMNS),
+        *(table_row(_estimator_cells(name, own)) for name, own in of_name.items()),
         "",
         f"-log p(x) in nats of {settings['validation_sentences']} validation sentences after so many updates:",
         "",
-        _row(points),
-        "|" + "---|" * len(points),
+        *table_head(points),
     ]
     for name, own in of_name.items():
-        cells = [_several(own, lambda row, place=place: row["curve"][place]["nats_per_sentence"], 2) for place in shown]
-        lines.append(_row([f"`{name}`", *cells]))
+        cells = [several([row["curve"][place]["nats_per_sentence"] for row in own], 2) for place in shown]
+        lines.append(table_row([f"`{name}`", *cells]))
     lines.append("")
     picture = file.with_suffix(".png")
     if picture.exists():
@@ -91,7 +88,7 @@ def _comparison(file: Path, run: dict[str, Any]) -> str:
     lines.append(
         f"`{run['command']}`; {run['corpus']}; {rows[0]['steps']:,} updates of {settings['per_device_train_batch_size']} "
         f"sentences, {settings['num_samples']} values of z where they are sampled, {run['training_seconds'] / 60:.0f} min of "
-        f"training in all on {_machine(run)}; {seeds}."
+        f"training in all on {machine(run)}; {seeds}."
     )
     return "\n".join(lines) + "\n"
 
@@ -105,7 +102,7 @@ def _few_labels(file: Path, run: dict[str, Any]) -> str:
         f"`{file.stem}`: accuracy on the test split, the mean over seeds and each; and how many trainings on the validation "
         "split the settings were chosen by.",
         "",
-        _row(["row", *(f"{number:,} labels" for number in numbers), "trainings"]),
+        table_row(["row", *(f"{number:,} labels" for number in numbers), "trainings"]),
         "|" + "---|" * (len(numbers) + 2),
     ]
     for name in names:
@@ -113,19 +110,19 @@ def _few_labels(file: Path, run: dict[str, Any]) -> str:
             cells = []
             for number in numbers:
                 own = [row for row in rows if row["row"] == name and row["labels"] == number and key in row]
-                cells.append(_several(own, lambda row, key=key: row[key], 4) if own else "-")
+                cells.append(several([row[key] for row in own], 4) if own else "-")
             if any(cell != "-" for cell in cells):
                 counts = [sum(one["row"] == name and one["labels"] == number for one in trials) for number in numbers]
-                lines.append(_row([f"`{name}`{by}", *cells, ", ".join(map(str, counts))]))
+                lines.append(table_row([f"`{name}`{by}", *cells, ", ".join(map(str, counts))]))
     chosen = {(row["row"], row["labels"]): row["settings"] for row in rows}
     told = "; ".join(f"`{name}` {number:,}: {_shown(settings)}" for (name, number), settings in chosen.items())
     lines += ["", f"Settings that were chosen: {told}."]
     if writers:
         lines += ["", "What decoders write when asked for a sentiment, as a judge has it that was trained on all labels:", ""]
-        lines += [_row(WRITER_COLUMNS), "|" + "---|" * len(WRITER_COLUMNS)]
-        lines += [_row(_writer_cells(writer)) for writer in writers]
+        lines += table_head(WRITER_COLUMNS)
+        lines += [table_row(_writer_cells(writer)) for writer in writers]
     minutes = f"{run['training_seconds'] / 60:.0f} min of training in all"
-    lines += ["", f"`{run['command']}`; {run['corpus']}; {minutes} on {_machine(run)}."]
+    lines += ["", f"`{run['command']}`; {run['corpus']}; {minutes} on {machine(run)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -159,27 +156,12 @@ def _estimator_cells(name: str, rows: list[dict[str, Any]]) -> list[str]:
         rows[0]["objective"] if has_classes else "-",
         (rows[0]["estimator"] or "-") if has_classes else "-",
         str(rows[0]["scored_latents"]),
-        _several(rows, lambda row: row["test"]["likelihood"]["nats_per_sentence"], 2),
-        _several(rows, lambda row: row["test"]["likelihood"]["word_perplexity"], 1),
-        _several(rows, bound, 2) if has_encoder else "-",
-        _several(rows, lambda row: row["test"][by]["kl_nats_per_sentence"], 2) if has_classes else "-",
-        _several(rows, lambda row: row["test"]["by_encoder"]["mutual_information"], 2) if has_encoder else "-",
-        _several(rows, lambda row: row["test"]["by_bayes"]["mutual_information"], 2) if has_classes else "-",
-        _several(rows, lambda row: row["seconds"], 0),
-        _several(rows, lambda row: 1000 * row["median_seconds_per_step"], 0),
+        several([row["test"]["likelihood"]["nats_per_sentence"] for row in rows], 2),
+        several([row["test"]["likelihood"]["word_perplexity"] for row in rows], 1),
+        several([bound(row) for row in rows], 2) if has_encoder else "-",
+        several([row["test"][by]["kl_nats_per_sentence"] for row in rows], 2) if has_classes else "-",
+        several([row["test"]["by_encoder"]["mutual_information"] for row in rows], 2) if has_encoder else "-",
+        several([row["test"]["by_bayes"]["mutual_information"] for row in rows], 2) if has_classes else "-",
+        several([row["seconds"] for row in rows], 0),
+        several([1000 * row["median_seconds_per_step"] for row in rows], 0),
     ]
-
-
-def _several(rows: list[dict[str, Any]], value: Callable[[dict[str, Any]], float], digits: int) -> str:
-    """The value, or mean and each seed's value."""
-    values = [value(row) for row in rows]
-    each = ", ".join(f"{one:.{digits}f}" for one in values)
-    return each if len(values) == 1 else f"{statistics.mean(values):.{digits}f} ({each})"
-
-
-def _machine(run: dict[str, Any]) -> str:
-    return f"{run['hardware']}; torch {run['versions']['torch']}, transformers {run['versions']['transformers']}"
-
-
-def _row(cells: list[str] | tuple[str, ...]) -> str:
-    return "| " + " | ".join(cells) + " |"

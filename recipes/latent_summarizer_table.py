@@ -1,10 +1,11 @@
 """The tables of recipes/latent_summarizer/README.md."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from table_rows import machine, read, runs_of, several_or_one, table_head, table_row
 
 RESULTS = Path(__file__).parent / "latent_summarizer" / "results"
 
@@ -36,12 +37,12 @@ OTHERS = {
 
 def latent_summarizer_table(folder: Path = RESULTS) -> str:
     """Each row of the Google corpus with its controls below it; other domains; the demo; then what each was run on."""
-    lines = [_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
+    lines = table_head(COLUMNS)
     others, notes = [], []
     for name, what in _known_rows(folder):
-        runs = _runs(folder, name)
+        runs = runs_of(folder, name)
         if not runs:
-            lines.append(_row([f"`{name}`", what, *["-"] * (len(COLUMNS) - 2)]))
+            lines.append(table_row([f"`{name}`", what, *["-"] * (len(COLUMNS) - 2)]))
             continue
         seeds = ", ".join(str(run["settings"]["seed"]) for run in runs)
         for way in runs[0]["test"]["compression"]:
@@ -53,7 +54,7 @@ def latent_summarizer_table(folder: Path = RESULTS) -> str:
     if others:
         head = ("set", *COLUMNS)
         text += "\nOn texts of other domains, the same models:\n\n"
-        text += "\n".join([_row(head), "|" + "---|" * len(head), *others]) + "\n"
+        text += "\n".join([*table_head(head), *others]) + "\n"
     text += _demo_table(folder)
     return text + ("\n" + "\n".join(f"- {note}" for note in notes) + "\n" if notes else "")
 
@@ -66,25 +67,18 @@ def _known_rows(folder: Path) -> list[tuple[str, str]]:
     return [*ROWS, *((name, "") for name in found if name not in known and name != "demo")]
 
 
-def _runs(folder: Path, name: str) -> list[dict[str, Any]]:
-    """Of `NAME.json` and `NAME_seed7.json`, by their seeds."""
-    files = [*folder.glob(f"{name}.json"), *folder.glob(f"{name}_seed*.json")]
-    runs = [json.loads(file.read_text(encoding="utf-8")) for file in files if not file.stem.endswith("_others")]
-    return sorted(runs, key=lambda run: run["settings"]["seed"])
-
-
 def _other_domains(folder: Path, name: str, what: str) -> list[str]:
     """Of `NAME_others.json` and `NAME_seed7_others.json`, that recipes/latent_summarizer/out_of_domain.py wrote."""
     files = sorted([*folder.glob(f"{name}_others.json"), *folder.glob(f"{name}_seed*_others.json")])
-    runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    runs = [read(file) for file in files]
     # The seed of a draw in evaluation says nothing of the model: it is in the name of the file.
     seeds = ", ".join(file.stem.removesuffix("_others").partition("_seed")[2] or "-" for file in files)
-    lines, has_decoder = [], all(map(_has_decoder, _runs(folder, name)))
+    lines, has_decoder = [], all(map(_has_decoder, runs_of(folder, name)))
     for key, title in OTHERS.items():
         measured = [run["sets"][key]["compression"] for run in runs if key in run["sets"]]
         for way in measured[0] if measured else ():
             block = _block(f"`{name}`", what, way, [each[way] for each in measured], seeds, has_decoder)
-            lines += [_row([title if place == 0 else ""]) + line[1:] for place, line in enumerate(block)]
+            lines += [table_row([title if place == 0 else ""]) + line[1:] for place, line in enumerate(block)]
     return lines
 
 
@@ -97,26 +91,26 @@ def _block(row: str, what: str, way: str, scores: Sequence[dict[str, Any]], seed
     """A row of scores of several seeds, and below it those of each control."""
     explained = [each["explained_nats_per_word"] for each in scores] if has_decoder else []
     recall = [each["rouge1_recall"] for each in scores if "rouge1_recall" in each]
-    remark = f"; ROUGE-1 recall of {scores[0]['limit_bytes']} bytes {_several(recall, 2)}" if recall else ""
-    lines = [_row([row, what, way + remark, *_cells(scores), _several(explained, 2) if explained else "-", seeds])]
+    remark = f"; ROUGE-1 recall of {scores[0]['limit_bytes']} bytes {several_or_one(recall, 2)}" if recall else ""
+    lines = [table_row([row, what, way + remark, *_cells(scores), several_or_one(explained, 2) if explained else "-", seeds])]
     for control, title in CONTROLS.items():
         own = [each["controls"][control] for each in scores]
         recall = [each["rouge1_recall"] for each in own if "rouge1_recall" in each]
-        remark = f"; recall {_several(recall, 2)}" if recall else ""
+        remark = f"; recall {several_or_one(recall, 2)}" if recall else ""
         lines.append(
-            _row(["", title, f"{way}{remark}" if control != "keep_all" else remark.lstrip("; "), *_cells(own), "", ""])
+            table_row(["", title, f"{way}{remark}" if control != "keep_all" else remark.lstrip("; "), *_cells(own), "", ""])
         )
     return lines
 
 
 def _cells(scores: Sequence[dict[str, Any]]) -> list[str]:
-    cells = [_several([each[key] for each in scores], digits) for key, digits in SCORES]
-    return [*cells, _several([each["compression_ratio"] for each in scores], 3)]
+    cells = [several_or_one([each[key] for each in scores], digits) for key, digits in SCORES]
+    return [*cells, several_or_one([each["compression_ratio"] for each in scores], 3)]
 
 
 def _demo_table(folder: Path) -> str:
     """The demo, each seed beside its controls."""
-    runs = _runs(folder, "demo")
+    runs = runs_of(folder, "demo")
     if not runs:
         return ""
     lines = [
@@ -148,20 +142,7 @@ def _note(name: str, run: dict[str, Any]) -> str:
     scores = next(iter(run["test"]["compression"].values()))
     note = (
         f"`{name}`, seed {run['settings']['seed']}: {run['corpus']}; {run['epochs']:.0f} epochs, "
-        f"{run['training_seconds'] / 60:.0f} min on {run['hardware']}; torch {run['versions']['torch']}, transformers "
-        f"{run['versions']['transformers']}; words by {scores['words']}, references have "
+        f"{run['training_seconds'] / 60:.0f} min on {machine(run)}; words by {scores['words']}, references have "
         f"{scores['reference_compression_ratio']:.3f} of the words of {scores['sentences']:,} texts."
     )
     return f"{note} {run['remark']}" if "remark" in run else note
-
-
-def _several(values: Sequence[float], digits: int) -> str:
-    """The value, or mean and each seed's value."""
-    each = ", ".join(f"{value:.{digits}f}" for value in values)
-    if len(values) == 1 or len(set(each.split(", "))) == 1:
-        return each.partition(",")[0]
-    return f"{statistics.mean(values):.{digits}f} ({each})"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -1,9 +1,9 @@
 """The rows of recipes/neural_topic/README.md."""
 
-import json
-import statistics
 from pathlib import Path
 from typing import Any
+
+from table_rows import machine, read, several, table_head, table_row
 
 RESULTS = Path(__file__).parent / "neural_topic" / "results"
 
@@ -19,19 +19,20 @@ COLUMNS = ("topics", "model", "chosen settings", "searched", "NPMI", "diversity"
 
 def neural_topic_table() -> str:
     """A line a model and number of topics: mean and each seed on the test documents; then the search."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    lines = table_head(COLUMNS)
     searches, notes = [], []
     for file in sorted(RESULTS.glob("comparison*.json")):
-        run = json.loads(file.read_text(encoding="utf-8"))
+        run = read(file)
         topics = run["settings"]["num_topics"]
         for model in ("neural", "lda"):
             rows = run["test"][model]
             cells = [
                 str(topics), NAMES[model], _settings(run["chosen"][model]), str(len(run["search"][model])),
-                _several(rows, "npmi", 3), _several(rows, "diversity", 3), _several(rows, "completion_perplexity", 0),
+                several([row["npmi"] for row in rows], 3), several([row["diversity"] for row in rows], 3),
+                several([row["completion_perplexity"] for row in rows], 0),
                 ", ".join(str(row["seed"]) for row in rows),
             ]  # fmt: skip
-            lines.append("| " + " | ".join(cells) + " |")
+            lines.append(table_row(cells))
             searches += [
                 f"| {topics} | {NAMES[model]} | {_settings(row['settings'])} | {row['npmi']:.3f} | {row['diversity']:.3f} | "
                 f"{row['completion_perplexity']:.0f} | {row['seconds']:.0f} |"
@@ -39,15 +40,14 @@ def neural_topic_table() -> str:
             ]
         notes.append(
             f"- {topics} topics: {run['corpus']}; {run['vocabulary']:,} words; {run['training_seconds'] / 60:.0f} min in all "
-            f"on {run['hardware']}; torch {run['versions']['torch']}, transformers {run['versions']['transformers']}, "
-            f"scikit-learn {run['versions']['scikit-learn']}."
+            f"on {machine(run)}, scikit-learn {run['versions']['scikit-learn']}."
         )
     parts = [
         "| `documentation.yaml` | NPMI | diversity | -ELBO, nats | perplexity per word | seed |",
         "|---|---|---|---|---|---|",
     ]
     for name, what in PARTS:
-        run = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        run = read(RESULTS / f"{name}.json")
         coherence, bound, likelihood = (run["test"][key] for key in ("topics", "bound", "log_likelihood"))
         parts.append(
             f"| {what} | {coherence['npmi']:.3f} | {coherence['diversity']:.3f} | {bound['nats_per_document']:.2f} | "
@@ -80,9 +80,3 @@ def neural_topic_table() -> str:
 
 def _settings(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items())
-
-
-def _several(rows: list[dict[str, Any]], key: str, digits: int) -> str:
-    """Mean and each seed's value."""
-    values = [row[key] for row in rows]
-    return f"{statistics.mean(values):.{digits}f} ({', '.join(f'{value:.{digits}f}' for value in values)})"

@@ -1,10 +1,11 @@
 """The tables of recipes/referential_game/README.md."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from table_rows import machine, runs_of, table_head, table_row
 
 RESULTS = Path(__file__).parent / "referential_game" / "results"
 
@@ -47,9 +48,9 @@ def referential_game_table(folder: Path = RESULTS) -> str:
     """For each kind of object its rows; accuracy by length; two lexicons side by side; what each run was on."""
     text, notes, lengths, lexicons = "", [], [], []
     for title, rows in GAMES.values():
-        lines = [_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
+        lines = table_head(COLUMNS)
         for name, what in rows:
-            runs = _runs(folder, name)
+            runs = runs_of(folder, name)
             lines.append(_line(name, what, runs))
             notes += [_note(name, run) for run in runs]
             lengths += [_lengths(name, runs)] if runs else []
@@ -61,28 +62,23 @@ def referential_game_table(folder: Path = RESULTS) -> str:
     return text + "".join(f"- {note}\n" for note in notes)
 
 
-def _runs(folder: Path, name: str) -> list[dict[str, Any]]:
-    files = [*folder.glob(f"{name}.json"), *folder.glob(f"{name}_seed*.json")]
-    return sorted((json.loads(file.read_text(encoding="utf-8")) for file in files), key=lambda run: run["settings"]["seed"])
-
-
 def _line(name: str, what: str, runs: Sequence[dict[str, Any]]) -> str:
     if not runs:
-        return _row([f"`{name}`", what, *["-"] * (len(COLUMNS) - 2)])
+        return table_row([f"`{name}`", what, *["-"] * (len(COLUMNS) - 2)])
     tests = [run["test"] for run in runs]
     bounds = [test["bound"] for test in tests if "bound" in test]
     cells = [
-        _several([100 * test["accuracy"] for test in tests], 1),
+        _mean_and_deviation([100 * test["accuracy"] for test in tests], 1),
         f"{100 * tests[0]['chance']:.1f}",
-        _several([test["mean_length"] for test in tests], 2),
-        _several([test["distinct_messages"] for test in tests], 0),
-        _several([bound["reconstruction"] for bound in bounds], 2) if bounds else "-",
-        _several([bound["kl"] for bound in bounds], 1) if bounds else "-",
+        _mean_and_deviation([test["mean_length"] for test in tests], 2),
+        _mean_and_deviation([test["distinct_messages"] for test in tests], 0),
+        _mean_and_deviation([bound["reconstruction"] for bound in bounds], 2) if bounds else "-",
+        _mean_and_deviation([bound["kl"] for bound in bounds], 1) if bounds else "-",
     ]
     for score in STRUCTURE:
         values = [run["language"][score] for run in runs if run["language"][score] is not None]
-        cells.append(_several(values, 3) if values else "-")
-    return _row([f"`{name}`", what, *cells, ", ".join(str(run["settings"]["seed"]) for run in runs)])
+        cells.append(_mean_and_deviation(values, 3) if values else "-")
+    return table_row([f"`{name}`", what, *cells, ", ".join(str(run["settings"]["seed"]) for run in runs)])
 
 
 def _lengths(name: str, runs: Sequence[dict[str, Any]]) -> tuple[str, dict[int, tuple[int, float]]]:
@@ -100,10 +96,10 @@ def _length_table(rows: Sequence[tuple[str, dict[int, tuple[int, float]]]]) -> s
     if not lengths:
         return ""
     head = ["symbols", *map(str, lengths)]
-    lines = [_row(head), "|" + "---|" * len(head)]
+    lines = table_head(head)
     for name, own in rows:
         cells = [f"{100 * own[length][1]:.1f}% of {own[length][0]:,}" if length in own else "" for length in lengths]
-        lines.append(_row([f"`{name}`", *cells]))
+        lines.append(table_row([f"`{name}`", *cells]))
     return (
         "Games that are won by the length of the message, seen and unseen objects, all seeds:\n\n" + "\n".join(lines) + "\n\n"
     )
@@ -130,19 +126,15 @@ def _lexicons(runs: Sequence[tuple[str, dict[str, Any]]]) -> str:
 def _note(name: str, run: dict[str, Any]) -> str:
     return (
         f"`{name}`, seed {run['settings']['seed']}: {run['corpus']}; {run['steps']:,} steps, "
-        f"{run['training_seconds'] / 60:.0f} min on {run['hardware']}; torch {run['versions']['torch']}, transformers "
-        f"{run['versions']['transformers']}; accuracy of messages that are drawn {run['test']['sampled_accuracy']:.1%}."
+        f"{run['training_seconds'] / 60:.0f} min on {machine(run)}; accuracy of messages that are drawn "
+        f"{run['test']['sampled_accuracy']:.1%}."
         f"{' ' + run['remark'] if 'remark' in run else ''}"
     )
 
 
-def _several(values: Sequence[float], digits: int) -> str:
+def _mean_and_deviation(values: Sequence[float], digits: int) -> str:
     """The value, or mean, standard deviation, and each seed's value."""
     each = ", ".join(f"{value:,.{digits}f}" for value in values)
     if len(values) == 1:
         return each
     return f"{statistics.mean(values):,.{digits}f} ± {statistics.stdev(values):.{digits}f} ({each})"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

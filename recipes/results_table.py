@@ -4,7 +4,6 @@ python recipes/results_table.py           # write them into the Markdown files
 python recipes/results_table.py --check   # fail when a Markdown file says something else
 """
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from neural_hmm_table import neural_hmm_table
 from neural_topic_table import neural_topic_table
 from referential_game_table import referential_game_table
 from struct_vae_table import struct_vae_table
+from table_rows import machine, read, versions
 from task_and_talk_table import task_and_talk_table
 from text_vae_table import text_vae_table
 from urnng_table import urnng_table
@@ -114,7 +114,7 @@ def models_table() -> str:
         for file, run in zip(files, runs, strict=True):
             notes.append(
                 f"[{Path(file).name}]({file}): {run['corpus']}; {run['hardware']}, trained in "
-                f"{run['training_seconds']:.0f} s; {_versions(run)}; seed {run['settings']['seed']}. Of "
+                f"{run['training_seconds']:.0f} s; {versions(run)}; seed {run['settings']['seed']}. Of "
                 f"{run['test']['num_reconstructions']} reconstructions, "
                 f"{run['test']['greedy_reconstruction']['triple_repeats']} repeat a word three times in a row."
             )
@@ -128,7 +128,7 @@ def benchmarks_table() -> str:
     runs = {name: _read(f"recipes/benchmarks/results/{name}.json") for name in BENCHMARKS}
     for name, run in runs.items():
         lines += [f"| {' | '.join(ratio.cells(with_verdict=False))} |" for ratio in ratios_of(name, run)]
-    lines += ["", f"{runs['padding']['hardware']}; {_versions(runs['padding'])}.", "", *_estimators_table()]
+    lines += ["", f"{machine(runs['padding'])}.", "", *_estimators_table()]
     return "\n".join(lines) + "\n"
 
 
@@ -193,12 +193,8 @@ def _measured(run: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _versions(run: dict[str, Any]) -> str:
-    return f"torch {run['versions']['torch']}, transformers {run['versions']['transformers']}"
-
-
 def _read(file: str) -> dict[str, Any]:
-    return json.loads((ROOT / file).read_text(encoding="utf-8"))
+    return read(ROOT / file)
 
 
 def main(check: bool) -> int:

@@ -1,10 +1,11 @@
 """The tables of recipes/struct_vae/README.md."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from table_rows import machine, read, several_or_one, table_head, table_row
 
 RESULTS = Path(__file__).parent / "struct_vae" / "results"
 
@@ -44,7 +45,7 @@ def struct_vae_table(folder: Path = RESULTS) -> str:
     """For each corpus its rows with the controls of each below it; the demo; then what each was run on."""
     text, notes = "", []
     for title, rows in CORPORA.values():
-        lines = [_row(COLUMNS), "|" + "---|" * len(COLUMNS)]
+        lines = table_head(COLUMNS)
         for name, what, published in rows:
             runs = _runs(folder, name)
             lines += _block(f"`{name}`", what, published, runs)
@@ -57,36 +58,36 @@ def struct_vae_table(folder: Path = RESULTS) -> str:
 def _runs(folder: Path, name: str) -> list[dict[str, Any]]:
     """Of `NAME.json` and `NAME_seed7.json`, by the seeds of their labels."""
     files = [*folder.glob(f"{name}.json"), *folder.glob(f"{name}_seed*.json")]
-    runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    runs = [read(file) for file in files]
     return sorted(runs, key=lambda run: (run["settings"]["label_seed"], run["settings"]["seed"]))
 
 
 def _block(row: str, what: str, published: str, runs: Sequence[dict[str, Any]]) -> list[str]:
     """A row, the mean over several seeds with each, and below it those of each control."""
     if not runs:
-        return [_row([row, what, "-", published, *["-"] * (len(COLUMNS) - 4)])]
+        return [table_row([row, what, "-", published, *["-"] * (len(COLUMNS) - 4)])]
     tests = [run["test"] for run in runs]
     nats = [test["likelihood"]["nats_per_sentence"] for test in tests if "likelihood" in test]
     has_decoder = all(run["settings"]["joint_weight"] or run["settings"]["unlabelled_weight"] for run in runs)
     seeds = ", ".join(str(run["settings"]["label_seed"]) for run in runs)
-    likelihood = _several(nats, 2) if nats and has_decoder else "-"
-    lines = [_row([row, what, *_cells([test["parsing"] for test in tests], published), likelihood, seeds])]
+    likelihood = several_or_one(nats, 2) if nats and has_decoder else "-"
+    lines = [table_row([row, what, *_cells([test["parsing"] for test in tests], published), likelihood, seeds])]
     for control, title in CONTROLS.items():
-        lines.append(_row(["", title, *_cells([test["controls"][control] for test in tests], ""), "", ""]))
+        lines.append(table_row(["", title, *_cells([test["controls"][control] for test in tests], ""), "", ""]))
     return lines
 
 
 def _cells(scores: Sequence[dict[str, Any]], published: str) -> list[str]:
     """Exact match, as published, by the full rule, the oracle, token F1, well-formed."""
     depth = {len(each["oracle_at_k"]["published"]) for each in scores}
-    oracle = _several([each["oracle_at_k"]["published"][-1] for each in scores], 1) if depth != {1} else ""
+    oracle = several_or_one([each["oracle_at_k"]["published"][-1] for each in scores], 1) if depth != {1} else ""
     return [
-        _several([each["exact_match_published"] for each in scores], 1),
+        several_or_one([each["exact_match_published"] for each in scores], 1),
         published,
-        _several([each["exact_match_canonical"] for each in scores], 1),
+        several_or_one([each["exact_match_canonical"] for each in scores], 1),
         f"{oracle} (k = {max(depth)})" if oracle else "",
-        _several([each["token_f1"] for each in scores], 3),
-        _several([100 * each["well_formed"] for each in scores], 1) + "%",
+        several_or_one([each["token_f1"] for each in scores], 3),
+        several_or_one([100 * each["well_formed"] for each in scores], 1) + "%",
     ]
 
 
@@ -99,7 +100,7 @@ def _demo_table(folder: Path) -> str:
         "seed", "token F1, labels alone", "all lines", *CONTROLS.values(), "exact match, labels alone", "all lines",
         "well-formed", "-ELBO, nats, labels alone", "all lines", "training, s",
     )  # fmt: skip
-    lines = [_row(head), "|" + "---|" * len(head)]
+    lines = table_head(head)
     for run in runs:
         first, test = run["first_run"]["test"], run["test"]
         both = first["parsing"], test["parsing"]
@@ -108,7 +109,7 @@ def _demo_table(folder: Path) -> str:
         cells.append(f"{min(each['well_formed'] for each in both):.1%}")
         cells += [f"{each['bound']['nats_per_sentence']:.2f}" for each in (first, test)]
         seconds = run["first_run"]["training_seconds"] + run["training_seconds"]
-        lines.append(_row([str(run["settings"]["seed"]), *cells, f"{seconds:.0f}"]))
+        lines.append(table_row([str(run["settings"]["seed"]), *cells, f"{seconds:.0f}"]))
     means = [statistics.mean(run["test"]["parsing"]["token_f1"] for run in runs)]
     means += [statistics.mean(run["first_run"]["test"]["parsing"]["token_f1"] for run in runs)]
     remark = f" {runs[0]['remark']}" if "remark" in runs[0] else ""
@@ -125,24 +126,11 @@ def _note(name: str, run: dict[str, Any]) -> str:
     parsing, counts = run["test"]["parsing"], run["prior_meanings"]
     note = (
         f"`{name}`, label_seed {run['settings']['label_seed']}, seed {run['settings']['seed']}: {run['corpus']}; "
-        f"{run['steps']:,} steps, {run['training_seconds'] / 60:.0f} min on {run['hardware']}; torch "
-        f"{run['versions']['torch']}, transformers {run['versions']['transformers']}; of {parsing['sentences']:,} meanings "
-        f"{parsing['underivable']:,} cannot be written and count as wrong; p(z) may read {counts['labelled']:,} labelled "
-        f"meanings, {counts['train']:,} other ones of train and {counts['extra']:,} extra ones, without "
+        f"{run['steps']:,} steps, {run['training_seconds'] / 60:.0f} min on {machine(run)}; of {parsing['sentences']:,} "
+        f"meanings {parsing['underivable']:,} cannot be written and count as wrong; p(z) may read {counts['labelled']:,} "
+        f"labelled meanings, {counts['train']:,} other ones of train and {counts['extra']:,} extra ones, without "
         f"{counts['extra_held_out']:,} of held-out rows; {counts['test']:,} test rows have one of these"
     )
     left_out = sum(run["left_out"].values())
     note += f"; {left_out:,} rows left out whose meaning the language does not derive." if left_out else "."
     return f"{note} {run['remark']}" if "remark" in run else note
-
-
-def _several(values: Sequence[float], digits: int) -> str:
-    """The value, or mean and each seed's value."""
-    each = ", ".join(f"{value:.{digits}f}" for value in values)
-    if len(values) == 1 or len(set(each.split(", "))) == 1:
-        return each.partition(",")[0]
-    return f"{statistics.mean(values):.{digits}f} ({each})"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -1,8 +1,9 @@
 """The tables of recipes/task_and_talk/README.md."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from table_rows import read, table_head, table_row, versions
 
 from hf_lvm.training.task_and_talk_trainer import NEXT_SEED
 
@@ -37,13 +38,13 @@ COLUMNS = (
 
 def task_and_talk_table(folder: Path = RESULTS) -> str:
     """The three published settings beside the published numbers, the choices of training, and what each row was made by."""
-    lines = [_row([*COLUMNS[:2], "published both, %", "at least one, %", *COLUMNS[2:]]), "|" + "---|" * (len(COLUMNS) + 2)]
+    lines = table_head([*COLUMNS[:2], "published both, %", "at least one, %", *COLUMNS[2:]])
     for name, what, both, some in SETTINGS:
-        lines.append(_row([f"`{name}.yaml`", what, both, some, *_cells(_read(folder, name))]))
+        lines.append(table_row([f"`{name}.yaml`", what, both, some, *_cells(_read(folder, name))]))
     choices = [(name, what, run) for name, what in CHOICES if (run := _read(folder, name)) is not None]
     if choices:
-        lines += ["", _row(COLUMNS), "|" + "---|" * len(COLUMNS)]
-        lines += [_row([f"`{name}`", what, *_cells(run)]) for name, what, run in choices]
+        lines += ["", *table_head(COLUMNS)]
+        lines += [table_row([f"`{name}`", what, *_cells(run)]) for name, what, run in choices]
     run = _read(folder, "minimal")
     if run is not None:
         lines += [
@@ -90,16 +91,11 @@ def _note(name: str, run: dict[str, Any]) -> str:
     anew = f" ({sum(attempts)} attempts, {max(attempts)} of a run at most)" if max(attempts) > 1 else ""
     text = (
         f"`{name}`: `{run['command']}`; {run['steps']} steps, {run['training_seconds'] / 60:.1f} min for {run['num_runs']} "
-        f"runs of the seeds {seeds[0]} to {seeds[-1]}{anew} on {run['hardware']}; {run['corpus']}; "
-        f"torch {run['versions']['torch']}, transformers {run['versions']['transformers']}."
+        f"runs of the seeds {seeds[0]} to {seeds[-1]}{anew} on {run['hardware']}; {run['corpus']}; {versions(run)}."
     )
     return text + (f" {run['remark']}" if "remark" in run else "")
 
 
 def _read(folder: Path, name: str) -> dict[str, Any] | None:
     file = folder / f"{name}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-
-
-def _row(cells) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return read(file) if file.exists() else None

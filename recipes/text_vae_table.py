@@ -1,9 +1,9 @@
 """The rows of recipes/text_vae/README.md: published numbers beside those measured here."""
 
-import json
-import statistics
 from pathlib import Path
 from typing import Any
+
+from table_rows import runs_of, several, table_head, table_row, versions
 
 RESULTS = Path(__file__).parent / "text_vae" / "results"
 
@@ -30,59 +30,46 @@ COLUMNS = (
 
 def text_vae_table() -> str:
     """One line a recipe; a dash where nothing was measured."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    lines = table_head(COLUMNS)
     notes = []
     for name, what, published in ROWS:
-        runs = [
-            json.loads(file.read_text(encoding="utf-8"))
-            for file in sorted(RESULTS.glob(f"{name}*.json"))
-            if _is_of(file, name)
-        ]
+        runs = runs_of(RESULTS, name)
         cells = _cells(runs) if runs else ["-"] * (len(COLUMNS) - 3)
-        lines.append("| " + " | ".join([f"`{name}.yaml`", what, published, *cells]) + " |")
+        lines.append(table_row([f"`{name}.yaml`", what, published, *cells]))
         notes += [_note(name, run) for run in runs]
     return "\n".join(lines) + "\n" + ("\n" + "\n".join(f"- {note}" for note in notes) + "\n" if notes else "")
-
-
-def _is_of(file: Path, name: str) -> bool:
-    """`name.json`, or `name_seed7.json` for further seeds; not the file of a recipe whose name begins alike."""
-    return file.stem == name or file.stem.startswith(f"{name}_seed")
 
 
 def _cells(runs: list[dict[str, Any]]) -> list[str]:
     tests = [run["test"] for run in runs]
     if "likelihood" in tests[0]:
         likelihoods = [test["likelihood"] for test in tests]
-        exact = [_several(likelihoods, "nats_per_sentence", 2), _several(likelihoods, "word_perplexity", 2)]
+        exact = [
+            several([each["nats_per_sentence"] for each in likelihoods], 2),
+            several([each["word_perplexity"] for each in likelihoods], 2),
+        ]
         measured = ["", "", *exact, "", "", ""]
     else:
         bounds, latents = [test["bound"] for test in tests], [test["latent"] for test in tests]
         weighted = [test["importance_weighted"] for test in tests if "importance_weighted" in test]
         measured = [
-            _several(bounds, "nats_per_sentence", 2),
-            _several(bounds, "word_perplexity", 2),
-            _several(weighted, "nats_per_sentence", 2) if weighted else "-",
-            _several(weighted, "word_perplexity", 2) if weighted else "-",
-            _several(tests, "kl_nats_per_sentence", 2),
-            f"{_several(latents, 'active_units', 0)} of {latents[0]['latent_size']}",
-            _several(latents, "mutual_information", 2),
+            several([each["nats_per_sentence"] for each in bounds], 2),
+            several([each["word_perplexity"] for each in bounds], 2),
+            several([each["nats_per_sentence"] for each in weighted], 2) if weighted else "-",
+            several([each["word_perplexity"] for each in weighted], 2) if weighted else "-",
+            several([each["kl_nats_per_sentence"] for each in tests], 2),
+            f"{several([each['active_units'] for each in latents], 0)} of {latents[0]['latent_size']}",
+            several([each["mutual_information"] for each in latents], 2),
         ]
     epochs = ", ".join(f"{run['epochs']:.0f}" for run in runs)
     return [*measured, epochs, ", ".join(str(run["settings"]["seed"]) for run in runs)]
-
-
-def _several(records: list[dict[str, Any]], key: str, digits: int) -> str:
-    """The value, or mean and each seed's value."""
-    values = [record[key] for record in records]
-    each = ", ".join(f"{value:.{digits}f}" for value in values)
-    return each if len(values) == 1 else f"{statistics.mean(values):.{digits}f} ({each})"
 
 
 def _note(name: str, run: dict[str, Any]) -> str:
     precision = "bfloat16 products in training, float32 in evaluation" if run["settings"].get("bf16") else "float32"
     note = (
         f"`{name}`, seed {run['settings']['seed']}: {run['training_seconds'] / 60:.0f} min of training on {run['hardware']}, "
-        f"{precision}; torch {run['versions']['torch']}, transformers {run['versions']['transformers']}."
+        f"{precision}; {versions(run)}."
     )
     if "permuted_conditions" in run["test"]:
         note += f" {_conditions(run['test'])}"

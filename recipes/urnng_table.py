@@ -1,10 +1,10 @@
 """The tables of recipes/urnng/README.md."""
 
-import json
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from table_rows import machine, runs_of, several, table_head, table_row
 
 RESULTS = Path(__file__).parent / "urnng" / "results"
 
@@ -41,16 +41,16 @@ PUBLISHED_F1 = (
 
 def urnng_table() -> str:
     """A line a recipe, a dash where nothing was measured; then the epochs beside those of the published code."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    lines = table_head(COLUMNS)
     notes, baselines = [], None
     for name, recipe, what in ROWS:
-        runs = _runs(name)
+        runs = runs_of(RESULTS, name)
         if not runs:
-            lines.append("| " + " | ".join([f"`{recipe}.yaml`", what, *["-"] * (len(COLUMNS) - 2)]) + " |")
+            lines.append(table_row([f"`{recipe}.yaml`", what, *["-"] * (len(COLUMNS) - 2)]))
             continue
         tests = [run["test"] for run in runs]
         seeds = ", ".join(str(run["settings"]["seed"]) for run in runs)
-        lines.append("| " + " | ".join([f"`{recipe}.yaml`", what, *_cells(tests), seeds]) + " |")
+        lines.append(table_row([f"`{recipe}.yaml`", what, *_cells(tests), seeds]))
         notes += [_note(name, run) for run in runs]
         if name == "wsj_urnng":
             lines.append(PUBLISHED_TEST)
@@ -64,22 +64,17 @@ def urnng_table() -> str:
     return text + ("\n" + "\n".join(f"- {note}" for note in notes) + "\n" if notes else "")
 
 
-def _runs(name: str) -> list[dict[str, Any]]:
-    files = sorted([*RESULTS.glob(f"{name}.json"), *RESULTS.glob(f"{name}_seed*.json")])
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
-
-
 def _cells(tests: Sequence[dict[str, Any]]) -> list[str]:
     likelihoods = [test["likelihood"] for test in tests]
     if "normalized" not in likelihoods[0]:  # of a language model, which has no trees
-        nats = _several([each["nats_per_sentence"] for each in likelihoods], 2)
-        return [nats, _several([each["word_perplexity"] for each in likelihoods], 1), *["-"] * 6]
+        nats = several([each["nats_per_sentence"] for each in likelihoods], 2)
+        return [nats, several([each["word_perplexity"] for each in likelihoods], 1), *["-"] * 6]
     own, published = ([each[name] for each in likelihoods] for name in ("normalized", "published"))
     cells = [
-        _several([each["nats_per_sentence"] for each in own], 2),
-        _several([each["word_perplexity"] for each in own], 1),
-        _several([each["word_perplexity"] for each in published], 1),
-        _several([test["bound"]["nats_per_sentence"] for test in tests], 2),
+        several([each["nats_per_sentence"] for each in own], 2),
+        several([each["word_perplexity"] for each in own], 1),
+        several([each["word_perplexity"] for each in published], 1),
+        several([test["bound"]["nats_per_sentence"] for test in tests], 2),
     ]
     for protocol, scores in (
         ("urnng-script", ("corpus_f1", "sentence_f1")),
@@ -88,7 +83,7 @@ def _cells(tests: Sequence[dict[str, Any]]) -> list[str]:
         ("compound-pcfg", ("corpus_f1", "sentence_f1")),
     ):
         found = [test.get("brackets", {}).get(protocol) for test in tests]
-        cells.append("-" if None in found else " / ".join(_several([each[score] for each in found], 1) for score in scores))
+        cells.append("-" if None in found else " / ".join(several([each[score] for each in found], 1) for score in scores))
     return cells
 
 
@@ -102,20 +97,21 @@ def _baseline_table(brackets: dict[str, Any]) -> str:
     for baseline in BASELINES:
         scores = [brackets[protocol]["baselines"][baseline] for protocol in PROTOCOLS if protocol in brackets]
         cells = [f"{score['corpus_f1']:.1f} / {score['sentence_f1']:.1f}" for score in scores]
-        lines.append("| " + " | ".join([baseline.replace("_", " "), *cells]) + " |")
+        lines.append(table_row([baseline.replace("_", " "), *cells]))
     return "\n".join(lines) + "\n"
 
 
 def _epoch_table() -> str:
     """Validation perplexity and F1 after each epoch of the published settings, beside the published code's."""
+    measured = runs_of(RESULTS, "wsj_urnng")
     lines = [
         "Validation after each epoch of the published settings: perplexity of 5 trees, the end not counted, and corpus / "
         "sentence F1 by `urnng-script`. An epoch of the published code has 139 updates, one here 126:",
         "",
-        "| epoch | published code | " + " | ".join(f"seed {run['settings']['seed']}" for run in _runs("wsj_urnng")) + " |",
+        "| epoch | published code | " + " | ".join(f"seed {run['settings']['seed']}" for run in measured) + " |",
     ]
     lines.append("|" + "---|" * (lines[-1].count("|") - 1))
-    runs = [{round(entry["epoch"]): entry for entry in run["evaluations"]} for run in _runs("wsj_urnng")]
+    runs = [{round(entry["epoch"]): entry for entry in run["evaluations"]} for run in measured]
     if not runs:
         return ""
     for epoch in range(1, 1 + max(max(run) for run in runs)):
@@ -128,13 +124,13 @@ def _epoch_table() -> str:
                 if entry is None or "published_perplexity" not in entry
                 else f"{entry['published_perplexity']:.1f} ({entry['corpus_f1']:.1f}/{entry['sentence_f1']:.1f})"
             )
-        lines.append("| " + " | ".join([str(epoch), *cells]) + " |")
+        lines.append(table_row([str(epoch), *cells]))
     return "\n".join(lines) + "\n"
 
 
 def _demo_table() -> str:
     """The demo, each seed beside the trees that need no parser."""
-    runs = sorted(_runs("demo"), key=lambda run: run["settings"]["seed"])
+    runs = runs_of(RESULTS, "demo")
     if not runs:
         return ""
     scores = runs[0]["test"]["brackets"]["prpn"]["baselines"]
@@ -162,8 +158,7 @@ def _demo_table() -> str:
 def _note(name: str, run: dict[str, Any]) -> str:
     note = (
         f"`{name}`, seed {run['settings']['seed']}: {run['corpus']}; {run['epochs']:.0f} epochs, "
-        f"{run['training_seconds'] / 60:.0f} min on {run['hardware']}; torch {run['versions']['torch']}, transformers "
-        f"{run['versions']['transformers']}."
+        f"{run['training_seconds'] / 60:.0f} min on {machine(run)}."
     )
     likelihood, exact = run["test"].get("likelihood", {}), run["test"].get("exact")
     if "num_samples" in likelihood:
@@ -178,9 +173,3 @@ def _note(name: str, run: dict[str, Any]) -> str:
             f"{exact['nats_per_sentence']:.3f} nats, estimated {exact['importance_weighted_nats_per_sentence']:.3f}."
         )
     return note + (f" {run['remark']}" if "remark" in run else "")
-
-
-def _several(values: Sequence[float], digits: int) -> str:
-    """The value, or mean and each seed's value."""
-    each = ", ".join(f"{value:.{digits}f}" for value in values)
-    return each if len(values) == 1 else f"{statistics.mean(values):.{digits}f} ({each})"

@@ -44,7 +44,7 @@ def latent_kind(model) -> str:
 
 
 def reads_conditions(model) -> bool:
-    """Whether a model reads a condition beside each text."""
+    """Whether a model reads a condition beside each text: a text VAE whose prior is p(z | condition)."""
     return bool(getattr(getattr(model, "prior", None), "needs_condition", False))
 
 

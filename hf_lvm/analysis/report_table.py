@@ -230,23 +230,24 @@ def _noise(metrics: dict[str, Any]) -> Iterator[Row]:
 
 
 def _writing(metrics: dict[str, Any]) -> Iterator[Row]:
-    own, others = metrics["greedy_reconstruction"], metrics["greedy_reconstruction_from_shuffled_latents"]
     yield (
         "token accuracy",
         f"{metrics['teacher_forced_token_accuracy']:.1%}",
         "tokens that are the most probable one after the true ones before them",
     )
-    yield (
-        "reconstruction BLEU",
-        f"{own['bleu']:.2f}",
-        f"of {metrics['num_reconstructions']:,} greedy reconstructions; {others['bleu']:.2f} from permuted latents",
-    )
-    yield "  exact match", f"{own['exact_match']:.1%}", f"{others['exact_match']:.1%} from permuted latents"
-    yield (
-        "  word accuracy",
-        f"{own['token_accuracy']:.1%}",
-        f"the same word at the same place; {others['token_accuracy']:.1%} from permuted latents",
-    )
+    if "greedy_reconstruction" in metrics:
+        own, others = metrics["greedy_reconstruction"], metrics["greedy_reconstruction_from_shuffled_latents"]
+        yield (
+            "reconstruction BLEU",
+            f"{own['bleu']:.2f}",
+            f"of {metrics['num_reconstructions']:,} greedy reconstructions; {others['bleu']:.2f} from permuted latents",
+        )
+        yield "  exact match", f"{own['exact_match']:.1%}", f"{others['exact_match']:.1%} from permuted latents"
+        yield (
+            "  word accuracy",
+            f"{own['token_accuracy']:.1%}",
+            f"the same word at the same place; {others['token_accuracy']:.1%} from permuted latents",
+        )
     yield from _diversity(metrics)
     if "interpolation" in metrics:
         paths = metrics["interpolation"]

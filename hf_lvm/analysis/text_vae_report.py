@@ -77,7 +77,8 @@ def report_on(
         dataset: texts encoded by `encode_dataset`, with their `text`; of a conditional model also with its
             `condition_column`, and the conditions as they stand in the column `condition`.
         num_importance_samples: samples of z for each text in the importance-weighted likelihood; 0 leaves it out.
-        num_generated: texts to reconstruct (spread over the data set), and texts to sample.
+        num_generated: texts to reconstruct (spread over the data set), and texts to sample; 0 leaves out everything that the
+            model would write, interpolations and noise robustness too.
         num_gap_sentences: texts on which the inference gap is split; 0 leaves it out (see `measure_inference_gap`).
         dropped_words: share of the words that is left out of the texts to reconstruct, to see how robust latents are to such
             noise (see `measure_noise_robustness`); 0 leaves it out.
@@ -119,16 +120,62 @@ def report_on(
         judged = measure_reverse_perplexity(model, processor, judge_texts, dataset, judge_protocol, seed)
         metrics["reverse_perplexity"] = judged
 
+    written = _Written()
+    if num_generated:
+        written = _write(
+            model,
+            processor,
+            corpus,
+            texts,
+            conditions,
+            num_generated=num_generated,
+            num_interpolations=num_interpolations,
+            dropped_words=dropped_words,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        metrics.update(written.metrics)
+    shown = [] if conditions is None else condition_examples(model, dataset, processor, seed=seed)
+    samples = written.samples[:SHOWN_SAMPLES]
+    return TextVAEReport(metrics, written.reconstructions, samples, written.interpolations, corpus, texts, shown)
+
+
+@dataclass
+class _Written:
+    """What a model writes for its report, as of `TextVAEReport`; by default nothing."""
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    reconstructions: list[tuple[str, str]] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)
+    interpolations: list[list[str]] = field(default_factory=list)
+
+
+def _write(
+    model,
+    processor: LatentTextProcessor,
+    corpus: EncodedCorpus,
+    texts: list[str],
+    conditions: list[str] | None,
+    *,
+    num_generated: int,
+    num_interpolations: int,
+    dropped_words: float,
+    batch_size: int,
+    seed: int,
+) -> _Written:
+    """Reconstructions, samples and interpolations, with their scores."""
     chosen = torch.linspace(0, len(texts) - 1, min(num_generated, len(texts))).long()
     originals = [texts[index] for index in chosen]
     modes = corpus.modes[chosen]
     reconstructed = decode(model, modes, processor, batch_size)
     shuffled = decode(model, modes[derangement(len(modes), seed)], processor, batch_size)
     own, others = compute_reconstruction(reconstructed, originals), compute_reconstruction(shuffled, originals)
-    metrics["num_reconstructions"] = len(originals)
-    metrics["greedy_reconstruction"] = own
-    metrics["greedy_reconstruction_from_shuffled_latents"] = others
-    metrics["content_word_recovery_ratio"] = _ratio(own["content_word_recall"], others["content_word_recall"])
+    metrics: dict[str, Any] = {
+        "num_reconstructions": len(originals),
+        "greedy_reconstruction": own,
+        "greedy_reconstruction_from_shuffled_latents": others,
+        "content_word_recovery_ratio": _ratio(own["content_word_recall"], others["content_word_recall"]),
+    }
     given = None if conditions is None else [conditions[index] for index in chosen]
     if dropped_words:
         noise = {"share": dropped_words, "conditions": given, "batch_size": batch_size, "seed": seed}
@@ -156,9 +203,7 @@ def report_on(
     ]
     if interpolations:
         metrics["interpolation"] = score_interpolations(interpolations)
-    pairs = list(zip(originals, reconstructed, strict=True))
-    shown = [] if conditions is None else condition_examples(model, dataset, processor, seed=seed)
-    return TextVAEReport(metrics, pairs, samples[:SHOWN_SAMPLES], interpolations, corpus, texts, shown)
+    return _Written(metrics, list(zip(originals, reconstructed, strict=True)), samples, interpolations)
 
 
 def _conditions_of(model, dataset: Dataset) -> list[str] | None:

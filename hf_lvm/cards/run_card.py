@@ -5,7 +5,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from hf_lvm.data.run_results import RESULTS_NAME, read_results
 CARD_NAME = "README.md"
 _MARK = "<!-- Made by hf-lvm ({digest}). A card that is edited is not overwritten. -->\n"
 _MARKED = re.compile(r"<!-- Made by hf-lvm \(([0-9a-f]{16})\)\. A card that is edited is not overwritten\. -->\n\Z")
+# As the template of the card writes them.
+_FIGURE = re.compile(r"\n!\[[^\]\n]*\]\((?P<path>figures/[^)\n]+)\)\n")
+_NO_FIGURES = re.compile(r"\n\n## Figures\n(?=\n\n## )")
 
 
 def model_card(run_folder: str | Path, *, model_id: str | None = None, **options: Any) -> ModelCard:
@@ -117,6 +120,18 @@ def is_own(text: str) -> bool:
     """Whether a card is as `write_card` left it."""
     found = _MARKED.search(text)
     return found is not None and found[1] == _digest(text[: found.start()])
+
+
+def with_figures(text: str, files: Collection[str]) -> str:
+    """The text of a card without the figures that are not among the files beside it; one that was edited as it is.
+
+    Args:
+        files: paths relative to the card.
+    """
+    if not is_own(text):
+        return text
+    shown = _FIGURE.sub(lambda figure: figure[0] if figure["path"] in files else "", _MARKED.sub("", text))
+    return marked(_NO_FIGURES.sub("", shown))
 
 
 def _digest(text: str) -> str:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hf_lvm.analysis.class_report import report_classes
+from hf_lvm.analysis.feature_extraction import reads_conditions
 from hf_lvm.analysis.report_table import Row, class_report_rows, report_rows
 from hf_lvm.analysis.reverse_perplexity import JudgeProtocol
 from hf_lvm.analysis.text_vae_report import report_on
@@ -26,7 +27,7 @@ from hf_lvm.cli.evaluate_meanings import (
 )
 from hf_lvm.cli.evaluate_summaries import add_summary_options, check_summary_options, evaluate_summaries
 from hf_lvm.cli.evaluate_trees import evaluate_trees
-from hf_lvm.cli.options import add_model_options, reads_conditions
+from hf_lvm.cli.options import add_model_options
 from hf_lvm.data import add_classes, class_names, encode_dataset, load_texts, load_trees
 from hf_lvm.data.run_results import read_results
 from hf_lvm.training.results import describe_corpus, run_description, write_results
@@ -52,6 +53,12 @@ def main(argv: Sequence[str], prog: str) -> None:
         raise ValueError(
             f"--noise_robustness {options.noise_robustness}: give a share from 0 (left out) to below 1, such as 0.2"
         )
+    if options.num_generated < 0 or options.num_generated == 1:
+        raise ValueError(
+            f"--num_generated {options.num_generated}: give 2 or more, to compare texts with others, or 0 to write none"
+        )
+    if options.noise_robustness and not options.num_generated:
+        raise ValueError("--noise_robustness is measured on the texts to reconstruct: give --num_generated 2 or more")
     if options.judge_steps < 1:
         raise ValueError(f"--judge_steps {options.judge_steps}: an untrained language model judges nothing; give 1 or more")
     model, processor = load_trained(options.model, ("encode_texts", "surprisal", "summarize", "verbalize"), options.revision)
@@ -184,7 +191,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "mean (default: as many as the run itself took, by its results.json; else 500, and 20 for meanings)",
     )
     parser.add_argument(
-        "--num_generated", type=int, default=100, help="texts to reconstruct, and texts to sample (default: 100)"
+        "--num_generated",
+        type=int,
+        default=100,
+        help="texts to reconstruct, and texts to sample (default: 100); 0 leaves out whatever the model would write",
     )
     parser.add_argument(
         "--inference_gap",

@@ -11,6 +11,7 @@ from hf_lvm.analysis.summary_length import LENGTH_TEXTS
 from hf_lvm.analysis.summary_report import report_summaries
 from hf_lvm.backbones.encoders import encoder_positions
 from hf_lvm.data import encode_trees
+from hf_lvm.data.compressions import kept_text, read_signs
 from hf_lvm.metrics.compression.scoring import MULTIPLE_REFERENCES
 from hf_lvm.metrics.compression.words import WORD_RULES
 
@@ -136,26 +137,16 @@ def references_of(texts: Dataset, summary_column: str, keep_column: str | None) 
         if column not in (None, SUMMARY_COLUMN, *texts.column_names):
             raise ValueError(f"there is no column {column!r}; there are {', '.join(texts.column_names)}")
     if keep_column is not None:
-        return [
-            _kept(row, text, signs) for row, (text, signs) in enumerate(zip(texts["text"], texts[keep_column], strict=True))
+        words_of = [text.split() for text in texts["text"][:]]
+        keeps = [
+            read_signs(words, signs, f"text {row}")
+            for row, (words, signs) in enumerate(zip(words_of, texts[keep_column][:], strict=True))
         ]
+        return [[] if kept is None else [kept_text(words, kept)] for words, kept in zip(words_of, keeps, strict=True)]
     if summary_column not in texts.column_names:
         return [[] for _ in range(len(texts))]
     given = [[own] if isinstance(own, str) else own or [] for own in texts[summary_column][:]]
     return [[each for each in own if each and each.split()] for own in given]
-
-
-def _kept(row: int, text: str, signs: str | None) -> list[str]:
-    words = text.split()
-    if not signs:
-        return []
-    if len(signs) != len(words) or set(signs) - {"0", "1"}:
-        raise ValueError(
-            f"text {row}: {len(signs)} signs say what is kept of {len(words)} words: one a word is needed, 1 or 0, as in "
-            "'1101'"
-        )
-    kept = " ".join(word for word, sign in zip(words, signs, strict=True) if sign == "1")
-    return [kept] if kept else []
 
 
 def summary_report_rows(metrics: dict[str, Any]) -> Iterator[Row]:

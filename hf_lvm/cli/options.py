@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_lvm.analysis.feature_extraction import reads_conditions
 from hf_lvm.training.results import write_results
 
 
@@ -100,11 +101,6 @@ def add_condition_option(parser: argparse.ArgumentParser, what: str) -> None:
         what: what the conditions are to the command, for the help text.
     """
     parser.add_argument("--condition", nargs="+", metavar="TEXT", help=f"of a conditional text VAE: {what}")
-
-
-def reads_conditions(model) -> bool:
-    """Whether a model reads a text beside each text: a text VAE whose prior is p(z | a text)."""
-    return bool(getattr(getattr(model, "prior", None), "needs_condition", False))
 
 
 def check_conditions(options: argparse.Namespace, model) -> None:

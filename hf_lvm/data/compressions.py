@@ -69,6 +69,39 @@ def kept_words(text: Sequence[str], summary: Sequence[str]) -> list[bool] | None
     return kept if found == len(summary) and summary else None
 
 
+def read_signs(words: Sequence[str], signs: str | Sequence[bool] | None, name: str) -> list[bool] | None:
+    """One sign a word as a list; None where there are none, or no word is kept.
+
+    Args:
+        words: n words of a text.
+        signs: n signs, 1 for a word that is kept and 0 for one that is not: a string such as "1101", or a list.
+        name: of the text, for errors.
+
+    Raises:
+        ValueError: signs that are a number, or that do not fit the words.
+    """
+    if signs is None or signs == "":
+        return None
+    if not isinstance(signs, Sequence):
+        raise ValueError(
+            f"{name}: {signs!r} is a number where one sign a word is needed, a string such as '1101' or a list. A csv file "
+            "reads such strings as numbers: give jsonl or parquet."
+        )
+    if not len(signs):
+        return None
+    if len(signs) != len(words) or any(sign not in ("0", "1", 0, 1) for sign in signs):
+        raise ValueError(
+            f"{name}: {len(signs)} signs say what is kept of {len(words)} words: one a word is needed, 1 or 0, as in '1101'."
+        )
+    kept = [sign in ("1", 1) for sign in signs]
+    return kept if any(kept) else None
+
+
+def kept_text(words: Sequence[str], kept: Sequence[bool]) -> str:
+    """The words of a text that are kept, one sign a word, as a text."""
+    return " ".join(word for word, is_kept in zip(words, kept, strict=True) if is_kept)
+
+
 def encode_compressions(
     dataset: DatasetDict,
     processor: LatentTextProcessor,
@@ -141,30 +174,11 @@ def _with_compressions(rows: Dataset, has_summaries: bool, keep_column: str | No
     signs = [None] * len(rows) if keep_column is None else rows[keep_column][:]
     keeps = []
     for row, (words, summary, own) in enumerate(zip(texts, summaries, signs, strict=True)):
-        keeps.append(_read_signs(words, own, f"{source}, row {row}"))
+        keeps.append(read_signs(words, own, f"{source}, row {row}"))
         if keeps[row] is None and summary:
             keeps[row] = kept_words(words, summary.split())
         elif keeps[row] is not None and not summary:
-            summaries[row] = " ".join(word for word, kept in zip(words, keeps[row], strict=True) if kept)
+            summaries[row] = kept_text(words, keeps[row])
     taken = {"summary", "keep", keep_column} & set(rows.column_names)
     rows = rows.remove_columns(sorted(taken))
     return rows.add_column("summary", [summary or None for summary in summaries]).add_column("keep", keeps)
-
-
-def _read_signs(words: Sequence[str], signs: str | Sequence[bool] | None, name: str) -> list[bool] | None:
-    """One sign a word as a list; None where there are none, or no word is kept."""
-    if signs is None or signs == "":
-        return None
-    if not isinstance(signs, Sequence):
-        raise ValueError(
-            f"{name}: {signs!r} is a number where one sign a word is needed, a string such as '1101' or a list. A csv file "
-            "reads such strings as numbers: give jsonl or parquet."
-        )
-    if not len(signs):
-        return None
-    if len(signs) != len(words) or any(sign not in ("0", "1", 0, 1) for sign in signs):
-        raise ValueError(
-            f"{name}: {len(signs)} signs say what is kept of {len(words)} words: one a word is needed, 1 or 0, as in '1101'."
-        )
-    kept = [sign in ("1", 1) for sign in signs]
-    return kept if any(kept) else None

@@ -87,14 +87,15 @@ def check_combination(
             f"Unknown objective {objective!r}: choose one of {', '.join(map(repr, objectives))} for {latents} latents."
         )
     if estimator not in objectives[objective]:
-        allowed = ", ".join(map(repr, objectives[objective]))
+        named = ", ".join(repr(name) for name in objectives[objective] if name is not None)
+        mend = f"choose one of {named}" if named else "leave estimator unset"
         taken_by = [name for name, estimators in objectives.items() if estimator in estimators]
         hint = ""
         if taken_by:
             hint = f" {estimator!r} goes with the objective {', '.join(map(repr, taken_by))}."
         elif any(estimator in estimators for others in OBJECTIVES.values() for estimators in others.values()):
             hint = f" {estimator!r} is not for {latents} latents."
-        raise ValueError(f"Objective {objective!r} does not take the estimator {estimator!r}: choose one of {allowed}.{hint}")
+        raise ValueError(f"Objective {objective!r} does not take the estimator {estimator!r}: {mend}.{hint}")
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, but is {num_samples}.")
     if objective == "iwae" and num_samples == 1:

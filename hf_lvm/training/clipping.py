@@ -42,6 +42,6 @@ class EncoderClipping:
         return torch.stack([norm_of_others.to(self._last_norm), self._last_norm]).norm()
 
     def last_norm(self) -> dict[str, float]:
-        """For the log: the norm at the last step that trained the encoder; nothing when there was none since last asked."""
+        """For the log: the norm at the last step that trained the encoder; empty when there was none since the last call."""
         norm, self._last_norm = self._last_norm, None
         return {} if norm is None else {"encoder_grad_norm": norm.item()}

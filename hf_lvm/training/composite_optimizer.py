@@ -20,9 +20,9 @@ _OF_WHOLE_MODELS = ("galore", "apollo", "lomo", "adalomo")
 class CompositeOptimizer(Optimizer):
     """Optimizers over parameters of their own that schedulers, accelerate and checkpoints meet as a single one.
 
-    `param_groups` are those of the parts, one part after the other, and the same dictionaries: who sets `group["lr"]` sets it
-    in the part. `state` is a view of theirs. `state_dict` has the form of any optimizer's, parameters numbered through all
-    groups, so that nothing that reads a checkpoint has to know of parts.
+    `param_groups` are those of the parts, one part after the other, and the same dictionaries: setting `group["lr"]` here
+    sets it in the part. `state` is a view of theirs. `state_dict` has the form of any optimizer's, parameters numbered
+    through all groups, so that nothing that reads a checkpoint has to know of parts.
 
     Args:
         parts: the optimizers. What a trainer logs as its learning rate is that of the first group of the first one.

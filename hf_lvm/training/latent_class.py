@@ -16,8 +16,9 @@ from hf_lvm.models.latent_class import LatentClassModel
 from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import build_composed, build_processor, encode_texts, load_run_texts
 from hf_lvm.training.config_file import parse_over_defaults
+from hf_lvm.training.latent_class_arguments import LatentClassArguments
 from hf_lvm.training.results import changed_settings, describe_corpus, model_settings, results_of_run, write_results
-from hf_lvm.training.run_arguments import DataArguments, LatentClassArguments, ReportArguments
+from hf_lvm.training.run_arguments import DataArguments, ReportArguments
 from hf_lvm.training.run_parts import (
     begin_run,
     build_trainer,

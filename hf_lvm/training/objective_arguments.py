@@ -45,7 +45,7 @@ class ObjectiveArguments:
     )
     kl_cycles: int = field(default=4, metadata={"help": "Cycles of a cyclical KL schedule in the whole run (Fu et al. 2019)."})
     kl_cycle_ratio: float = field(
-        default=0.5, metadata={"help": "Share of a cycle in which the KL weight rises; for the rest of it it stays."}
+        default=0.5, metadata={"help": "Share of a cycle in which the KL weight rises; it then stays until the cycle ends."}
     )
     kl_sigmoid_midpoint: float | None = field(
         default=None,

@@ -14,6 +14,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
+from hf_lvm.cards.run_card import with_figures
 from hf_lvm.training.run_cards import address_card
 from hf_lvm.training.run_files import CARD, RunFiles, is_loaded, run_files
 
@@ -55,8 +56,9 @@ def publish_run(
     """Upload a run in one commit, after a check that it is whole; see [`hf_lvm.training.run_files.run_files`] for what goes.
 
     The card is the `README.md` of the folder; one that nobody has edited is made again first, so that its code names the
-    repository. A folder without one leaves that of the repository alone. Files of an
-    earlier model that `from_pretrained` would read are deleted in the same commit; all others in the repository stay.
+    repository, and is uploaded without the figures that are left out. A folder without one leaves that of the repository
+    alone. Files of an earlier model that `from_pretrained` would read are deleted in the same commit; all others in the
+    repository stay.
 
     Args:
         folder: `output_dir` of a run, or any folder that `save_pretrained` wrote into.
@@ -86,6 +88,7 @@ def publish_run(
         raise FileNotFoundError(
             f"{files.folder} holds no card ({CARD}): make one with `hf-lvm card {files.folder}`, or share it --without_card"
         )
+    contents = {name: _content(files, name) for name in files.shared}
     api = HfApi(token=token)
     create_repository(api, repository, private)
     with _clear_errors(api, repository):
@@ -99,7 +102,7 @@ def publish_run(
             repository,
             [
                 *(CommitOperationDelete(name, is_folder=False) for name in stale),
-                *(CommitOperationAdd(name, str(files.folder / name)) for name in files.shared),
+                *(CommitOperationAdd(name, content) for name, content in contents.items()),
             ],
             commit_message=commit_message or _MESSAGE,
             revision=revision,
@@ -107,6 +110,17 @@ def publish_run(
         )
     url = f"{api.endpoint}/{repository}"
     return PublishedRun(repository, url, commit.oid, files, unchanged=commit.oid == before.sha)
+
+
+def _content(files: RunFiles, name: str) -> str | bytes:
+    """The path of a file to upload; of the card its text, without figures that are not uploaded."""
+    path = files.folder / name
+    if name != CARD:
+        return str(path)
+    try:
+        return with_figures(path.read_bytes().decode("utf-8"), files.shared).encode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no UTF-8 text ({error}), and the Hub takes no other card: save it as UTF-8") from error
 
 
 def check_repository_name(repository: str) -> None:

@@ -268,10 +268,10 @@ class LatentTrainer(BucketingTrainer):
     # ---- Steps, the run's own and those a phase takes inside of one ----
 
     def begin_step(self, batches: list[dict[str, torch.Tensor]], noise_step: int | None = None) -> None:
-        """Say of which micro-batches the next optimizer step is made.
+        """Announce the micro-batches of the next optimizer step.
 
         Args:
-            noise_step: number that its noise is drawn by, instead of the global step's, for a step inside a step.
+            noise_step: number to draw its noise by instead of the global step, for a step that a phase takes inside a step.
         """
         self.batches_of_step = batches
         self._noise_step = noise_step
@@ -353,7 +353,7 @@ class LatentTrainer(BucketingTrainer):
             values = statistics.compute(
                 total=lambda totals: self.accelerator.reduce(totals, "sum"), gather=self.accelerator.gather
             )
-            # What a relaxed model is trained by is no bound of the discrete one.
+            # The objective of a relaxed model does not bound log p(x) of the discrete one.
             relaxed = ("bound", "reconstruction") if self._is_relaxed else ()
             values = self._without_false_bound(values)
             logs |= {f"relaxed_{name}" if name in relaxed else name: value for name, value in values.items()}
@@ -396,7 +396,7 @@ class LatentTrainer(BucketingTrainer):
         return output
 
     def _without_false_bound(self, values: dict[str, float]) -> dict[str, float]:
-        """Values without `bound` where the model says, by `reports_bound`, that its two terms are none together."""
+        """The values, without `bound` where `reports_bound` of the model is false: its two terms do not sum to a bound."""
         if getattr(self.accelerator.unwrap_model(self.model), "reports_bound", True):
             return values
         return {name: value for name, value in values.items() if name != "bound"}

@@ -8,6 +8,7 @@ from datasets import Dataset
 from torch import nn
 
 from hf_lvm.analysis.corpus import importance_weighted_likelihood
+from hf_lvm.analysis.report_table import report_rows
 from hf_lvm.analysis.reverse_perplexity import JudgeProtocol
 from hf_lvm.analysis.text_vae_report import latent_metrics, report_on
 from hf_lvm.data import encode_dataset
@@ -210,3 +211,14 @@ def test_the_same_whatever_the_state_of_model_and_generator(report, word_process
 def test_one_text_is_not_enough(word_processor):
     with pytest.raises(ValueError, match="at least 2 texts, and this data set has 1"):
         report_on(sensitive_vae(), encoded(word_processor, count=1), word_processor)
+
+
+def test_nothing_is_written_where_no_text_is_asked_for(report, word_processor):
+    options = OPTIONS | {"num_generated": 0}
+    measured = report_on(sensitive_vae(), encoded(word_processor), word_processor, **options, seed=4)
+    assert (measured.reconstructions, measured.samples, measured.interpolations) == ([], [], [])
+    of_texts = {"num_reconstructions", "greedy_reconstruction", "greedy_reconstruction_from_shuffled_latents",
+                "content_word_recovery_ratio", "sample_diversity", "text_diversity", "interpolation"}  # fmt: skip
+    assert measured.metrics == {name: value for name, value in report.metrics.items() if name not in of_texts}
+    names = [row[0] for row in report_rows(measured.metrics)]
+    assert names == [row[0] for row in report_rows(report.metrics) if row[0] in names] and "token accuracy" in names

@@ -100,6 +100,18 @@ def test_reverse_perplexity_needs_texts_the_judge_has_not_seen(evaluate):
         assert_one_line_error(*refused, "hf-lvm evaluate", f"--split {split}", "--split test")
 
 
+def test_nothing_is_written_where_no_text_is_asked_for(evaluate, tmp_path):
+    options = ("--max_samples", 4, "--num_importance_samples", 0, "--num_generated")
+    status, output, _ = evaluate(*options, 0)
+    assert status == 0 and "token accuracy" in output and "BLEU" not in output and "interpolations" not in output
+    metrics = json.loads((tmp_path / "results.json").read_text())["test"]
+    assert {"bound", "latent"} <= metrics.keys() and not {"greedy_reconstruction", "interpolation"} & metrics.keys()
+    for number in (1, -1):
+        assert_one_line_error(*evaluate(*options, number), "hf-lvm evaluate", f"--num_generated {number}", "2 or more")
+    refused = evaluate(*options, 0, "--noise_robustness", 0.2)
+    assert_one_line_error(*refused, "hf-lvm evaluate", "--noise_robustness", "--num_generated 2 or more")
+
+
 def test_texts_the_model_has_no_positions_for(evaluate, tmp_path):
     texts = tmp_path / "long.txt"
     texts.write_text("".join(f"the cat {number} " + "the dog " * 20 + "\n" for number in range(100)))

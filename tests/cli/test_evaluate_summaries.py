@@ -4,8 +4,10 @@ import itertools
 import json
 
 import pytest
+from datasets import Dataset
 from transformers import AutoModel
 
+from hf_lvm.cli.evaluate_summaries import references_of
 from hf_lvm.metrics.compression.compression import compute_compression
 from tests.cli.test_commands import assert_one_line_error, run
 from tests.models.latent_summarizer.tiny_summarizers import tiny_summarizer
@@ -109,3 +111,8 @@ def test_bad_options_are_one_line(evaluate, options, said):
 def test_another_model_takes_none_of_these(capsys, trained_run):
     status = run(capsys, "evaluate", "--model", trained_run.folder, "--dataset", trained_run.texts, "--report_words", "3")
     assert_one_line_error(*status, "hf-lvm evaluate", "--report_words is for a latent summarizer", "leave it out")
+
+
+def test_signs_that_a_csv_file_made_numbers_of():
+    with pytest.raises(ValueError, match="text 0: 11 is a number where one sign a word is needed"):
+        references_of(Dataset.from_dict({"text": ["a b"], "keep": [11]}), "summary", "keep")

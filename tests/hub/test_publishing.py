@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from huggingface_hub import constants
 import hf_lvm
 from hf_lvm.training import run_files as files_of_runs
 from hf_lvm.training.publishing import publish_run
+from hf_lvm.training.run_cards import address_card, write_run_card
 from hf_lvm.training.run_files import run_files
 from tests.hub.conftest import as_run
 from tests.tiny_parts import tiny_vae
+
+RESULTS = Path(__file__).parents[2] / "recipes" / "text_vae" / "results" / "demo.json"
 
 
 @pytest.fixture
@@ -90,6 +94,38 @@ def test_every_figure_without_texts_is_one_that_is_drawn():
     # Each of these writes texts beside its points, nodes or bars.
     for name in ("latent_map.png", "latent_map_tsne.png", "tree_0.svg", "lexicon_symbol.png"):
         assert f"figures/{name}" not in files_of_runs.WITHOUT_TEXTS
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [({"without_texts": True}, ["training_curves.png"]), ({"exclude": ["figures/*"]}, [])],
+)
+def test_the_card_that_is_shared_links_no_figure_that_is_left_out(run, hub, options, left):
+    shutil.copy(RESULTS, run / "results.json")
+    (run / "figures" / "latent_map.png").write_bytes(b"of words")
+    (run / "README.md").unlink()
+    write_run_card(run, tags=["mine"])
+    publish_run(run, "tester/vae", **options)
+    own = (run / "README.md").read_text(encoding="utf-8")
+    assert "figures/latent_map.png" in own and "figures/training_curves.png" in own, "in the folder they stay"
+    shared = hub.files("tester/vae")
+    assert {name for name in shared if name.startswith("figures/")} == {f"figures/{name}" for name in left}
+    for figure in (run / "figures").iterdir():
+        if figure.name not in left:
+            figure.unlink()
+    address_card(run, "tester/vae")
+    assert shared["README.md"] == (run / "README.md").read_bytes(), "as a run without these figures has it"
+
+
+def test_a_card_by_hand_is_shared_as_it_is(run, hub):
+    text = "# Mine, \u00e9dited\r\n\n![map](figures/latent_map.png)\n"
+    (run / "README.md").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match="README.md is no UTF-8 text .* save it as UTF-8"):
+        publish_run(run, "tester/vae", without_texts=True)
+    assert hub.requests == []
+    (run / "README.md").write_bytes(text.encode())
+    publish_run(run, "tester/vae", without_texts=True)
+    assert hub.files("tester/vae")["README.md"] == text.encode()
 
 
 def shard(folder):

@@ -44,7 +44,7 @@ def test_the_k_sample_bound_takes_no_free_bits():
     [
         (("elbo", "reparameterization", 1), "does not take .*'reparameterization' is not for discrete latents"),
         (("marginal", "rloo", 4), "'marginal' does not take the estimator 'rloo': choose one of 'exact'. 'rloo' goes with"),
-        (("minimum_risk", "rloo", 4), "choose one of None"),
+        (("minimum_risk", "rloo", 4), "does not take the estimator 'rloo': leave estimator unset. 'rloo' goes with"),
         (("elbo", "rloo", 1), "judges each sample by the others, and num_samples is 1"),
         (("iwae", "exact", 4), "choose one of 'vimco'"),
     ],

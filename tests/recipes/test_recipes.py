@@ -20,10 +20,11 @@ from hf_lvm.training.arguments import LatentTrainingArguments
 from hf_lvm.training.building import _scratch_sizes
 from hf_lvm.training.config_file import parse
 from hf_lvm.training.language_model import LanguageModelArguments
+from hf_lvm.training.latent_class_arguments import LatentClassArguments
 from hf_lvm.training.mains import RECIPES, main_of_recipe
 from hf_lvm.training.neural_hmm import NeuralHMMArguments
 from hf_lvm.training.neural_topic import NeuralTopicArguments
-from hf_lvm.training.run_arguments import DataArguments, LatentClassArguments, ReportArguments, TextVAEArguments
+from hf_lvm.training.run_arguments import DataArguments, ReportArguments, TextVAEArguments
 from hf_lvm.training.text_vae import _defaults
 
 REPOSITORY = Path(__file__).parents[2]

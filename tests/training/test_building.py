@@ -166,6 +166,13 @@ def test_limits_on_the_number_of_texts(tmp_path):
     assert set(some["test"]["text"]) <= set(whole["test"]["text"]), "the splits do not move"
 
 
+@pytest.mark.parametrize("key", ["max_train_samples", "max_test_samples"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_no_text_is_no_limit(key, value):
+    with pytest.raises(ValueError, match=f"{key} is {value}; give a number of texts, 1 or more, or leave it out"):
+        DataArguments(**{key: value})
+
+
 def test_a_run_over_pretrained_parts_with_lora_and_a_frozen_encoder(lines, bert_gpt2, pretrained, tmp_path):
     pytest.importorskip("peft")
     (tmp_path / "texts.txt").write_text("\n".join(lines))

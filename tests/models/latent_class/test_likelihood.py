@@ -113,7 +113,7 @@ def test_a_learned_temperature_is_saved_and_comes_back(tmp_path):
         ({"prior_type": "vamp"}, "choose one of 'uniform', 'learned', 'conditional'"),
         ({"estimator": "rloo"}, "set it to 2 or more"),
         ({"estimator": "reparameterization"}, "not for discrete latents"),
-        ({"objective": "minimum_risk", "num_samples": 4}, "choose one of None"),
+        ({"objective": "minimum_risk", "num_samples": 4}, "leave estimator unset"),
         ({"estimator": "gumbel_softmax", "temperature": 0.0}, "must be positive, but is 0"),
         ({"estimator": "rloo", "num_samples": 2, "temperature": float("nan")}, "must be positive, but is nan"),
         ({"objective": "minimum_risk", "estimator": None}, "compares samples, and num_samples is 1"),
