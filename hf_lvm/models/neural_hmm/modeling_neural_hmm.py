@@ -229,12 +229,7 @@ class NeuralHMMModel(AdapterCheckpoints, PreTrainedModel):
             raise ValueError("Pass labels: the sentences, each with its end, -100 where padded.")
         with in_evaluation_mode(self):
             log_likelihood = self.encode(labels).log_partition.double()
-        return LikelihoodEstimate(
-            log_likelihood=log_likelihood,
-            standard_error=torch.zeros_like(log_likelihood),
-            effective_sample_size=torch.full_like(log_likelihood, torch.inf),
-            exact=True,
-        )
+        return LikelihoodEstimate.exactly(log_likelihood)
 
     # ---- tags and texts ----------------------------------------------------------------------------------------------
 

@@ -285,12 +285,7 @@ class TaskAndTalkModel(AdapterCheckpoints, PreTrainedModel):
             if self.config.num_dialogs <= self.config.enumeration_budget:
                 log_joint = dialogs.log_prob_of_all + dialogs.log_likelihood_of_all(labels)
                 log_likelihood = self._alone(dialogs.by_run(log_joint.double().logsumexp(0)))
-                return LikelihoodEstimate(
-                    log_likelihood=log_likelihood,
-                    standard_error=torch.zeros_like(log_likelihood),
-                    effective_sample_size=torch.full_like(log_likelihood, torch.inf),
-                    exact=True,
-                )
+                return LikelihoodEstimate.exactly(log_likelihood)
             estimate = estimate_from_log_weights(dialogs.sampled_log_likelihood(labels, num_samples, generator))
             return LikelihoodEstimate(
                 *(
