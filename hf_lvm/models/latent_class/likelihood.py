@@ -36,8 +36,10 @@ class ClassLikelihood:
             method: `exact`, `importance`, or `auto`: exact where all values of z are within `config.enumeration_budget`.
 
         Raises:
-            ValueError: another method, or `exact` beyond the budget.
+            ValueError: no labels, another method, or `exact` beyond the budget.
         """
+        if labels is None:
+            raise ValueError("Pass labels: the sentences, each with its end, -100 where padded.")
         if method not in METHODS:
             raise ValueError(f"Unknown method {method!r}: choose one of {', '.join(map(repr, METHODS))}.")
         if method == "auto":
