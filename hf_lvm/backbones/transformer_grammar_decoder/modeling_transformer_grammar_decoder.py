@@ -9,14 +9,14 @@ from transformers.cache_utils import Cache
 
 from hf_lvm.backbones.decoders import build_decoder, decoder_part, decoder_positions
 from hf_lvm.backbones.safe_loading import SafeLoading
-from hf_lvm.backbones.transformer_grammar_decoder.checks import check_spans, check_trees, pieces_of_words
+from hf_lvm.backbones.transformer_grammar_decoder.checks import check_trees, pieces_of_words
 from hf_lvm.backbones.transformer_grammar_decoder.configuration_transformer_grammar_decoder import (
     TransformerGrammarDecoderConfig,
 )
 from hf_lvm.backbones.transformer_grammar_decoder.families import check_attention, check_family
 from hf_lvm.backbones.transformer_grammar_decoder.sequences import COMPOSE, STACK, TreeSequences, additive
 from hf_lvm.backbones.transformer_grammar_decoder.stacks import CachedStacks, NextReading, memory_of
-from hf_lvm.backbones.tree_decoder import TreeDecoderOutput
+from hf_lvm.backbones.tree_decoder import TreeDecoderOutput, check_spans
 from hf_lvm.grammars.shift_reduce import NextStep, derivations_of
 from hf_lvm.layers.decoder_interface import is_on_meta
 from hf_lvm.layers.precision import linear_at_least_float32
