@@ -187,7 +187,7 @@ class RNNGDecoderModel(SafeLoading, PreTrainedModel):
     # ---- step by step ------------------------------------------------------------------------------------------------
 
     def begin(self, batch: int) -> Stacks:
-        """What B derivations begin with."""
+        """What B derivations begin with: empty stacks."""
         self._check_precision()
         bos = torch.full((batch,), self.config.bos_token_id, device=self.device)
         inputs, layers = self.dropout(self.embeddings(bos)), self.stack_layers
@@ -195,7 +195,7 @@ class RNNGDecoderModel(SafeLoading, PreTrainedModel):
         return Stacks.empty(self._read(inputs, before))
 
     def next_step(self, state: Stacks) -> NextStep:
-        """log p of all that may come next."""
+        """log p of everything that may come next in each row."""
         top, size = state.state[:, -1, 0], state.size
         log_odds = self._log_odds(self.action_head, top)
         reduces = functional.logsigmoid(log_odds).masked_fill(size < 2, -torch.inf)

@@ -168,7 +168,7 @@ class TransformerGrammarDecoderModel(SafeLoading, PreTrainedModel):
         return CachedStacks(memory_of(cache), start, zeros, hidden[:, -1], zeros > 0, zeros + 1)
 
     def next_step(self, state: CachedStacks) -> NextStep:
-        """What may come next."""
+        """log p of everything that may come next in each row."""
         logits = self._piece_logits(state.hidden)
         is_end = torch.arange(logits.shape[1], device=logits.device) == self.config.eos_token_id
         shifts = logits.masked_fill(is_end & (state.size != 1).unsqueeze(1), -torch.inf).log_softmax(1)
