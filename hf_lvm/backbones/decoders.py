@@ -12,7 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from hf_lvm.backbones.sources import build_from_config, check_pretrained
 from hf_lvm.backbones.t5_decoder import T5DecoderConfig, T5DecoderForCausalLM
-from hf_lvm.layers.decoder_interface import first_position
+from hf_lvm.layers.decoder_interface import num_positions
 
 
 def build_decoder(config: PreTrainedConfig) -> PreTrainedModel:
@@ -26,6 +26,9 @@ def load_decoder(source: str, cross_attention: bool = False, **options) -> PreTr
     Args:
         cross_attention: give the decoder layers that attend to states, new ones where its checkpoint has none.
         options: keys of its config to change, or options of `from_pretrained`.
+
+    Raises:
+        ValueError: no pretrained model, or a family without a causal language model.
     """
     check_pretrained(source)
     config, unused = AutoConfig.from_pretrained(source, return_unused_kwargs=True, **options)
@@ -93,12 +96,7 @@ def as_decoder_config(
 
 def decoder_positions(decoder: PreTrainedModel) -> int | None:
     """The most positions the decoder has, or None where there is no limit."""
-    config = decoder.config.get_text_config(decoder=True)
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None:
-        # RoBERTa and its kin count positions from the one after the padding token's, and so hold that many fewer.
-        positions -= first_position(decoder) or 0
-    return positions if positions and positions > 0 else None
+    return num_positions(decoder, decoder.config.get_text_config(decoder=True))
 
 
 def start_token(config: PreTrainedConfig) -> int | None:

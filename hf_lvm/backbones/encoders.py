@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PreTra
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 
 from hf_lvm.backbones.sources import build_from_config, check_pretrained
-from hf_lvm.layers.decoder_interface import first_position
+from hf_lvm.layers.decoder_interface import num_positions
 
 
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
@@ -58,11 +58,7 @@ def as_encoder_config(config: PreTrainedConfig) -> PreTrainedConfig:
 
 def encoder_positions(encoder: PreTrainedModel) -> int | None:
     """The longest input in tokens, or None where there is no limit."""
-    positions = getattr(encoder.config, "max_position_embeddings", None)
-    if positions is not None:
-        # RoBERTa and its kin count positions from the one after the padding token's, and so hold that many fewer.
-        positions -= first_position(encoder) or 0
-    return positions if positions and positions > 0 else None
+    return num_positions(encoder, encoder.config)
 
 
 def check_positions(encoder: PreTrainedModel, lengths: Iterable[int], name: str = "row") -> None:
@@ -90,7 +86,7 @@ def encode_tokens(
     """States (B, S, H) of tokens (B, S), or of embeddings in their place (B, S, E), padded on the right.
 
     Raises:
-        ValueError: there is no sentence, or none with a token.
+        ValueError: a batch of no sentences, or of no tokens.
     """
     if attention_mask.numel() == 0:
         raise ValueError(f"The batch has shape {tuple(attention_mask.shape)}: give at least one sentence with one token.")

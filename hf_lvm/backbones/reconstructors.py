@@ -24,7 +24,7 @@ def as_reconstructor_config(config: PreTrainedConfig, injection: str = "prompt")
         injection: how a compression joins a causal language model, `prompt` or `cross_attention`.
 
     Raises:
-        ValueError: a family that cannot write; the reason is said.
+        ValueError: a family that cannot write; the message gives the reason.
     """
     if isinstance(config, SegmentDecoderConfig):
         return config
@@ -32,17 +32,22 @@ def as_reconstructor_config(config: PreTrainedConfig, injection: str = "prompt")
 
 
 def build_reconstructor(config: PreTrainedConfig) -> PreTrainedModel:
-    """A new one from a config prepared by `as_reconstructor_config`."""
+    """A new model that writes sentences from compressions, from a config prepared by `as_reconstructor_config`."""
     return build_from_config(AutoModel, config) if isinstance(config, SegmentDecoderConfig) else build_decoder(config)
 
 
 def as_reconstructor(model: PreTrainedModel) -> PreTrainedModel:
-    """Itself, or the decoder out of a model handed over whole."""
+    """A segment decoder as it is; of any other model the part that writes, see `decoder_part`."""
     return model if isinstance(model, SegmentDecoderModel) else decoder_part(model)
 
 
 def load_reconstructor(source: str, injection: str = "prompt", **options) -> PreTrainedModel:
-    """A pretrained causal language model from a folder or a hub id."""
+    """A pretrained causal language model from a folder or a hub id.
+
+    Args:
+        injection: how a compression joins it, `prompt` or `cross_attention`.
+        options: see `load_decoder`.
+    """
     return load_decoder(source, cross_attention=injection == "cross_attention", **options)
 
 

@@ -4,20 +4,24 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 from transformers import initialization as init
 
 from hf_lvm.backbones.lstm import LSTM, LSTMState
 
 
 def run_lstm(
-    lstm: LSTM, inputs: torch.Tensor, state: LSTMState | None = None, condition: torch.Tensor | None = None
-) -> tuple[torch.Tensor, LSTMState]:
-    """Outputs (B, T, H) and the last state of one layer, in the precision of its weights.
+    lstm: LSTM,
+    inputs: torch.Tensor | PackedSequence,
+    state: LSTMState | None = None,
+    condition: torch.Tensor | None = None,
+) -> tuple[torch.Tensor | PackedSequence, LSTMState]:
+    """Outputs (B, T, H), packed where the inputs are, and the last state of one layer, in the precision of its weights.
 
     Not in that of autocast: a cell state that is rounded to 8 bits at every step forgets what small updates would tell it.
     """
-    dtype = lstm.weight_ih_l0.dtype
-    with torch.autocast(inputs.device.type, enabled=False), _differentiable(lstm, inputs.device):
+    dtype, device = lstm.weight_ih_l0.dtype, lstm.weight_ih_l0.device
+    with torch.autocast(device.type, enabled=False), _differentiable(lstm, device):
         return lstm(
             inputs.to(dtype),
             None if state is None else tuple(part.to(dtype) for part in state),

@@ -105,7 +105,7 @@ def build_from_config(auto_class: type, config: PreTrainedConfig) -> PreTrainedM
         auto_class: the class of transformers whose `from_config` knows the family.
 
     Raises:
-        ValueError: sizes of which no model can be built, or none that fits into the memory.
+        ValueError: sizes that no model can have, or a model too large for the memory.
     """
     try:
         return auto_class.from_config(config)

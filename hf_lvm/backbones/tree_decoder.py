@@ -21,7 +21,7 @@ from transformers.utils import ModelOutput
 
 from hf_lvm.grammars.shift_reduce import DerivationState, StepwiseGrammar
 
-__all__ = ["DerivationState", "TreeDecoder", "TreeDecoderOutput"]
+__all__ = ["DerivationState", "TreeDecoder", "TreeDecoderOutput", "check_spans"]
 
 
 @dataclass
@@ -51,3 +51,13 @@ class TreeDecoder(StepwiseGrammar, Protocol):
     ) -> TreeDecoderOutput:
         """Score trees spans (K, B, n, n) over n words, of pieces input_ids (B, S); word_ids (B, S) says to which word each
         piece belongs, -1 past the end, and is None where every word is one piece."""
+
+
+def check_spans(input_ids: torch.Tensor, spans: torch.Tensor, word_ids: torch.Tensor | None) -> None:
+    """Raise a `ValueError` unless spans are masks of trees for each sentence, over as many words as there can be."""
+    words = input_ids.shape[1] if word_ids is None else spans.shape[-1]
+    if spans.dim() != 4 or spans.shape[1:] != (len(input_ids), words, words) or spans.dtype != torch.bool:
+        raise ValueError(
+            f"spans must be a mask (K, {len(input_ids)}, {words}, {words}) of K trees for each sentence, but are "
+            f"{tuple(spans.shape)} of {spans.dtype}."
+        )

@@ -294,12 +294,14 @@ class CachedDecoder:
             return None
         if mask.shape != prompt.shape[:2]:
             raise ValueError(f"prompt_mask {tuple(mask.shape)} and prompt {tuple(prompt.shape[:2])} differ in shape.")
-        if may_look(mask, False):
+        refuses_padding = not self._takes_positions and _counts_positions(self.decoder)
+        # Elsewhere than on a CPU a look waits for the device, so there is one only where the answer decides about an error.
+        if may_look(mask, refuses_padding):
             if (mask != 0).all():
                 return None
             if (empty := (mask == 0).all(1)).any():
                 raise ValueError(f"Row(s) {rows_of(empty)} of prompt_mask have no token: a prompt has at least a start token.")
-        if not self._takes_positions and _counts_positions(self.decoder):
+        if refuses_padding:
             raise ValueError(
                 f"{type(self.decoder).__name__} counts positions by itself and would count padding along: pass prompts of one "
                 "length, each length as a batch of its own."

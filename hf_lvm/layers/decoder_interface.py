@@ -101,6 +101,15 @@ def first_position(model: PreTrainedModel) -> int | None:
     return max(offsets, default=None)
 
 
+def num_positions(model: PreTrainedModel, config: PreTrainedConfig) -> int | None:
+    """How many tokens a model has positions for by its config, or None where there is no limit."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None:
+        # RoBERTa and its kin count positions from the one after the padding token's, and so hold that many fewer.
+        positions -= first_position(model) or 0
+    return positions if positions and positions > 0 else None
+
+
 def is_on_meta(model: PreTrainedModel) -> bool:
     """Whether the weights are still to be loaded (`from_pretrained` builds a model before it reads them)."""
     return model.get_input_embeddings().weight.is_meta

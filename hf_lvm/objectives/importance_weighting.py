@@ -28,6 +28,16 @@ class LikelihoodEstimate:
     exact: bool = False
     log_weights: torch.Tensor | None = None
 
+    @classmethod
+    def exactly(cls, log_likelihood: torch.Tensor) -> "LikelihoodEstimate":
+        """The estimate without error from log p(x), (B,), that was summed over all latents."""
+        return cls(
+            log_likelihood=log_likelihood,
+            standard_error=torch.zeros_like(log_likelihood),
+            effective_sample_size=torch.full_like(log_likelihood, math.inf),
+            exact=True,
+        )
+
     @property
     def low_sample_size(self) -> torch.Tensor:
         """(B,) bool: fewer than 10 samples carry the estimate, so it may lie well below log p(x)."""

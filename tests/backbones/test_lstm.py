@@ -117,6 +117,15 @@ def test_autocast_leaves_the_recurrence_in_the_precision_of_its_weights():
     torch.testing.assert_close(output.logits.float(), model(IDS).logits, rtol=0.02, atol=0.02)
 
 
+@torch.no_grad()
+def test_autocast_leaves_the_recurrence_over_padded_rows_so_too():
+    model = decoder(num_hidden_layers=2, condition_size=3)
+    given = {"attention_mask": MASK, "initial_cell": torch.full((3, 2, 8), 0.5), "use_cache": True}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        states = model(IDS, **given).past_key_values.states
+    torch.testing.assert_close(states, model(IDS, **given).past_key_values.states)
+
+
 def test_it_begins_as_the_literature_has_it():
     model = LSTMDecoderModel(LSTMDecoderConfig(vocab_size=500))
     embeddings = model.embeddings.weight

@@ -60,6 +60,14 @@ def test_a_low_sample_size_is_named():
     assert LikelihoodEstimate(zeros, zeros, zeros + 1, exact=True).low_sample_size.tolist() == [False, False]
 
 
+def test_what_was_summed_has_no_error():
+    log_likelihood = torch.tensor([-3.0, -math.inf], dtype=torch.float64)
+    estimate = LikelihoodEstimate.exactly(log_likelihood)
+    assert estimate.log_likelihood is log_likelihood and estimate.exact and estimate.log_weights is None
+    assert estimate.standard_error.tolist() == [0.0, 0.0]
+    assert estimate.effective_sample_size.tolist() == [math.inf, math.inf]
+
+
 def test_one_sample_has_no_standard_error():
     estimate = estimate_from_log_weights(torch.tensor([[-3.0, -4.0]]))
     assert estimate.standard_error.tolist() == [math.inf, math.inf]

@@ -159,10 +159,8 @@ class LSTMDecoderModel(SafeLoading, PreTrainedModel, GenerationMixin):
             if lengths is None:
                 hidden, state = run_lstm(layer, hidden, states[index], None if index else condition)
             else:
-                packed = pack_padded_sequence(
-                    hidden.to(layer.weight_ih_l0.dtype), lengths, batch_first=True, enforce_sorted=False
-                )
-                packed, state = layer(packed, states[index])
+                packed = pack_padded_sequence(hidden, lengths, batch_first=True, enforce_sorted=False)
+                packed, state = run_lstm(layer, packed, states[index])
                 hidden = pad_packed_sequence(packed, batch_first=True, total_length=hidden.shape[1])[0]
             outputs.append(hidden)
             new_states += [part.squeeze(0) for part in state]

@@ -14,7 +14,7 @@ from hf_lvm.backbones.rnng_decoder.normalizers import log_normalizers
 from hf_lvm.backbones.rnng_decoder.recurrences import compose, read_stacks
 from hf_lvm.backbones.rnng_decoder.stacks import Stacks
 from hf_lvm.backbones.safe_loading import SafeLoading
-from hf_lvm.backbones.tree_decoder import TreeDecoderOutput
+from hf_lvm.backbones.tree_decoder import TreeDecoderOutput, check_spans
 from hf_lvm.distributions.lengths import may_look
 from hf_lvm.distributions.noise import Generators
 from hf_lvm.generation.tree_sampling import SampledTrees, sample_trees
@@ -82,13 +82,8 @@ class RNNGDecoderModel(SafeLoading, PreTrainedModel):
             ValueError: spans of another shape or type; words of several pieces in a model that has none; words that are not
                 those of the trees; weights of fewer than 32 bits.
         """
-        words = input_ids.shape[1] if word_ids is None else spans.shape[-1]
-        if spans.dim() != 4 or spans.shape[1:] != (len(input_ids), words, words) or spans.dtype != torch.bool:
-            raise ValueError(
-                f"spans must be a mask (K, {len(input_ids)}, {words}, {words}) of K trees for each sentence, but are "
-                f"{tuple(spans.shape)} of {spans.dtype}."
-            )
-        num_trees, batch = spans.shape[:2]
+        check_spans(input_ids, spans, word_ids)
+        num_trees, batch, num_words = spans.shape[:3]
         if self.training and self.config.dropout and not self.config.shares_dropout and num_trees > 1:
             word_ids = None if word_ids is None else word_ids.repeat(num_trees, 1)
             scored = self(input_ids.repeat(num_trees, 1), spans.flatten(0, 1).unsqueeze(0), word_ids)
@@ -103,7 +98,7 @@ class RNNGDecoderModel(SafeLoading, PreTrainedModel):
             check_word_ids(word_ids, input_ids.shape, lengths, may_look(word_ids, False))
             lengths = (word_ids >= 0).sum(1)
         elif self.config.subwords:
-            place = torch.arange(words, device=input_ids.device)
+            place = torch.arange(num_words, device=input_ids.device)
             word_ids = torch.where(place < lengths.unsqueeze(1), place, -1)
         shared = share(spans.flatten(0, 1), torch.arange(batch, device=spans.device).repeat(num_trees), word_ids)
         states = self._stack_states(shared, self._constituents(shared, input_ids))
@@ -192,7 +187,7 @@ class RNNGDecoderModel(SafeLoading, PreTrainedModel):
     # ---- step by step ------------------------------------------------------------------------------------------------
 
     def begin(self, batch: int) -> Stacks:
-        """What B derivations begin with."""
+        """What B derivations begin with: empty stacks."""
         self._check_precision()
         bos = torch.full((batch,), self.config.bos_token_id, device=self.device)
         inputs, layers = self.dropout(self.embeddings(bos)), self.stack_layers
@@ -200,7 +195,7 @@ class RNNGDecoderModel(SafeLoading, PreTrainedModel):
         return Stacks.empty(self._read(inputs, before))
 
     def next_step(self, state: Stacks) -> NextStep:
-        """log p of all that may come next."""
+        """log p of everything that may come next in each row."""
         top, size = state.state[:, -1, 0], state.size
         log_odds = self._log_odds(self.action_head, top)
         reduces = functional.logsigmoid(log_odds).masked_fill(size < 2, -torch.inf)

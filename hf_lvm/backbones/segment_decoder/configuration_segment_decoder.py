@@ -13,7 +13,8 @@ class SegmentDecoderConfig(PreTrainedConfig):
     Args:
         vocab_size: words.
         hidden_size: of a word's embedding and of all layers.
-        gap_places: so many first places of a gap are told apart in the decision whether it goes on; later ones are one.
+        gap_places: number of biases in the decision whether a gap goes on: one for each place in the gap, the last one shared
+            by all places from there on.
         dropout: share of the contexts' units set to zero in training.
         initializer_range: weights begin normal with this standard deviation.
         pad_token_id, bos_token_id, eos_token_id: no words: they are never written into a gap. The last two stand for the

@@ -5,16 +5,6 @@ import torch
 from hf_lvm.grammars.shift_reduce import Derivations, check_word_ids
 
 
-def check_spans(input_ids: torch.Tensor, spans: torch.Tensor, word_ids: torch.Tensor | None) -> None:
-    """Raise a `ValueError` unless spans are masks of trees for each sentence, over as many words as there can be."""
-    words = input_ids.shape[1] if word_ids is None else spans.shape[-1]
-    if spans.dim() != 4 or spans.shape[1:] != (len(input_ids), words, words) or spans.dtype != torch.bool:
-        raise ValueError(
-            f"spans must be a mask (K, {len(input_ids)}, {words}, {words}) of K trees for each sentence, but are "
-            f"{tuple(spans.shape)} of {spans.dtype}."
-        )
-
-
 def check_trees(spans: torch.Tensor, steps: Derivations, lengths: torch.Tensor) -> None:
     """Raise a `ValueError` that names the row unless every mask is a binary tree over all words of its sentence.
 

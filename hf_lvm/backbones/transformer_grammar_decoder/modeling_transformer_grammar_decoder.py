@@ -9,14 +9,14 @@ from transformers.cache_utils import Cache
 
 from hf_lvm.backbones.decoders import build_decoder, decoder_part, decoder_positions
 from hf_lvm.backbones.safe_loading import SafeLoading
-from hf_lvm.backbones.transformer_grammar_decoder.checks import check_spans, check_trees, pieces_of_words
+from hf_lvm.backbones.transformer_grammar_decoder.checks import check_trees, pieces_of_words
 from hf_lvm.backbones.transformer_grammar_decoder.configuration_transformer_grammar_decoder import (
     TransformerGrammarDecoderConfig,
 )
 from hf_lvm.backbones.transformer_grammar_decoder.families import check_attention, check_family
 from hf_lvm.backbones.transformer_grammar_decoder.sequences import COMPOSE, STACK, TreeSequences, additive
 from hf_lvm.backbones.transformer_grammar_decoder.stacks import CachedStacks, NextReading, memory_of
-from hf_lvm.backbones.tree_decoder import TreeDecoderOutput
+from hf_lvm.backbones.tree_decoder import TreeDecoderOutput, check_spans
 from hf_lvm.grammars.shift_reduce import NextStep, derivations_of
 from hf_lvm.layers.decoder_interface import is_on_meta
 from hf_lvm.layers.precision import linear_at_least_float32
@@ -168,7 +168,7 @@ class TransformerGrammarDecoderModel(SafeLoading, PreTrainedModel):
         return CachedStacks(memory_of(cache), start, zeros, hidden[:, -1], zeros > 0, zeros + 1)
 
     def next_step(self, state: CachedStacks) -> NextStep:
-        """What may come next."""
+        """log p of everything that may come next in each row."""
         logits = self._piece_logits(state.hidden)
         is_end = torch.arange(logits.shape[1], device=logits.device) == self.config.eos_token_id
         shifts = logits.masked_fill(is_end & (state.size != 1).unsqueeze(1), -torch.inf).log_softmax(1)

@@ -36,8 +36,10 @@ class ClassLikelihood:
             method: `exact`, `importance`, or `auto`: exact where all values of z are within `config.enumeration_budget`.
 
         Raises:
-            ValueError: another method, or `exact` beyond the budget.
+            ValueError: no labels, another method, or `exact` beyond the budget.
         """
+        if labels is None:
+            raise ValueError("Pass labels: the sentences, each with its end, -100 where padded.")
         if method not in METHODS:
             raise ValueError(f"Unknown method {method!r}: choose one of {', '.join(map(repr, METHODS))}.")
         if method == "auto":
@@ -46,12 +48,7 @@ class ClassLikelihood:
             prior = self.prior_of(labels.shape[0], condition_input_ids, condition_attention_mask)
             if method == "exact":
                 log_likelihood = self._log_joint(labels, prior, chunk_size).double().logsumexp(0)
-                return LikelihoodEstimate(
-                    log_likelihood=log_likelihood,
-                    standard_error=torch.zeros_like(log_likelihood),
-                    effective_sample_size=torch.full_like(log_likelihood, torch.inf),
-                    exact=True,
-                )
+                return LikelihoodEstimate.exactly(log_likelihood)
             posterior = self.encode(input_ids, attention_mask)
             samples = posterior.sample((num_samples,), generator)
             log_weights = self._log_joint_of(samples, labels, prior, chunk_size) - posterior.log_prob(samples)

@@ -62,12 +62,7 @@ class SummaryLikelihood:
                 log_likelihood, factors = posterior.log_partition, self.log_length_factors(source.num_words)
                 if factors is not None:
                     log_likelihood = log_likelihood + (posterior.count_log_probs + factors).logsumexp(-1)
-                return LikelihoodEstimate(
-                    log_likelihood=log_likelihood,
-                    standard_error=torch.zeros_like(log_likelihood),
-                    effective_sample_size=torch.full_like(log_likelihood, torch.inf),
-                    exact=True,
-                )
+                return LikelihoodEstimate.exactly(log_likelihood)
             encoded = self.encoded(source, input_ids, attention_mask, word_ids)
             proposal = self.posterior_head(encoded, source, extractive=self.config.bound_is_extractive)
             # Drawn at once, so that the result does not depend on the size of the chunks.

@@ -132,6 +132,15 @@ class NeuralHMMModel(AdapterCheckpoints, PreTrainedModel):
         """The posterior, and log p(x_t | z_t) of every state at every position: (B, T, C + 1)."""
         if labels.dim() != 2 or labels.shape[1] == 0:
             raise ValueError(f"labels has shape {tuple(labels.shape)}: sentences (B, T) with at least their end are needed.")
+        is_token = self._checked_tokens(labels)
+        start, transitions = self.transition_log_probs()
+        emitted = functional.embedding(labels.masked_fill(~is_token, 0), emissions.T)
+        unary = emitted if kl_weight == 1.0 else emitted / kl_weight
+        unary = torch.cat([unary[:, :1] + start, unary[:, 1:]], dim=1)
+        return LinearChainCRF(transitions, unary, lengths=is_token.sum(1)), emitted
+
+    def _checked_tokens(self, labels: torch.Tensor) -> torch.Tensor:
+        """Where labels (B, T) have a token: (B, T) bool."""
         is_token = labels != -100
         unknown = (is_token & ((labels < 0) | (labels >= self.config.vocab_size))).any(1)
         if may_look(labels, False) and unknown.any():
@@ -139,11 +148,7 @@ class NeuralHMMModel(AdapterCheckpoints, PreTrainedModel):
                 f"The labels of row(s) {rows_of(unknown)} have tokens outside the vocabulary, 0 to "
                 f"{self.config.vocab_size - 1}: use the tokenizer that the model was built for."
             )
-        start, transitions = self.transition_log_probs()
-        emitted = functional.embedding(labels.masked_fill(~is_token, 0), emissions.T)
-        unary = emitted if kl_weight == 1.0 else emitted / kl_weight
-        unary = torch.cat([unary[:, :1] + start, unary[:, 1:]], dim=1)
-        return LinearChainCRF(transitions, unary, lengths=is_token.sum(1)), emitted
+        return is_token
 
     def forward(
         self,
@@ -169,7 +174,7 @@ class NeuralHMMModel(AdapterCheckpoints, PreTrainedModel):
             free_bits, free_bits_mode: 0 and "none", as there is no KL term to hold up.
 
         Raises:
-            ValueError: no labels, a weight that is not positive, or free bits.
+            ValueError: no labels, tokens or states that do not exist, a weight that is not positive, or free bits.
         """
         if labels is None:
             raise ValueError("Pass labels: the sentences, each with its end, -100 where padded.")
@@ -203,7 +208,13 @@ class NeuralHMMModel(AdapterCheckpoints, PreTrainedModel):
             raise ValueError(
                 f"latents has shape {tuple(latents.shape)} and labels {tuple(labels.shape)}: there is one state a token."
             )
-        is_token = labels != -100
+        is_token = self._checked_tokens(labels)
+        unknown = (is_token & ((latents < 0) | (latents > self.end_state))).any(1)
+        if may_look(latents, False) and unknown.any():
+            raise ValueError(
+                f"The latents of row(s) {rows_of(unknown)} are no states: give numbers from 0 to {self.end_state}, the last "
+                "of which is the end."
+            )
         emitted = emissions[latents.masked_fill(~is_token, 0), labels.masked_fill(~is_token, 0)]
         return -emitted.masked_fill(~is_token, 0.0).sum(1)
 
@@ -229,12 +240,7 @@ class NeuralHMMModel(AdapterCheckpoints, PreTrainedModel):
             raise ValueError("Pass labels: the sentences, each with its end, -100 where padded.")
         with in_evaluation_mode(self):
             log_likelihood = self.encode(labels).log_partition.double()
-        return LikelihoodEstimate(
-            log_likelihood=log_likelihood,
-            standard_error=torch.zeros_like(log_likelihood),
-            effective_sample_size=torch.full_like(log_likelihood, torch.inf),
-            exact=True,
-        )
+        return LikelihoodEstimate.exactly(log_likelihood)
 
     # ---- tags and texts ----------------------------------------------------------------------------------------------
 
@@ -274,7 +280,13 @@ class NeuralHMMModel(AdapterCheckpoints, PreTrainedModel):
     def generate(
         self, num_sentences: int = 1, max_new_tokens: int = 64, generator: torch.Generator | None = None
     ) -> torch.LongTensor:
-        """New sentences, drawn exactly from p(x): (num_sentences, L), padded on the right, cut after `max_new_tokens`."""
+        """New sentences, drawn exactly from p(x): (num_sentences, L), padded on the right, cut after `max_new_tokens`.
+
+        Raises:
+            ValueError: no room for a token.
+        """
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, but is {max_new_tokens}.")
         with in_evaluation_mode(self):
             start, transitions = self.transition_log_probs()
             return sample_sentences(

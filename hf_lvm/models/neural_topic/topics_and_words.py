@@ -6,6 +6,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from hf_lvm.data import LatentTextProcessor
+from hf_lvm.distributions.lengths import may_look, rows_of
 from hf_lvm.models.neural_topic.word_vectors import start_of_topics
 
 # Product of the lengths of word and topic vectors where topics begin as clusters: a word in the middle of a cluster is e^8
@@ -66,8 +67,14 @@ class TopicsAndWords:
         """How often each document has each word: (B, V) from labels (B, T); tokens that are no words count 0.
 
         Raises:
-            ValueError: a document without any word.
+            ValueError: a document without any word, or tokens outside the vocabulary.
         """
+        unknown = (labels >= self.config.vocab_size).any(1)
+        if may_look(labels, False) and unknown.any():
+            raise ValueError(
+                f"The labels of row(s) {rows_of(unknown)} have tokens outside the vocabulary, 0 to "
+                f"{self.config.vocab_size - 1}: use the tokenizer that the model was built for."
+            )
         tokens = labels.clamp(min=0)
         counted = (labels >= 0) & self.is_word[tokens]
         empty = (~counted.any(1)).nonzero().flatten()

@@ -72,9 +72,4 @@ class GameLikelihood:
         if not exact:
             return estimate_from_log_weights(log_weights, keep_log_weights)
         log_likelihood = torch.logsumexp(log_weights, 0)
-        return LikelihoodEstimate(
-            log_likelihood=log_likelihood,
-            standard_error=torch.zeros_like(log_likelihood),
-            effective_sample_size=torch.full_like(log_likelihood, torch.inf),
-            exact=True,
-        )
+        return LikelihoodEstimate.exactly(log_likelihood)

@@ -199,10 +199,8 @@ class TaskAndTalkModel(AdapterCheckpoints, PreTrainedModel):
             ValueError: objects, tasks, answers or dialogs that do not exist, or weights that do not go with the objective.
         """
         config = self.config
-        labels = self._checked(labels, "labels", 2, [config.num_all_values] * 2) if labels is not None else None
         dialogs = self.dialogs(objects, tasks)
-        if labels is None:
-            labels = self.labels_of(objects, tasks)
+        labels = self._answers(objects, tasks, labels)
         if latents is not None:
             return self._score(dialogs, labels, latents)
         check_combination(
@@ -223,6 +221,12 @@ class TaskAndTalkModel(AdapterCheckpoints, PreTrainedModel):
             logits=self._alone(terms.logits.detach()),
             latents=self._alone(terms.latents),
         )
+
+    def _answers(self, objects: torch.Tensor, tasks: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """Labels (B, 2) that exist: the right ones where none are given."""
+        if labels is None:
+            return self.labels_of(objects, tasks)
+        return self._checked(labels, "labels", 2, [self.config.num_all_values] * 2)
 
     def _score(self, dialogs: Dialogs, labels: torch.Tensor, latents: torch.Tensor) -> TaskAndTalkOutput:
         """-log p(x|z) behind given dialogs."""
@@ -278,19 +282,17 @@ class TaskAndTalkModel(AdapterCheckpoints, PreTrainedModel):
 
         Summed exactly over all dialogs where there are no more than `enumeration_budget`; otherwise the logarithm of the mean
         of p(x|z) over sampled dialogs, in the mean a lower bound.
+
+        Raises:
+            ValueError: objects, tasks or answers that do not exist.
         """
         with in_evaluation_mode(self):
             dialogs = self.dialogs(objects, tasks)
-            labels = self.labels_of(objects, tasks) if labels is None else labels
+            labels = self._answers(objects, tasks, labels)
             if self.config.num_dialogs <= self.config.enumeration_budget:
                 log_joint = dialogs.log_prob_of_all + dialogs.log_likelihood_of_all(labels)
                 log_likelihood = self._alone(dialogs.by_run(log_joint.double().logsumexp(0)))
-                return LikelihoodEstimate(
-                    log_likelihood=log_likelihood,
-                    standard_error=torch.zeros_like(log_likelihood),
-                    effective_sample_size=torch.full_like(log_likelihood, torch.inf),
-                    exact=True,
-                )
+                return LikelihoodEstimate.exactly(log_likelihood)
             estimate = estimate_from_log_weights(dialogs.sampled_log_likelihood(labels, num_samples, generator))
             return LikelihoodEstimate(
                 *(

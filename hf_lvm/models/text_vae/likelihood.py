@@ -34,7 +34,12 @@ class Likelihood:
 
         Returns:
             `.log_likelihood`, `.standard_error`, `.effective_sample_size`, `.low_sample_size`, each (B,).
+
+        Raises:
+            ValueError: no labels.
         """
+        if labels is None:
+            raise ValueError("Pass labels: the sentences, each with its end, -100 where padded.")
         if chunk_size is None:
             chunk_size = self.samples_at_once(labels)
         decoder_input_ids = self.shift_right(labels)

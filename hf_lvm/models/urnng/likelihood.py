@@ -92,12 +92,7 @@ class TreeLikelihood:
                 for chunk in trees.split(chunk_size or max(1, TREES_AT_ONCE // len(rows)))
             ]
             log_likelihood[rows] = torch.cat(scores).logsumexp(0)
-        return LikelihoodEstimate(
-            log_likelihood=log_likelihood,
-            standard_error=torch.zeros_like(log_likelihood),
-            effective_sample_size=torch.full_like(log_likelihood, torch.inf),
-            exact=True,
-        )
+        return LikelihoodEstimate.exactly(log_likelihood)
 
 
 def all_trees(length: int) -> torch.Tensor:

@@ -150,6 +150,8 @@ def test_other_refusals():
         model(labels=BATCH["labels"], latents=CLASSES)
     with pytest.raises(ValueError, match=r"takes \(batch, 2, 4\)"):
         model(labels=BATCH["labels"], latents=torch.rand(5, 3, 3))
+    with pytest.raises(ValueError, match="Pass labels"):
+        model.estimate_log_likelihood(BATCH["input_ids"])
     with pytest.raises(ValueError, match="choose one of 'auto', 'exact', 'importance'"):
         model.estimate_log_likelihood(**BATCH, method="sum")
     with pytest.raises(ValueError, match="choose 'encoder' or 'bayes'"):

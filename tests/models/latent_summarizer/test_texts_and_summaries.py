@@ -85,6 +85,11 @@ def test_an_empty_text_is_named(word_processor):
         tiny_summarizer().summarize(["a", " "], processor=word_processor)
 
 
+def test_of_no_texts_there_are_no_summaries(word_processor):
+    assert tiny_summarizer().summarize([], processor=word_processor) == []
+    assert tiny_summarizer().explain([], processor=word_processor) == []
+
+
 def test_the_words_that_agree_best(word_processor):
     model = tiny_summarizer(perturbation=0.4)
     options = {"processor": word_processor, "decoding": "expected_f1"}

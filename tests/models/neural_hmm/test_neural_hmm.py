@@ -206,6 +206,15 @@ def test_under_autocast_it_computes_in_float32():
         (lambda: build().encode(torch.tensor([[3, END], [VOCABULARY, END]])), r"row\(s\) \[1\] have tokens outside"),
         (lambda: build().estimate_log_likelihood(input_ids=torch.tensor([[3]])), "Pass labels"),
         (lambda: build()(labels=torch.tensor([[3, END]]), latents=torch.tensor([[1]])), "there is one state a token"),
+        (
+            lambda: build()(labels=torch.tensor([[3, END]] * 2), latents=torch.tensor([[1, 4], [1, 5]])),
+            r"latents of row\(s\) \[1\] are no states: give numbers from 0 to 4",
+        ),
+        (
+            lambda: build()(labels=torch.tensor([[VOCABULARY, END]]), latents=torch.tensor([[1, 4]])),
+            r"row\(s\) \[0\] have tokens outside",
+        ),
+        (lambda: build().generate(max_new_tokens=0), "max_new_tokens must be at least 1, but is 0"),
         (lambda: build().tag(torch.tensor([[3, END]]), "greedy"), "Unknown decoding 'greedy'"),
         (lambda: build()(labels=torch.tensor([[-100, -100]])), r"The length\(s\) .* are not from 1 to 2"),
     ],

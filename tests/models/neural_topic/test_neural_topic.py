@@ -335,6 +335,10 @@ def test_the_mean_is_taken_where_no_sample_is_asked_for():
             lambda: build()(labels=torch.tensor([[5], [END]]), latents=torch.ones(2, 4) / 4),
             "Document 1 of the batch has no word",
         ),
+        (
+            lambda: build()(labels=torch.tensor([[5], [VOCABULARY]]), latents=torch.ones(2, 4) / 4),
+            r"row\(s\) \[1\] have tokens outside the vocabulary",
+        ),
         (lambda: build()(labels=torch.tensor([[5]]), latents=torch.ones(1, 3)), "this model has 4 topics"),
         (
             lambda: build(posterior_type="dirichlet")(**batch_of([[5]]), free_bits=1.0, free_bits_mode="kingma"),

@@ -217,5 +217,8 @@ def test_input_that_does_not_exist_is_refused(changed, said):
     options = {key: changed.pop(key) for key in ("objective", "estimator", "num_samples") if key in changed}
     with pytest.raises(ValueError, match=said):
         tiny_game(**options)(**ROWS | changed)
+    if "labels" in changed:
+        with pytest.raises(ValueError, match=said):
+            tiny_game(**options).estimate_log_likelihood(**ROWS | changed)
     with pytest.raises(IndexError, match="There is no run 1"):
         tiny_game().run(1)

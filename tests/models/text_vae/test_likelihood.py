@@ -211,3 +211,8 @@ def test_a_model_in_bfloat16_keeps_its_posterior_head_in_float32(tmp_path):
     output = model(**batch_of(ROWS))
     assert output.kl.dtype == output.reconstruction.dtype == torch.float32 and output.loss.isfinite()
     assert model.generate(latents=torch.zeros(1, 4), max_new_tokens=3, eos_token_id=None).shape == (1, 4)
+
+
+def test_labels_are_asked_for():
+    with pytest.raises(ValueError, match="Pass labels: the sentences"):
+        tiny_vae().estimate_log_likelihood(torch.tensor([[START, 5, END]]), None, None)
