@@ -50,7 +50,7 @@ def test_rows_lengths_lexicons_and_notes(table_of, tmp_path):
     assert next(line for line in lines if line.startswith("| `attributes_rloo` | score")).split(" | ")[6:8] == ["-", "-"]
     missing = next(line for line in lines if line.startswith("| `attributes_fixed` |"))
     assert missing.endswith("| - |") and missing.count("| -") == 10
-    assert any(line.startswith("| `text_latents_rloo` |") for line in lines)
+    assert any(line.startswith("| `text_latents_state_rloo` |") for line in lines)
     # Two seeds of four messages: three of two symbols, one of three, which is won at 75% once.
     length = next(line for line in lines if line.startswith("| `attributes_straight_through` | 100.0%"))
     assert length == "| `attributes_straight_through` | 100.0% of 6 | 87.5% of 2 |"
