@@ -22,6 +22,10 @@ class MarginalTerms:
     log_posterior: torch.Tensor
 
 
+# A KL weight below this is 0: log p(x|z) divided by it could overflow, and the loss differs by no more than rounding.
+NO_WEIGHT = 1e-30
+
+
 def marginal_terms(log_likelihood: torch.Tensor, log_prior: torch.Tensor, *, kl_weight: float = 1.0) -> MarginalTerms:
     """-log p(x) from all S values of z, and what it is made of.
 
@@ -40,7 +44,7 @@ def marginal_terms(log_likelihood: torch.Tensor, log_prior: torch.Tensor, *, kl_
         raise ValueError(f"kl_weight must be 0 or more, but is {kl_weight}.")
     dtype = torch.promote_types(log_likelihood.dtype, torch.float32)
     log_likelihood, log_prior = log_likelihood.to(dtype), log_prior.to(dtype)
-    if kl_weight == 0:
+    if kl_weight < NO_WEIGHT:
         possible = torch.where(log_prior > -torch.inf, log_likelihood, -torch.inf)
         loss = -possible.amax(0)
     else:

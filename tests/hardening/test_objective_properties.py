@@ -143,6 +143,12 @@ def test_a_marginal_likelihood_is_no_less_than_any_bound(seeds, size, weight):
     close(marginal_terms(log_likelihood[:, -1:], log_prior[:, -1:], kl_weight=weight).loss[0], terms.loss[-1], 1e-9)
 
 
+def test_a_tiny_weight_of_the_divergence_is_none():
+    log_likelihood, log_prior = torch.tensor([[-3.0], [-2.0]]), torch.tensor([[0.5], [0.5]]).log()
+    least, tiny = (marginal_terms(log_likelihood, log_prior, kl_weight=weight).loss for weight in (0.0, 2e-313))
+    assert tiny == least == 2
+
+
 @examples
 @given(seeds=SEEDS, sharpness=st.floats(0.01, 2))
 def test_a_risk_lies_between_its_costs(seeds, sharpness):
